@@ -1,0 +1,36 @@
+/* input.h - models, texts and vectors by name: the manifest, where files lie, and how they are fetched.
+ * A name is looked up in datasets/manifest.json; anything with a '/' or an existing file is a path. */
+#ifndef KVANT_INPUT_H
+#define KVANT_INPUT_H
+
+#include "harness/kvant.h"
+#include "harness/util.h"
+
+typedef struct {
+    char name[64];                 /* the manifest's name, or the file's base name */
+    char kind[16];                 /* "model", "text", "vectors" */
+    char dataset[32];              /* plug-in that reads it; empty for models */
+    char path[4096];
+    char sha256[SHA256_HEX];       /* of the file as it lies there, verified against the manifest */
+    char licence[64];
+    uint64_t bytes;
+} kvant_input;
+
+/* Finds an input on this machine: KVANT_DATA's folders first, then the cache. Hashes it (the hash of an unchanged file is
+ * remembered in the cache by path, size and mtime). KVANT_INVALID when unknown (with the nearest name) or not fetched yet
+ * (with the command that does it), or when the file is not the one the manifest names. */
+kvant_status input_find(const char *name, kvant_input *input, kvant_error *err);
+
+/* Fetches a manifest entry into the cache, verified, by a temporary name and rename. Says what it does through `say`
+ * (one line each, no newline). Returns KVANT_OK at once when it lies there already. */
+kvant_status input_fetch(const char *name, void (*say)(void *user, const char *line), void *user, kvant_error *err);
+
+/* Manifest entries for `kvant list`: calls `each` in order. */
+kvant_status input_list(void (*each)(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes,
+                                     bool here, const char *about), void *user, kvant_error *err);
+
+/* Settings that main reads from the environment once (this file does not): folders of KVANT_DATA separated by ':' (may be
+ * NULL), the cache folder, and the folder that holds datasets/manifest.json. The strings must stay alive. */
+void input_settings(const char *data_folders, const char *cache_folder, const char *manifest_path);
+
+#endif

@@ -1,0 +1,194 @@
+/* kvant.h - the contract between a quantizer and the harness, and the library's public interface.
+ * The first half is what a file in algorithms/ fills in; the second half is how to use one. */
+#ifndef KVANT_H
+#define KVANT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Errors -------------------------------------------------------------------------------- */
+
+typedef enum {
+    KVANT_OK = 0,
+    KVANT_SKIP,        /* not applicable to this input; the text is the reason, and the reason is a result */
+    KVANT_INVALID,     /* the caller's input is wrong: text names file, place and remedy */
+    KVANT_NOMEM,
+    KVANT_IO,          /* a file, a store, a network: text names it */
+    KVANT_FAILED,      /* a check, an expectation or a numerical method failed */
+    KVANT_INTERRUPTED  /* the user asked to stop */
+} kvant_status;
+
+/* Owned by the caller, written only when a function returns something else than KVANT_OK. */
+typedef struct { char text[1024]; } kvant_error;
+
+/* Writes the formatted text to err (which may be NULL) and returns status: `return kvant_fail(err, KVANT_SKIP, "...")`. */
+kvant_status kvant_fail(kvant_error *err, kvant_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- Parameters ---------------------------------------------------------------------------- */
+
+enum { KVANT_MAX_PARAMS = 16 };
+
+typedef enum { KVANT_INT, KVANT_REAL, KVANT_CHOICE } kvant_type;
+
+/* One typed parameter. A table of them ends with a NULL name; the index in the table is the index into kvant_args.v. */
+typedef struct {
+    const char *name, *help;
+    kvant_type type;
+    double def, min, max;          /* default and inclusive range; of a choice: index of the default, and 0, 0 */
+    const char *const *choices;    /* of a choice: NULL-terminated names; else NULL */
+} kvant_param;
+
+/* Values in the order of the table; integers are exact (|v| <= 2^53), a choice is its index. */
+typedef struct { double v[KVANT_MAX_PARAMS]; } kvant_args;
+
+/* ---- What a quantizer is asked for, and what it needs ---------------------------------------- */
+
+typedef enum { KVANT_KEY, KVANT_VALUE, KVANT_VECTOR } kvant_side;
+
+typedef enum { KVANT_ROPE_NONE, KVANT_ROPE_INTERLEAVED, KVANT_ROPE_HALF } kvant_rope_pairing;
+
+typedef struct { kvant_rope_pairing pairing; uint32_t width; } kvant_rope;   /* width: rotated coordinates of a head */
+
+typedef struct {
+    uint32_t dim;                  /* coordinates of a vector, 8...4096 */
+    kvant_side side;
+    uint32_t layer, head, seed;    /* seed is the effective one: the policy's rule has been applied */
+    kvant_rope rope;
+} kvant_shape;
+
+/* Filled by plan(); all sizes in bytes unless they say otherwise. */
+typedef struct {
+    size_t state;       /* per quantizer; flat, no pointers inside: it is hashed, cached and uploaded in one copy */
+    size_t code;        /* per block of vectors: everything that decode needs beside the state */
+    size_t query;       /* per prepared query */
+    size_t scratch;     /* per thread */
+    size_t acc;         /* floats of a mix accumulator, per query */
+    size_t block;       /* vectors that the method codes together (0 means 1) */
+    size_t tile;        /* vectors that the memory layout interleaves (0 means 1); a multiple or divisor of block */
+    size_t train_min;   /* vectors that train() needs; 0 = data-oblivious */
+    double bits_asked;  /* nominal bits per coordinate, as the method's name promises them */
+    char note[96];      /* what it does that its parameters do not say, e.g. "hadamard in blocks of 32"; may be empty */
+} kvant_plan;
+
+/* The hot path: cannot fail, never allocates. Arrays are row-major float32.
+ *
+ * A unit is max(block, tile) vectors and takes code * unit / block bytes. `code` points to the unit that holds vector `first`
+ * (the vector's index in the cache), so vector i lies in unit (i / unit - first / unit) behind `code`, lane i % unit.
+ * encode writes whole blocks: first and n are multiples of block. decode, score and mix take any range of encoded vectors.
+ * state, code, prepared and scratch are aligned to 64 bytes (code: to its unit within such an allocation).
+ *
+ *   encode   x [n][dim]                      -> code
+ *   decode   code                            -> x [n][dim]
+ *   query    q [nq][dim]                     -> prepared [nq], plan.query bytes each
+ *   score    prepared [nq], code             -> dot [nq][n] = <q, decode(code)>
+ *   mix      w [nq][n], code                 -> acc [nq][plan.acc] += sum over vectors of w * (code's vector), in any linear domain
+ *   finish   acc [nq][plan.acc]              -> out [nq][dim] = sum of w * decode(code)
+ *   symbols  code                            -> sym [n][dim], for entropy accounting; optional
+ *
+ * query and score are both NULL or both set, and so are mix and finish: NULL means that the harness goes by decode. */
+typedef struct {
+    void (*encode)(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch);
+    void (*decode)(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch);
+    void (*query)(const void *state, const float *q, size_t nq, void *prepared, void *scratch);
+    void (*score)(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n,
+                  float *dot, void *scratch);
+    void (*mix)(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
+                void *scratch);
+    void (*finish)(const void *state, const float *acc, size_t nq, float *out, void *scratch);
+    void (*symbols)(const void *state, const uint8_t *code, size_t n, uint16_t *sym);
+} kvant_ops;
+
+/* A value that a correct implementation hits. `input` is a distribution of datasets/synthetic.c; `args` is
+ * "bits=2,rotation=haar"; `metric` is one of the distortion probe's. The measured value passes when
+ * !(|measured - value| > tolerance + 4.5 * standard error of the measurement) and it is finite. */
+typedef struct {
+    const char *input;
+    uint32_t dim;
+    const char *args, *metric;
+    double value, tolerance;       /* tolerance is absolute: the rounding of `value` as its source gives it */
+    const char *source;
+} kvant_oracle;
+
+/* One quantizer: the last thing in its file. Never prints, reads a clock or keeps memory; only plan, init and train can fail.
+ * init and train get zeroed, 64-byte aligned memory of plan.state bytes and may let GSL allocate what they free. */
+typedef struct {
+    const char *name, *summary, *source;   /* source: paper, section, version */
+    const kvant_param *params;
+    const kvant_oracle *oracles;           /* ends with a NULL input; NULL: none, and every report says so */
+    kvant_status (*plan)(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err);
+    kvant_status (*init)(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err);
+    kvant_status (*train)(void *state, const float *x, size_t n, kvant_error *err);   /* x [n][dim]; NULL: data-oblivious */
+    kvant_ops ops;
+} kvant_quantizer;
+
+/* A faster form of one quantizer's ops for one target (metal/). ops that are NULL stay scalar. */
+typedef struct {
+    const char *quantizer, *target;                                        /* "f16", "avx2" */
+    bool (*usable)(const kvant_shape *shape, const kvant_args *args);      /* this CPU, this shape */
+    size_t tile;                                                           /* 0: leave the plan's */
+    kvant_ops ops;
+    double distance;                                                       /* allowed relative l2 distance from scalar */
+    const char *reason;                                                    /* why it is not zero; NULL if it is */
+} kvant_kernel;
+
+/* ---- Using a quantizer ------------------------------------------------------------------------ */
+
+const kvant_quantizer *const *kvant_quantizers(void);             /* all of them, NULL-terminated, sorted by name */
+const kvant_quantizer *kvant_find(const char *name, kvant_error *err);   /* NULL: err names the nearest known one */
+
+kvant_args kvant_defaults(const kvant_param *params);
+/* Sets one parameter from text; unknown names and values out of range are KVANT_INVALID, naming what is allowed. */
+kvant_status kvant_set(const kvant_param *params, const char *name, const char *text, kvant_args *args, kvant_error *err);
+/* Parses "bits=4,group_size=32" (or "") over what args holds. */
+kvant_status kvant_parse(const kvant_param *params, const char *text, kvant_args *args, kvant_error *err);
+/* Writes one value as text, e.g. "4", "0.5", "haar". */
+void kvant_format(const kvant_param *param, double value, char *text, size_t bytes);
+
+/* A quantizer ready for use: planned, initialised, with its fastest usable kernel. Read-only after kvant_open and
+ * kvant_train; one codec serves any number of threads, each with its own scratch of `scratch` bytes. */
+typedef struct {
+    const kvant_quantizer *quantizer;
+    const char *target;            /* "scalar" or the kernel's target */
+    kvant_shape shape;
+    kvant_args args;
+    kvant_plan plan;               /* block and tile are at least 1 */
+    kvant_ops ops;
+    size_t unit, unit_bytes;       /* vectors and bytes of a unit */
+    size_t query, acc, scratch;    /* as in the plan, widened to what the harness's own fall-backs need */
+    void *state;
+} kvant_codec;
+
+/* Opens a codec; isa "scalar" forces the scalar ops, NULL or "auto" takes the best. kvant_close frees; {0} is closed. */
+kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                        kvant_codec *codec, kvant_error *err);
+void kvant_close(kvant_codec *codec);
+kvant_status kvant_train(kvant_codec *codec, const float *x, size_t n, kvant_error *err);
+
+size_t kvant_bytes(const kvant_codec *codec, size_t n);            /* of the codes of n vectors, rounded up to whole units */
+double kvant_bits(const kvant_codec *codec);                       /* stored bits per coordinate: 8 * code / (block * dim) */
+
+/* Allocation for codes, scratch and prepared queries: 64-byte aligned, zeroed; NULL when there is none. Freed by free(). */
+void *kvant_alloc(size_t bytes);
+
+/* The ops, with fall-backs by decode where the method has none. `code` is the START of the codes (vector 0), not a unit. */
+void kvant_encode(const kvant_codec *codec, const float *x, size_t first, size_t n, uint8_t *code, void *scratch);
+void kvant_decode(const kvant_codec *codec, const uint8_t *code, size_t first, size_t n, float *x, void *scratch);
+void kvant_query(const kvant_codec *codec, const float *q, size_t nq, void *prepared, void *scratch);
+void kvant_score(const kvant_codec *codec, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n,
+                 float *dot, void *scratch);
+void kvant_mix(const kvant_codec *codec, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
+               void *scratch);
+void kvant_finish(const kvant_codec *codec, const float *acc, size_t nq, float *out, void *scratch);
+
+const char *kvant_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+/* gemm.h - y = x W^T with the weights packed once, by oneDNN's f32 matrix product.
+ * Work is cut into blocks that depend on the shapes only, so results do not depend on the number of threads. */
+#ifndef KVANT_GEMM_H
+#define KVANT_GEMM_H
+
+#include "harness/kvant.h"
+
+/* W [n_out][n_in] in panels [n_out / GEMM_PANEL][n_in][GEMM_PANEL] (the last one narrower), which oneDNN reads without packing. */
+enum { GEMM_PANEL = 96, GEMM_ROWS = 128 };
+
+typedef struct { size_t n_out, n_in; float *panels; } gemm_matrix;
+
+kvant_status gemm_init(gemm_matrix *w, size_t n_out, size_t n_in, kvant_error *err);   /* panels are zeroed */
+void gemm_free(gemm_matrix *w);
+void gemm_set_row(gemm_matrix *w, size_t out, const float *row);                      /* row [n_in] of output `out` */
+void gemm_get_row(const gemm_matrix *w, size_t out, float *row);
+
+/* y [n][ldy] (columns 0 ... n_out-1 written) = x [n][n_in] W^T. Called outside any parallel region. */
+void gemm_apply(const gemm_matrix *w, const float *x, size_t n, float *y, size_t ldy);
+
+/* C [m][ldc] = A [m][lda] B, plain, on the calling thread alone: B is [k][ldb], or [n][ldb] when transposed. */
+void gemm_small(bool b_transposed, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
+                float *c, size_t ldc);
+
+const char *gemm_library(void);                    /* "oneDNN 2.6.3" */
+
+#endif

@@ -1,0 +1,62 @@
+/* model.h - a transformer from a GGUF file: weights as f32 for oneDNN, forward passes through packed caches.
+ * A batch is a list of segments, each a run of tokens of one sequence with its own cache: prefill is one long segment,
+ * lockstep decode many segments of one token, and the weights are read once for all of them. */
+#ifndef KVANT_MODEL_H
+#define KVANT_MODEL_H
+
+#include "harness/lm/gguf.h"
+#include "harness/lm/kvcache.h"
+#include "harness/lm/tokenizer.h"
+
+typedef struct {
+    char arch[32];
+    uint32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_context;
+    float norm_eps;
+    kvant_rope rope;
+    bool tied;                     /* the output matrix is the embedding */
+} lm_shape;
+
+typedef struct lm_model lm_model;
+
+/* context: positions that the caller will use at most (0: the model's); RoPE variants that depend on it look here. */
+kvant_status lm_open(const char *path, uint32_t context, lm_model **model, kvant_error *err);
+void lm_close(lm_model *model);
+const lm_shape *lm_model_shape(const lm_model *model);
+kvcache_shape lm_cache_shape(const lm_model *model);
+const gguf *lm_file(const lm_model *model);
+const tokenizer *lm_tokenizer(const lm_model *model, kvant_error *err);   /* NULL: not supported, err says why */
+uint64_t lm_weight_bytes(const lm_model *model);
+
+/* How a segment attends to its cache. PREFILL decodes tiles of codes and multiplies; DECODE goes by score and mix, as a
+ * server's decode step does, and takes segments of one token only. Same estimator, same codes. */
+typedef enum { LM_PREFILL, LM_DECODE } lm_path;
+
+typedef struct {
+    kvcache *cache;                /* tokens are appended to it: its length is the position of the first */
+    const int32_t *tokens;
+    uint32_t n;
+    const uint8_t *want;           /* [n] nonzero: this token's logits are wanted; NULL: none */
+} lm_segment;
+
+/* Seconds by part, added to by every forward pass. */
+typedef struct { double matmul, encode, attention, rest; uint64_t tokens; } lm_times;
+
+/* Runs the batch. logits [rows][n_vocab] holds the wanted rows in order of segments and tokens. Fails before any cache
+ * changes: token ids out of range, a cache that would overflow, n > 1 with LM_DECODE. After KVANT_INTERRUPTED caches must
+ * be reset. `observe`, when not NULL, sees each layer's keys and values before they are coded. */
+typedef struct {
+    /* k, v [n_rows][n_kv_head][head_dim] of one layer, post-RoPE; n_rows over all segments in order */
+    void (*kv)(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows);
+    void *user;
+} lm_observer;
+
+kvant_status lm_forward(lm_model *model, lm_path path, const lm_segment *segments, size_t n_segments, float *logits,
+                        const lm_observer *observe, kvant_error *err);
+/* The same up to the final norm: hidden [rows][n_embd] of the wanted rows, for callers that take the logits piecewise. */
+kvant_status lm_forward_hidden(lm_model *model, lm_path path, const lm_segment *segments, size_t n_segments, float *hidden,
+                               const lm_observer *observe, kvant_error *err);
+void lm_logits(lm_model *model, const float *hidden, size_t n, float *logits);      /* [n][n_embd] -> [n][n_vocab] */
+
+lm_times lm_times_of(const lm_model *model);
+
+#endif

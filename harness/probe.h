@@ -1,0 +1,63 @@
+/* probe.h - the contract of harness/probes/NAME.c: one measurement.
+ * A job is everything that shares model, data and settings and differs only in the quantizers: its cells. Work is cut into
+ * units; a unit's samples of a cell are stored together or not at all, and what a cell finally says is a pure function of
+ * its samples, so that a resumed run equals an undisturbed one bit for bit. */
+#ifndef KVANT_PROBE_H
+#define KVANT_PROBE_H
+
+#include "harness/dataset.h"
+#include "harness/lm/model.h"
+
+typedef struct {
+    const char *name, *unit, *help;
+    int better;                    /* -1: lower is better, 1: higher, 0: neither */
+    bool timing;                   /* differs from run to run */
+} probe_metric;
+
+/* One raw value. `chunk` is what the statistics cluster by (chunk, trial, layer, repeat); `idx` tells values of a chunk apart;
+ * n is how many single observations the value stands for (its weight). */
+typedef struct { const char *metric; uint32_t chunk, idx; double value, n; } probe_sample;
+
+/* One result. se, lo and hi are NaN where there is none; lo..hi is a 95 % interval. */
+typedef struct { const char *metric; double value, n, se, lo, hi; } probe_result;
+
+typedef struct probe_job {
+    kvant_args args;               /* of the probe */
+    lm_model *model;               /* NULL when the probe or the data needs none */
+    const kvant_data *data;
+    size_t n_cells;
+    const kvcache_codecs *codecs;  /* [n_cells]; NULL for vector data */
+    const kvant_codec *vectors;    /* [n_cells] codecs of side KVANT_VECTOR; NULL for text */
+    /* set by open: */
+    size_t n_units;
+    void *state;
+    /* the driver's: */
+    void (*emit)(struct probe_job *job, size_t cell, const probe_sample *sample);
+    void *driver;
+} probe_job;
+
+typedef struct {
+    const char *name, *summary;
+    const kvant_param *params;
+    const probe_metric *metrics;   /* ends with a NULL name */
+    bool wants_text, wants_vectors;    /* kinds of data it takes; text brings a model with it */
+    bool wants_reference;          /* every job gets an f16 cell of its own, if the spec has none */
+    /* Positions that a sequence of the probe can reach with these args: the cache's capacity, and what lm_open gets. */
+    uint32_t (*context)(const kvant_args *args);
+    /* Tokens (or vectors) that one cell costs, for the estimate; from arguments and the data's size alone. */
+    double (*cost)(const kvant_args *args, const kvant_data *data);
+    kvant_status (*open)(probe_job *job, kvant_error *err);
+    /* Once before the cells of a unit, for what they share (a reference, a prompt); may be NULL. */
+    kvant_status (*begin)(probe_job *job, size_t unit, kvant_error *err);
+    /* One unit of one cell: emits samples. Must not depend on which other cells are run. */
+    kvant_status (*unit)(probe_job *job, size_t unit, size_t cell, kvant_error *err);
+    void (*close)(probe_job *job);                                  /* frees state; called after a failed open too */
+    /* All samples of a cell, ordered by unit, metric, chunk, idx -> results, by calls of `result`. */
+    kvant_status (*finish)(const kvant_args *args, const probe_sample *samples, size_t n,
+                           void (*result)(void *user, const probe_result *), void *user, kvant_error *err);
+} kvant_probe;
+
+const kvant_probe *const *kvant_probes(void);                        /* NULL-terminated, sorted by name */
+const kvant_probe *probe_find(const char *name, kvant_error *err);
+
+#endif

@@ -1,0 +1,47 @@
+/* util.h - the few things that everything needs: files, hashes, time, names.
+ * Anything with a library of its own (JSON, SQL, statistics) is used directly where it is needed. */
+#ifndef KVANT_UTIL_H
+#define KVANT_UTIL_H
+
+#include "harness/kvant.h"
+
+#include <stdio.h>
+
+enum { SHA256_HEX = 65 };
+
+/* A running SHA-256; finish writes 64 hex digits and a NUL and frees. begin returns NULL when out of memory. */
+typedef struct sha256 sha256;
+sha256 *sha256_begin(void);
+void sha256_add(sha256 *hash, const void *data, size_t bytes);
+void sha256_end(sha256 *hash, char hex[SHA256_HEX]);
+void sha256_of(const void *data, size_t bytes, char hex[SHA256_HEX]);
+kvant_status sha256_file(const char *path, char hex[SHA256_HEX], kvant_error *err);
+
+/* Reads a whole regular file; *data is NUL-terminated beyond *bytes and freed by the caller. */
+kvant_status file_read(const char *path, char **data, size_t *bytes, kvant_error *err);
+/* Writes beside the target, syncs and renames: the file is there whole or not at all. */
+kvant_status file_write(const char *path, const void *data, size_t bytes, kvant_error *err);
+/* mkdir -p of the folder (not of its last component when `for_file`). */
+kvant_status make_folders(const char *path, bool for_file, kvant_error *err);
+
+double seconds_now(void);                              /* monotonic */
+void time_text(char text[32]);                         /* UTC, 2026-11-22T15:34:23Z */
+size_t resident_bytes(void);                           /* VmRSS, 0 if unknown */
+size_t peak_bytes(void);                               /* VmHWM */
+
+/* The known name with the least edit distance to `name`, or NULL when none is near. names: NULL-terminated. */
+const char *nearest_name(const char *name, const char *const *names);
+
+/* printf into a new string; NULL when out of memory. */
+char *text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A growing text. Zero-initialise; `failed` is set when memory ran out, and everything after that is a no-op. */
+typedef struct { char *data; size_t length, capacity; bool failed; } text;
+void text_add(text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_free(text *t);
+
+/* Set by SIGINT and SIGTERM once main has installed the handler; long loops look at it and return KVANT_INTERRUPTED. */
+bool interrupted(void);
+void interrupt_install(void);
+
+#endif
