@@ -9,7 +9,8 @@
 
 enum { SHA256_HEX = 65 };
 
-/* A running SHA-256; finish writes 64 hex digits and a NUL and frees. begin returns NULL when out of memory. */
+/* A running SHA-256; end writes 64 hex digits and a NUL and frees. begin returns NULL when out of memory. Should OpenSSL
+ * fail (it has no reason to but memory), the digits are an empty text, which equals no hash. */
 typedef struct sha256 sha256;
 sha256 *sha256_begin(void);
 void sha256_add(sha256 *hash, const void *data, size_t bytes);
@@ -21,11 +22,18 @@ kvant_status sha256_file(const char *path, char hex[SHA256_HEX], kvant_error *er
 kvant_status file_read(const char *path, char **data, size_t *bytes, kvant_error *err);
 /* Writes beside the target, syncs and renames: the file is there whole or not at all. */
 kvant_status file_write(const char *path, const void *data, size_t bytes, kvant_error *err);
+/* The same in pieces: write to `stream`, then commit (syncs, renames) or discard (nothing is left). Zero-initialise.
+ * A write error is reported by commit, which discards when it fails; discard after either is a no-op. A target that exists
+ * and is not a regular file (a device, a folder) is refused. */
+typedef struct { FILE *stream; char *path, *temp; } file_new;
+kvant_status file_new_open(file_new *f, const char *path, kvant_error *err);
+kvant_status file_new_commit(file_new *f, kvant_error *err);
+void file_new_discard(file_new *f);
 /* mkdir -p of the folder (not of its last component when `for_file`). */
 kvant_status make_folders(const char *path, bool for_file, kvant_error *err);
 
 double seconds_now(void);                              /* monotonic */
-void time_text(char text[32]);                         /* UTC, 2026-11-22T15:34:23Z */
+void time_text(char utc_text[32]);                     /* UTC, 2026-11-22T15:34:23Z */
 size_t resident_bytes(void);                           /* VmRSS, 0 if unknown */
 size_t peak_bytes(void);                               /* VmHWM */
 
