@@ -34,7 +34,7 @@ LDLIBS  += $(shell pkg-config --libs $(PKGS)) -ldnnl -lm
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
 
-LIB_SRC  := harness/codec.c $(wildcard algorithms/*.c algorithms/shared/*.c metal/x86/*.c)
+LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c metal/x86/*.c)
 MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
 HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/lm/*.c harness/probes/*.c datasets/*.c))
 TEST_SRC := $(wildcard tests/test_*.c)

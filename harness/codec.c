@@ -1,0 +1,284 @@
+/* codec.c - a quantizer made ready for use: planned, given memory, joined with its kernel, and driven by vector index.
+ * The harness calls a quantizer only through here, so unit arithmetic and the fall-backs by decode exist once. */
+#include "algorithms/shared/vector.h"
+#include "harness/kernels.h"
+#include "harness/util.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ALIGN = 64,
+    DIM_MIN = 8, DIM_MAX = 4096,
+    UNIT_MAX = 4096,           /* vectors that a method or a layout may couple */
+    STEP = 16                  /* vectors that a fall-back decodes at a time */
+};
+static const size_t size_max = (size_t)1 << 32;        /* of any one size in a plan: products of two cannot overflow */
+
+kvant_status kvant_fail(kvant_error *err, kvant_status status, const char *format, ...)
+{
+    if (err) {
+        va_list list;
+        va_start(list, format);
+        vsnprintf(err->text, sizeof err->text, format, list);
+        va_end(list);
+    }
+    return status;
+}
+
+const char *kvant_version(void) { return KVANT_VERSION; }
+
+static size_t rounded(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+void *kvant_alloc(size_t bytes)
+{
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    size_t n = bytes ? rounded(bytes) : ALIGN;
+    void *memory = aligned_alloc(ALIGN, n);
+    return memory ? memset(memory, 0, n) : NULL;
+}
+
+const kvant_quantizer *kvant_find(const char *name, kvant_error *err)
+{
+    enum { NAMES = 256 };
+    const char *names[NAMES + 1];
+    const kvant_quantizer *const *all = kvant_quantizers();
+    size_t n = 0;
+    for (; all[n]; n++)
+        if (!strcmp(all[n]->name, name))
+            return all[n];
+    for (n = 0; all[n] && n < NAMES; n++)
+        names[n] = all[n]->name;
+    names[n] = NULL;
+    const char *nearest = nearest_name(name, names);
+    if (nearest)
+        kvant_fail(err, KVANT_INVALID, "quantizer '%.64s': unknown; the nearest known one is '%s'", name, nearest);
+    else
+        kvant_fail(err, KVANT_INVALID, "quantizer '%.64s': unknown; `kvant list` shows those there are", name);
+    return NULL;
+}
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+static bool allowed(const kvant_param *p, double v)
+{
+    if (p->type == KVANT_CHOICE) {
+        int n = 0;
+        while (p->choices[n])
+            n++;
+        return v >= 0 && v < n && v == floor(v);
+    }
+    return v >= p->min && v <= p->max && (p->type == KVANT_REAL || v == floor(v));
+}
+
+static kvant_status validate_args(const kvant_quantizer *q, const kvant_args *args, kvant_error *err)
+{
+    for (int i = 0; q->params && i < KVANT_MAX_PARAMS && q->params[i].name; i++)
+        if (!allowed(&q->params[i], args->v[i]))
+            return kvant_fail(err, KVANT_INVALID, "%s: %s = %g is out of range; `kvant list %s` shows the ranges", q->name,
+                              q->params[i].name, args->v[i], q->name);
+    return KVANT_OK;
+}
+
+static kvant_status validate_plan(const kvant_quantizer *q, const kvant_plan *p, kvant_error *err)
+{
+    if (!p->code || p->code > size_max || p->state > size_max || p->query > size_max || p->scratch > size_max || p->acc > size_max)
+        return kvant_fail(err, KVANT_FAILED, "%s: plan: sizes must be below 4 GiB and a code at least one byte", q->name);
+    if (p->block > UNIT_MAX || p->tile > UNIT_MAX || (p->block % p->tile && p->tile % p->block))
+        return kvant_fail(err, KVANT_FAILED, "%s: plan: block %zu and tile %zu must be at most %d, one a multiple of the other",
+                          q->name, p->block, p->tile, UNIT_MAX);
+    if (!(p->bits_asked > 0 && isfinite(p->bits_asked)))
+        return kvant_fail(err, KVANT_FAILED, "%s: plan: bits_asked is not set", q->name);
+    return KVANT_OK;
+}
+
+/* A layout of its own makes the scalar ops unreadable for it, so such a kernel stands alone; others fill in what they have. */
+static kvant_ops join_ops(const kvant_ops *scalar, const kvant_kernel *kernel, bool own_layout)
+{
+    kvant_ops ops = kernel->ops;
+    if (own_layout)
+        return ops;
+    if (!ops.encode) ops.encode = scalar->encode;
+    if (!ops.decode) ops.decode = scalar->decode;
+    if (!ops.query) ops.query = scalar->query;
+    if (!ops.score) ops.score = scalar->score;
+    if (!ops.mix) ops.mix = scalar->mix;
+    if (!ops.finish) ops.finish = scalar->finish;
+    if (!ops.symbols) ops.symbols = scalar->symbols;
+    return ops;
+}
+
+static kvant_status choose_ops(kvant_codec *c, const char *isa, kvant_error *err)
+{
+    const kvant_quantizer *q = c->quantizer;
+    const kvant_kernel *chosen = NULL;
+    bool automatic = !isa || !strcmp(isa, "auto"), scalar = isa && !strcmp(isa, "scalar"), known = false;
+    for (const kvant_kernel *const *k = kvant_kernels(); *k && !scalar; k++) {
+        if (strcmp((*k)->quantizer, q->name) || !(automatic || !strcmp((*k)->target, isa)))
+            continue;
+        known = true;
+        if ((*k)->usable(&c->shape, &c->args))
+            chosen = *k;
+    }
+    if (!automatic && !scalar && !chosen)
+        return kvant_fail(err, KVANT_INVALID, "%s: target '%.32s' %s; use auto or scalar", q->name, isa,
+                          known ? "does not run on this processor or with this shape" : "has no kernel for this quantizer");
+    c->target = chosen ? chosen->target : "scalar";
+    c->ops = q->ops;
+    if (chosen) {
+        bool own_layout = chosen->tile && chosen->tile != c->plan.tile;
+        if (own_layout)
+            c->plan.tile = chosen->tile;
+        c->ops = join_ops(&q->ops, chosen, own_layout);
+    }
+    if (!c->ops.encode || !c->ops.decode || !c->ops.query != !c->ops.score || !c->ops.mix != !c->ops.finish)
+        return kvant_fail(err, KVANT_FAILED, "%s: %s: ops need encode, decode, and query with score, mix with finish", q->name,
+                          c->target);
+    return KVANT_OK;
+}
+
+static kvant_status set_sizes(kvant_codec *c, kvant_error *err)
+{
+    kvant_status status = validate_plan(c->quantizer, &c->plan, err);
+    if (status)
+        return status;
+    c->unit = c->plan.block > c->plan.tile ? c->plan.block : c->plan.tile;
+    c->unit_bytes = c->plan.code * (c->unit / c->plan.block);
+    c->query = c->ops.score ? c->plan.query : c->shape.dim * sizeof(float);
+    c->acc = c->ops.mix ? c->plan.acc : c->shape.dim;
+    c->scratch = rounded(c->plan.scratch);
+    if (!c->ops.score || !c->ops.mix)
+        c->scratch += STEP * c->shape.dim * sizeof(float);
+    return KVANT_OK;
+}
+
+kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                        kvant_codec *codec, kvant_error *err)
+{
+    kvant_codec c = { .quantizer = quantizer, .shape = *shape, .args = args ? *args : kvant_defaults(quantizer->params) };
+    memset(codec, 0, sizeof *codec);
+    if (shape->dim < DIM_MIN || shape->dim > DIM_MAX)
+        return kvant_fail(err, KVANT_INVALID, "%s: dim %u is out of range; use %d to %d", quantizer->name, shape->dim, DIM_MIN,
+                          DIM_MAX);
+    kvant_status status = validate_args(quantizer, &c.args, err);
+    if (!status)
+        status = quantizer->plan(shape, &c.args, &c.plan, err);
+    if (status)
+        return status;
+    c.plan.block = c.plan.block ? c.plan.block : 1;
+    c.plan.tile = c.plan.tile ? c.plan.tile : 1;
+    status = choose_ops(&c, isa, err);
+    if (!status)
+        status = set_sizes(&c, err);
+    if (status)
+        return status;
+    if (!(c.state = kvant_alloc(c.plan.state)))
+        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", quantizer->name, c.plan.state);
+    status = quantizer->init(shape, &c.args, c.state, err);
+    if (status) {
+        free(c.state);
+        return status;
+    }
+    *codec = c;
+    return KVANT_OK;
+}
+
+void kvant_close(kvant_codec *codec)
+{
+    free(codec->state);
+    memset(codec, 0, sizeof *codec);
+}
+
+kvant_status kvant_train(kvant_codec *codec, const float *x, size_t n, kvant_error *err)
+{
+    const kvant_quantizer *q = codec->quantizer;
+    if (!q->train)
+        return kvant_fail(err, KVANT_INVALID, "%s: it is data-oblivious: there is nothing to train", q->name);
+    if (n < codec->plan.train_min)
+        return kvant_fail(err, KVANT_INVALID, "%s: training needs %zu vectors, not %zu", q->name, codec->plan.train_min, n);
+    return q->train(codec->state, x, n, err);
+}
+
+size_t kvant_bytes(const kvant_codec *codec, size_t n)
+{
+    size_t units = n / codec->unit + (n % codec->unit != 0);
+    return units > SIZE_MAX / codec->unit_bytes ? SIZE_MAX : units * codec->unit_bytes;
+}
+
+double kvant_bits(const kvant_codec *codec)
+{
+    return 8.0 * (double)codec->plan.code / ((double)codec->plan.block * codec->shape.dim);
+}
+
+/* ---- The ops ----------------------------------------------------------------------------------- */
+
+static size_t unit_offset(const kvant_codec *c, size_t first) { return first / c->unit * c->unit_bytes; }
+
+/* Where a fall-back puts decoded vectors: behind the quantizer's own scratch. */
+static float *decoded(const kvant_codec *c, void *scratch) { return (float *)((char *)scratch + rounded(c->plan.scratch)); }
+
+void kvant_encode(const kvant_codec *codec, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
+{
+    codec->ops.encode(codec->state, x, first, n, code + unit_offset(codec, first), scratch);
+}
+
+void kvant_decode(const kvant_codec *codec, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
+{
+    codec->ops.decode(codec->state, code + unit_offset(codec, first), first, n, x, scratch);
+}
+
+void kvant_query(const kvant_codec *codec, const float *q, size_t nq, void *prepared, void *scratch)
+{
+    if (codec->ops.query)
+        codec->ops.query(codec->state, q, nq, prepared, scratch);
+    else
+        memcpy(prepared, q, nq * codec->query);
+}
+
+void kvant_score(const kvant_codec *codec, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n,
+                 float *dot, void *scratch)
+{
+    if (codec->ops.score) {
+        codec->ops.score(codec->state, prepared, nq, code + unit_offset(codec, first), first, n, dot, scratch);
+        return;
+    }
+    const float *q = prepared;
+    float *x = decoded(codec, scratch);
+    size_t dim = codec->shape.dim;
+    for (size_t done = 0, step; done < n; done += step) {
+        step = n - done < STEP ? n - done : STEP;
+        kvant_decode(codec, code, first + done, step, x, scratch);
+        for (size_t i = 0; i < nq; i++)
+            for (size_t j = 0; j < step; j++)
+                dot[i * n + done + j] = vector_dot(q + i * dim, x + j * dim, dim);
+    }
+}
+
+void kvant_mix(const kvant_codec *codec, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
+               void *scratch)
+{
+    if (codec->ops.mix) {
+        codec->ops.mix(codec->state, w, nq, code + unit_offset(codec, first), first, n, acc, scratch);
+        return;
+    }
+    float *x = decoded(codec, scratch);
+    size_t dim = codec->shape.dim;
+    for (size_t done = 0, step; done < n; done += step) {
+        step = n - done < STEP ? n - done : STEP;
+        kvant_decode(codec, code, first + done, step, x, scratch);
+        for (size_t i = 0; i < nq; i++)
+            for (size_t j = 0; j < step; j++)
+                vector_add(acc + i * dim, w[i * n + done + j], x + j * dim, dim);
+    }
+}
+
+void kvant_finish(const kvant_codec *codec, const float *acc, size_t nq, float *out, void *scratch)
+{
+    if (codec->ops.finish)
+        codec->ops.finish(codec->state, acc, nq, out, scratch);
+    else
+        memcpy(out, acc, nq * codec->acc * sizeof *out);
+}

@@ -1,0 +1,46 @@
+/* nearest.c - finds the known name that a misspelt one was meant to be, for error messages.
+ * In a file of its own because the library needs it and should need nothing else of the harness. */
+#include "harness/util.h"
+
+#include <string.h>
+
+enum { LONGEST = 63 };         /* names beyond it are not compared */
+
+static unsigned least(unsigned a, unsigned b) { return a < b ? a : b; }
+
+/* Insertions, deletions, replacements and swaps of neighbours that make a into b. */
+static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
+{
+    unsigned rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= nb; j++)
+        last[j] = before[j] = (unsigned)j;
+    for (size_t i = 1; i <= na; i++) {
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= nb; j++) {
+            row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = least(row[j], before[j - 2] + 1);
+        }
+        unsigned *free_row = before;
+        before = last, last = row, row = free_row;
+    }
+    return last[nb];
+}
+
+const char *nearest_name(const char *name, const char *const *names)
+{
+    const char *nearest = NULL;
+    size_t length = strlen(name);
+    if (length > LONGEST)
+        return NULL;
+    unsigned best = (unsigned)length / 2 + 2;      /* about half of the letters may be wrong */
+    for (; *names; names++) {
+        size_t n = strlen(*names);
+        if (n > LONGEST)
+            continue;
+        unsigned d = length >= 2 && !strncmp(*names, name, length) ? 1 : distance(name, length, *names, n);
+        if (d < best)
+            best = d, nearest = *names;
+    }
+    return nearest;
+}
