@@ -5,6 +5,7 @@
 #define KVANT_CLI_H
 
 #include "harness/kvant.h"
+#include "harness/util.h"
 
 enum { EXIT_DONE = 0, EXIT_CHECK = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -45,5 +46,27 @@ const char *cli_share(const char *relative);
 
 /* Flushes stdout and checks it: a full disk or a closed pipe must not end in status 0. Returns `status`, or 2 when it failed. */
 int cli_finish(int status);
+
+/* ---- For main.c and the help command ----------------------------------------------------------- */
+
+/* A command by its name; NULL: err names the nearest known one. */
+const cli_command *cli_find(const char *name, kvant_error *err);
+
+/* Parses argv[2...] for a command, argv[0] and argv[1] being the program and the command's name. KVANT_INVALID says in one
+ * line what is wrong. argv must outlive *c, which cli_close frees (NULL is allowed). */
+kvant_status cli_open(const cli_command *command, int argc, char **argv, cli **c, kvant_error *err);
+void cli_close(cli *c);
+
+/* Says what cli_open refused, with a hint to --help; returns EXIT_USAGE. */
+int cli_reject(const cli_command *command, const kvant_error *err);
+
+/* True when --help or -h stands among the command's options. */
+bool cli_wants_help(int argc, char **argv);
+
+void cli_help(const cli_command *command, text *out);      /* what `kvant COMMAND --help` prints */
+void cli_overview(text *out);                              /* what `kvant --help` prints */
+
+/* The folder that cli_share looks in instead of searching for one; NULL: search. The string must stay alive. */
+void cli_share_folder(const char *folder);
 
 #endif

@@ -1,0 +1,100 @@
+/* cli_help.c - help texts from the commands' tables: the overview, and one page per command.
+ * Lines are wrapped at words; line breaks and indentation that an author wrote are kept. */
+#include "harness/cli.h"
+
+#include <string.h>
+
+enum { WIDTH = 92 };
+
+/* Appends `string`, each of its lines indented by `indent` beside its own indentation; the first starts at `column`. */
+static void add_wrapped(text *out, const char *string, int indent, int column)
+{
+    for (const char *line = string; *line; ) {
+        size_t own = strspn(line, " ");
+        size_t length = strcspn(line, "\n");
+        const char *p = line + own, *end = line + length;
+        bool fresh = true;
+        while (p < end) {
+            size_t word = 0;
+            while (p + word < end && p[word] != ' ')
+                word++;
+            if (!fresh && column + 1 + (int)word > WIDTH) {
+                text_add(out, "\n");
+                column = 0;
+                fresh = true;
+            }
+            if (fresh) {
+                int start = indent + (int)own;
+                if (column < start)
+                    text_add(out, "%*s", start - column, "");
+                column = column < start ? start : column;
+            } else {
+                text_add(out, " ");
+                column++;
+            }
+            text_add(out, "%.*s", (int)word, p);
+            column += (int)word;
+            fresh = false;
+            p += word;
+            while (p < end && *p == ' ')
+                p++;
+        }
+        text_add(out, "\n");
+        column = 0;
+        line = *end ? end + 1 : end;
+    }
+}
+
+static void add_option(text *out, const char *name, const char *argument, const char *help)
+{
+    enum { COLUMN = 26 };
+    char head[128];
+    int length = snprintf(head, sizeof head, "  --%s%s%s", name, argument ? " " : "", argument ? argument : "");
+    if (length < 0 || length >= (int)sizeof head)
+        length = (int)sizeof head - 1;
+    text_add(out, "%s", head);
+    if (length + 2 > COLUMN) {
+        text_add(out, "\n");
+        length = 0;
+    }
+    add_wrapped(out, help, COLUMN, length);
+}
+
+void cli_help(const cli_command *command, text *out)
+{
+    bool options = command->options && command->options->name;
+    text_add(out, "kvant %s%s%s%s\n", command->name, options ? " [OPTION...]" : "", *command->arguments ? " " : "",
+             command->arguments);
+    add_wrapped(out, command->summary, 2, 0);
+    if (command->details) {
+        text_add(out, "\n");
+        add_wrapped(out, command->details, 0, 0);
+    }
+    text_add(out, "\nOptions:\n");
+    for (const cli_option *o = command->options; o && o->name; o++)
+        add_option(out, o->name, o->argument, o->help);
+    add_option(out, "help", NULL, "this text");
+    text_add(out, "\nExample:\n");
+    for (const char *line = command->example; *line; ) {
+        size_t length = strcspn(line, "\n");
+        text_add(out, "  %.*s\n", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+void cli_overview(text *out)
+{
+    text_add(out, "kvant COMMAND [OPTION...] [ARGUMENT...]\n"
+                  "  A benchmark harness for vector quantizers, above all those for the KV cache of language models.\n\nCommands:\n");
+    for (const cli_command *const *c = cli_commands(); *c; c++) {
+        int length = 2 + (int)strlen((*c)->name);
+        text_add(out, "  %s", (*c)->name);
+        add_wrapped(out, (*c)->summary, 16, length);
+    }
+    text_add(out, "\n`kvant COMMAND --help` explains a command and shows an example.\n"
+                  "\nEnvironment:\n"
+                  "  KVANT_DATA      folders searched for inputs before the cache, separated by ':'\n"
+                  "  XDG_CACHE_HOME  fetched inputs are kept in its folder kvant (default: ~/.cache)\n"
+                  "  KVANT_SHARE     folder of the files that come with the program\n"
+                  "\nExit status: 0 done, 1 a check or expectation failed, 2 usage or input error, 130 interrupted.\n");
+}
