@@ -59,7 +59,7 @@ version) # compiler flags
     part harness/lm harness/lm/*.[ch]
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done
     for n in $(names datasets); do part "datasets/$n" "datasets/$n.c"; done
-    for n in $(names harness/probes); do part "harness/probes/$n" "harness/probes/$n.c" harness/stats.c; done
+    for n in $(names harness/probes); do part "harness/probes/$n" "harness/probes/$n.c" harness/probe.c harness/fidelity.c harness/stats.c; done
     for f in metal/*/*_*.c; do [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f"; done
     echo "};"
     cat <<'C'

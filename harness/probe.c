@@ -1,0 +1,62 @@
+/* probe.c - what the probes share: finding one by name, the metric that a result belongs to, and a text's tokens.
+ * A text is tokenised once per job, whole; chunks are cut from the ids. */
+#include "harness/probe.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+const kvant_probe *probe_find(const char *name, kvant_error *err)
+{
+    const kvant_probe *const *all = kvant_probes();
+    size_t n = 0;
+    for (; all[n]; n++)
+        if (!strcmp(all[n]->name, name))
+            return all[n];
+
+    const char **names = calloc(n + 1, sizeof *names);
+    if (!names) {
+        kvant_fail(err, KVANT_NOMEM, "probe: no memory for a list of names");
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        names[i] = all[i]->name;
+    const char *near = nearest_name(name, names);
+    kvant_fail(err, KVANT_INVALID, "probe: '%s' is unknown%s%s%s; `kvant list probes` shows all", name,
+               near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+    free(names);
+    return NULL;
+}
+
+const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name)
+{
+    size_t length = strlen(name), stem = length;
+    while (stem && isdigit((unsigned char)name[stem - 1]))
+        stem--;
+    for (const probe_metric *m = probe->metrics; m->name; m++) {
+        if (!strcmp(m->name, name))
+            return m;
+        size_t n = strlen(m->name);
+        if (stem < length && stem && name[stem - 1] == '_' && n == stem + 1 && m->name[stem] == 'N' && !strncmp(m->name, name, stem))
+            return m;
+    }
+    return NULL;
+}
+
+kvant_status probe_tokens(const probe_job *job, int32_t **ids, size_t *n, int32_t *bos, kvant_error *err)
+{
+    kvant_error why = { "" };
+    const tokenizer *tok = lm_tokenizer(job->model, &why);
+    if (!tok)
+        return kvant_fail(err, KVANT_SKIP, "%s", why.text);
+
+    /* What the tokenizer puts before nothing at all is what it puts before every text. */
+    int32_t *empty = NULL;
+    size_t n_empty = 0;
+    kvant_status status = tokenizer_encode(tok, "", 0, true, false, &empty, &n_empty, err);
+    if (status)
+        return status;
+    *bos = n_empty && empty[0] == tokenizer_bos(tok) ? empty[0] : -1;
+    free(empty);
+    return tokenizer_encode(tok, job->data->text, job->data->bytes, true, false, ids, n, err);
+}
