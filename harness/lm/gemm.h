@@ -12,14 +12,15 @@ typedef struct { size_t n_out, n_in; float *panels; } gemm_matrix;
 
 kvant_status gemm_init(gemm_matrix *w, size_t n_out, size_t n_in, kvant_error *err);   /* panels are zeroed */
 void gemm_free(gemm_matrix *w);
-void gemm_set_row(gemm_matrix *w, size_t out, const float *row);                      /* row [n_in] of output `out` */
-void gemm_get_row(const gemm_matrix *w, size_t out, float *row);
+/* Rows of outputs out0 ... out0+n-1 (x [n][n_in]). Outputs of one panel must be set by one thread at a time. */
+void gemm_set_rows(gemm_matrix *w, size_t out0, size_t n, const float *x);
 
 /* y [n][ldy] (columns 0 ... n_out-1 written) = x [n][n_in] W^T. Called outside any parallel region. */
 void gemm_apply(const gemm_matrix *w, const float *x, size_t n, float *y, size_t ldy);
 
-/* C [m][ldc] = A [m][lda] B, plain, on the calling thread alone: B is [k][ldb], or [n][ldb] when transposed. */
-void gemm_small(bool b_transposed, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
+/* C [m][ldc] = A [m][lda] B, or += when `add`, by the calling thread alone: B is [k][ldb], or [n][ldb] when transposed.
+ * Called inside a parallel region (outside of one oneDNN would spread it over the threads by rules of its own). */
+void gemm_small(bool b_transposed, bool add, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
                 float *c, size_t ldc);
 
 const char *gemm_library(void);                    /* "oneDNN 2.6.3" */

@@ -26,7 +26,8 @@ typedef struct {
     kvcache_policy policy;
     kvcache_shape shape;
     kvant_codec *key, *value;      /* [n_layer] */
-    size_t scratch;                /* bytes per thread that attention and append need for any of them */
+    kvant_codec f16;               /* stores what the policy keeps out of the codes */
+    size_t scratch;                /* the largest scratch of all of them */
 } kvcache_codecs;
 
 /* KVANT_SKIP with the quantizer's reason when the shape does not suit it. */
@@ -40,11 +41,44 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
 void kvcache_close(kvcache *cache);
 void kvcache_reset(kvcache *cache);                                    /* back to length 0, memory kept */
 uint32_t kvcache_length(const kvcache *cache);
+uint32_t kvcache_capacity(const kvcache *cache);
 const kvcache_codecs *kvcache_codecs_of(const kvcache *cache);
 
 /* Bytes for `length` tokens of all layers and heads: accounted from plan(), codes and f16 parts, and f16's own. */
 typedef struct { uint64_t key, value, f16_key, f16_value; } kvcache_bytes;
 kvcache_bytes kvcache_accounted(const kvcache_codecs *codecs, uint32_t length);
 kvcache_bytes kvcache_resident(const kvcache *cache);                  /* what was allocated; f16_* as above, at capacity */
+
+/* ---- For the forward pass -------------------------------------------------------------------- */
+
+/* One side of one layer: whose codec, and what of it is in codes. */
+typedef struct {
+    const kvant_codec *codec;
+    uint32_t sink, window;
+    bool staged;                   /* tokens wait in f16 before they are coded: window + block > 1 */
+} kvcache_rule;
+kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, kvant_side side);
+
+/* Who sees what: with `length` tokens in the cache, the last of them being the query's own, tokens sink ... sink + coded - 1 are
+ * codes and all others f16. This is what decode does, and what batched prefill reproduces query by query. */
+uint32_t kvcache_coded(const kvcache_rule *rule, uint32_t length);
+
+/* Appends n tokens of one layer, head and side: x [n] vectors, `stride` floats apart. The length is unchanged until
+ * kvcache_advance, after the last layer. waiting (NULL unless staged): [kvcache_waiting_max][dim], the f16 forms of the tokens
+ * that were not in codes before and of the new ones; scratch: codecs.scratch bytes + KVCACHE_TILE vectors. */
+enum { KVCACHE_TILE = 64 };
+void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
+                    float *waiting, void *scratch);
+void kvcache_advance(kvcache *cache, uint32_t n);
+
+/* Rows that `waiting` may get when n tokens are appended. */
+uint32_t kvcache_waiting_max(const kvcache_rule *rule, uint32_t n);
+
+/* A stretch of stored tokens of one codec: vectors first ... first+n-1 of `code`, at positions `position` and on. */
+typedef struct { const kvant_codec *codec; const uint8_t *code; uint32_t first, n, position; } kvcache_run;
+enum { KVCACHE_RUNS = 4 };         /* sinks, codes, and a ring in two pieces */
+/* The runs that hold `length` tokens (appended, whether advanced over or not), in order of position; returns how many. */
+size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
+                    kvcache_run runs[KVCACHE_RUNS]);
 
 #endif
