@@ -1,8 +1,7 @@
-/* util.c - files that are there whole or not at all, hashes, time, memory, names and interrupts.
+/* util.c - files that are there whole or not at all, hashes, time, memory, texts and interrupts.
  * Here because every part needs them and none should have its own idea of them. */
 #include "harness/util.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -328,54 +327,7 @@ size_t resident_bytes(void) { return proc_bytes("VmRSS"); }
 
 size_t peak_bytes(void) { return proc_bytes("VmHWM"); }
 
-/* ---- Names and texts ----------------------------------------------------------------------- */
-
-enum { LONGEST_NAME = 127 };
-
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Edits (insert, delete, replace, swap of neighbours) that turn a into b, upper and lower case being one. */
-static size_t edit_distance(const char *a, size_t na, const char *b, size_t nb)
-{
-    size_t rows[3][LONGEST_NAME + 1], *before = rows[0], *last = rows[1], *now = rows[2];
-    for (size_t j = 0; j <= nb; j++)
-        last[j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]);
-            now[j] = least(least(last[j], now[j - 1]) + 1, last[j - 1] + (x != y));
-            if (i > 1 && j > 1 && x != y && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]))
-                now[j] = least(now[j], before[j - 2] + 1);
-        }
-        size_t *oldest = before;
-        before = last;
-        last = now;
-        now = oldest;
-    }
-    return last[nb];
-}
-
-const char *nearest_name(const char *name, const char *const *names)
-{
-    const char *best = NULL;
-    size_t best_distance = SIZE_MAX, n = strlen(name);
-    if (!n || n > LONGEST_NAME)
-        return NULL;
-    for (; *names; names++) {
-        size_t m = strlen(*names);
-        if (m > LONGEST_NAME)
-            continue;
-        size_t distance = edit_distance(name, n, *names, m), longer = n > m ? n : m;
-        /* A third of the letters may be wrong; the beginning of a name is near however long the rest. */
-        bool near = distance <= (longer < 3 ? 1 : longer / 3) || (n >= 3 && !strncasecmp(name, *names, n));
-        if (near && distance < best_distance) {
-            best = *names;
-            best_distance = distance;
-        }
-    }
-    return best;
-}
+/* ---- Texts --------------------------------------------------------------------------------- */
 
 char *text_format(const char *format, ...)
 {
