@@ -14,7 +14,7 @@ enum { FIDELITY_QUERIES = 8, FIDELITY_NOT_CODED = -1 };
  *   ip_variance  d times the variance of <y,x^> for |x| = 1 and |y| = 1, y made perpendicular to x: there the right product is 0,
  *                and so is the mean, for y and -y are equally good
  *   ip_bias      mean of <y,x^ - x> / |x||y| */
-typedef enum { FIDELITY_NMSE, FIDELITY_COSINE, FIDELITY_IP_SLOPE, FIDELITY_IP_VARIANCE, FIDELITY_IP_BIAS, FIDELITY_N } fidelity_figure;
+enum { FIDELITY_NMSE, FIDELITY_COSINE, FIDELITY_IP_SLOPE, FIDELITY_IP_VARIANCE, FIDELITY_IP_BIAS, FIDELITY_N };
 
 extern const char *const fidelity_names[FIDELITY_N];        /* as above; the metrics of the distortion probe on vectors */
 

@@ -2,6 +2,8 @@
  * A text is tokenised once per job, whole; chunks are cut from the ids. */
 #include "harness/probe.h"
 
+#include "harness/stats.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,8 @@ const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name
         if (!strcmp(m->name, name))
             return m;
         size_t n = strlen(m->name);
-        if (stem < length && stem && name[stem - 1] == '_' && n == stem + 1 && m->name[stem] == 'N' && !strncmp(m->name, name, stem))
+        bool numbered = stem < length && stem && name[stem - 1] == '_';
+        if (numbered && n == stem + 1 && m->name[stem] == 'N' && !strncmp(m->name, name, stem))
             return m;
     }
     return NULL;
@@ -59,4 +62,22 @@ kvant_status probe_tokens(const probe_job *job, int32_t **ids, size_t *n, int32_
     *bos = n_empty && empty[0] == tokenizer_bos(tok) ? empty[0] : -1;
     free(empty);
     return tokenizer_encode(tok, job->data->text, job->data->bytes, true, false, ids, n, err);
+}
+
+size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(samples[i].metric, metric)) {
+            x[found] = samples[i].value;
+            w[found++] = samples[i].n;
+        }
+    return found;
+}
+
+probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n)
+{
+    stats_mean mean = stats_clustered(x, w, n);
+    stats_interval interval = stats_t(mean, 0.95);
+    return (probe_result) { metric, mean.mean, (double)mean.n, mean.se, interval.lo, interval.hi };
 }

@@ -60,11 +60,19 @@ typedef struct {
 const kvant_probe *const *kvant_probes(void);                        /* NULL-terminated, sorted by name */
 const kvant_probe *probe_find(const char *name, kvant_error *err);
 
-/* The table's row for a sample's or result's metric: of that name, or NAME_N for NAME_16 (figures at a number of chunks); NULL: none. */
+/* The table's row for a sample's or result's metric: of that name, or NAME_N for NAME_16 (figures at a number of chunks).
+ * NULL: none. */
 const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name);
 
-/* For probes: the job's text as ids, whole, with the tokenizer's own special tokens; *ids is freed by the caller. *bos is the
- * token that opens every sequence of this model, -1 for none. KVANT_SKIP when the file's tokenizer is not supported. */
+/* ---- For probes ------------------------------------------------------------------------------ */
+
+/* The job's text as ids, whole, with the tokenizer's own special tokens; *ids is freed by the caller. *bos is the token that
+ * opens every sequence of this model, -1 for none. KVANT_SKIP when the file's tokenizer is not supported. */
 kvant_status probe_tokens(const probe_job *job, int32_t **ids, size_t *n, int32_t *bos, kvant_error *err);
+
+/* Values and weights of a metric's samples in their order: returns how many; x, w [n]. */
+size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);
+/* Their mean by stats_clustered, with a t interval; n of the result is the number of clusters. */
+probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n);
 
 #endif

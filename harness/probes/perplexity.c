@@ -1,0 +1,319 @@
+/* perplexity.c - how well the model predicts a text through the cache: mean negative log-likelihood over chunks, as perplexity.
+ * Chunks run by the prefill path, or by the decode path one token at a time, many chunks in lockstep. Also: the cache's bytes. */
+#include "harness/lm/vecmath.h"
+#include "harness/probe.h"
+#include "harness/stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows whose logits are taken at once: as many as the matrix product likes, for memory's sake no more. */
+enum { LOGIT_ROWS = 128 };
+
+enum { CONTEXT, CHUNKS, CONVENTION, PATH, LOCKSTEP, BATCH };
+enum { CONVENTION_LLAMA, CONVENTION_FULL };
+
+static const char *const conventions[] = { "llama", "full", NULL };
+static const char *const paths[] = { "prefill", "decode", NULL };
+
+static const kvant_param params[] = {
+    { "context", "tokens of a chunk", KVANT_INT, 512, 8, 1 << 20, NULL },
+    { "chunks", "chunks of the text, from its beginning", KVANT_INT, 8, 1, 1 << 20, NULL },
+    { "convention", "positions that predict: llama = the second half of a chunk but its last, full = all but the last; a model "
+      "that wants a BOS gets it in place of each chunk's first token", KVANT_CHOICE, CONVENTION_LLAMA, 0, 0, conventions },
+    { "path", "how it attends: prefill decodes tiles of codes and multiplies, decode goes token by token by score and mix",
+      KVANT_CHOICE, LM_PREFILL, 0, 0, paths },
+    { "lockstep", "chunks that run together on the decode path; moves results by rounding only", KVANT_INT, 16, 1, 256, NULL },
+    { "batch", "tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
+    { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
+};
+
+static const probe_metric metrics[] = {
+    { "nll", "nats", "mean negative log-likelihood of a predicted token; samples per chunk, errors clustered by chunk", -1, false },
+    { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
+    { "perplexity_at_N", "", "perplexity over the first N chunks: N = 1, 2, 4, 8, ... and all", -1, false },
+    { "bytes_per_token_key", "bytes", "keys of a cached token over all layers and heads, by the quantizer's plan and the policy",
+      -1, false },
+    { "bytes_per_token_value", "bytes", "the same of values", -1, false },
+    { "bytes_per_token", "bytes", "keys and values of a cached token, all layers and heads", -1, false },
+    { "bytes_per_token_f16", "bytes", "what an f16 cache takes", 0, false },
+    { "resident_bytes_per_token", "bytes", "what was allocated for a chunk's cache, per token", -1, false },
+    { "compression_key", "x", "bytes of f16 keys over bytes of these", 1, false },
+    { "compression_value", "x", "bytes of f16 values over bytes of these", 1, false },
+    { "compression", "x", "bytes of an f16 cache over bytes of this one", 1, false },
+    { NULL, NULL, NULL, 0, false }
+};
+
+typedef struct {
+    int32_t *ids;                  /* [chunks][context] */
+    uint32_t context, chunks, first, lockstep, batch;   /* first: position whose prediction counts first */
+    lm_path path;
+    kvcache **caches;              /* [lockstep] of the unit at work */
+    lm_segment *segments;          /* [lockstep] */
+    double *sum;                   /* [lockstep] negative log-likelihood of a chunk so far */
+    uint8_t *want;                 /* [batch] */
+    /* rows that wait for their logits: hidden [waiting][n_embd], the id that came next, and the chunk of the unit */
+    float *hidden;
+    int32_t *target;
+    uint32_t *owner;
+    size_t waiting;
+    float *logits;                 /* [LOGIT_ROWS][n_vocab] */
+} perplexity;
+
+static uint32_t context_of(const kvant_args *args)
+{
+    return (uint32_t)args->v[CONTEXT];
+}
+
+static double cost(const kvant_args *args, const kvant_data *data)
+{
+    (void)data;
+    return args->v[CONTEXT] * args->v[CHUNKS];
+}
+
+static kvant_status cut_chunks(const probe_job *job, perplexity *p, kvant_error *err)
+{
+    size_t n = 0;
+    int32_t bos = -1;
+    kvant_status status = probe_tokens(job, &p->ids, &n, &bos, err);
+    if (status)
+        return status;
+    if (n / p->context < p->chunks)
+        return kvant_fail(err, KVANT_INVALID, "perplexity: the text has %zu tokens, that is %zu chunks of %u, and %u are asked "
+                          "for; lower chunks or context, or take a longer text", n, n / p->context, p->context, p->chunks);
+    size_t used = (size_t)p->chunks * p->context;
+    uint32_t n_vocab = lm_model_shape(job->model)->n_vocab;
+    for (size_t i = 0; i < used; i++)
+        if (p->ids[i] < 0 || (uint32_t)p->ids[i] >= n_vocab)
+            return kvant_fail(err, KVANT_INVALID, "perplexity: token %zu of the text has id %d, and the model knows %u; the "
+                              "file's tokenizer and weights do not belong together", i, p->ids[i], n_vocab);
+    if (bos >= 0)
+        for (size_t i = 0; i < used; i += p->context)
+            p->ids[i] = bos;
+    return KVANT_OK;
+}
+
+static kvant_status open_job(probe_job *job, kvant_error *err)
+{
+    const double *v = job->args.v;
+    perplexity *p = calloc(1, sizeof *p);
+    job->state = p;
+    if (!p)
+        return kvant_fail(err, KVANT_NOMEM, "perplexity: no memory");
+    p->context = (uint32_t)v[CONTEXT];
+    p->chunks = (uint32_t)v[CHUNKS];
+    p->first = v[CONVENTION] == CONVENTION_LLAMA ? p->context / 2 : 0;
+    p->path = v[PATH] == LM_DECODE ? LM_DECODE : LM_PREFILL;
+    p->lockstep = p->path == LM_DECODE ? (uint32_t)v[LOCKSTEP] : 1;
+    p->batch = (uint32_t)v[BATCH];
+    job->n_units = (p->chunks + p->lockstep - 1) / p->lockstep;
+
+    kvant_status status = cut_chunks(job, p, err);
+    if (status)
+        return status;
+    const lm_shape *shape = lm_model_shape(job->model);
+    size_t step = p->path == LM_DECODE ? p->lockstep : p->batch, rows = LOGIT_ROWS + step;
+    p->caches = calloc(p->lockstep, sizeof *p->caches);
+    p->segments = calloc(p->lockstep, sizeof *p->segments);
+    p->sum = calloc(p->lockstep, sizeof *p->sum);
+    p->want = calloc(step, 1);
+    p->hidden = kvant_alloc(rows * shape->n_embd * sizeof(float));
+    p->target = calloc(rows, sizeof *p->target);
+    p->owner = calloc(rows, sizeof *p->owner);
+    p->logits = kvant_alloc((size_t)LOGIT_ROWS * shape->n_vocab * sizeof(float));
+    if (!p->caches || !p->segments || !p->sum || !p->want || !p->hidden || !p->target || !p->owner || !p->logits)
+        return kvant_fail(err, KVANT_NOMEM, "perplexity: no memory for %d rows of logits; lower lockstep or batch", LOGIT_ROWS);
+    return KVANT_OK;
+}
+
+static void close_job(probe_job *job)
+{
+    perplexity *p = job->state;
+    if (!p)
+        return;
+    free(p->ids);
+    free(p->caches);
+    free(p->segments);
+    free(p->sum);
+    free(p->want);
+    free(p->hidden);
+    free(p->target);
+    free(p->owner);
+    free(p->logits);
+    free(p);
+    job->state = NULL;
+}
+
+/* Turns the rows that wait into negative log-likelihoods and adds those to their chunks. Threads share the rows; the sums are
+ * taken in order, so that the number of threads does not matter. */
+static void settle(const probe_job *job, perplexity *p)
+{
+    const lm_shape *shape = lm_model_shape(job->model);
+    for (size_t row = 0; row < p->waiting; row += LOGIT_ROWS) {
+        size_t n = p->waiting - row < LOGIT_ROWS ? p->waiting - row : LOGIT_ROWS;
+        double nll[LOGIT_ROWS];
+        lm_logits(job->model, p->hidden + row * shape->n_embd, n, p->logits);
+        #pragma omp parallel for schedule(static)
+        for (size_t i = 0; i < n; i++) {
+            const float *logits = p->logits + i * shape->n_vocab;
+            nll[i] = vec_log_sum_exp(logits, shape->n_vocab) - (double)logits[p->target[row + i]];
+        }
+        for (size_t i = 0; i < n; i++)
+            p->sum[p->owner[row + i]] += nll[i];
+    }
+    p->waiting = 0;
+}
+
+/* Runs the segments, which all want nothing or whose `rows` wanted hidden states join those that wait. */
+static kvant_status forward(const probe_job *job, perplexity *p, size_t n_segments, size_t rows, kvant_error *err)
+{
+    if (interrupted())
+        return kvant_fail(err, KVANT_INTERRUPTED, "perplexity: interrupted");
+    float *hidden = p->hidden + p->waiting * lm_model_shape(job->model)->n_embd;
+    kvant_status status = lm_forward_hidden(job->model, p->path, p->segments, n_segments, hidden, NULL, err);
+    if (status)
+        return status;
+    p->waiting += rows;
+    if (p->waiting >= LOGIT_ROWS)
+        settle(job, p);
+    return KVANT_OK;
+}
+
+/* The last token of a chunk predicts nothing that counts and is not run. */
+static kvant_status prefill(const probe_job *job, perplexity *p, const int32_t *ids, kvant_error *err)
+{
+    for (uint32_t at = 0; at < p->context - 1;) {
+        uint32_t n = p->context - 1 - at < p->batch ? p->context - 1 - at : p->batch;
+        size_t rows = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            p->want[i] = at + i >= p->first;
+            if (p->want[i]) {
+                p->target[p->waiting + rows] = ids[at + i + 1];
+                p->owner[p->waiting + rows++] = 0;
+            }
+        }
+        p->segments[0] = (lm_segment) { p->caches[0], ids + at, n, rows ? p->want : NULL };
+        kvant_status status = forward(job, p, 1, rows, err);
+        if (status)
+            return status;
+        at += n;
+    }
+    return KVANT_OK;
+}
+
+static kvant_status decode(const probe_job *job, perplexity *p, const int32_t *ids, uint32_t n_chunks, kvant_error *err)
+{
+    static const uint8_t wanted = 1;
+    for (uint32_t at = 0; at < p->context - 1; at++) {
+        bool scored = at >= p->first;
+        for (uint32_t j = 0; j < n_chunks; j++) {
+            const int32_t *token = ids + (size_t)j * p->context + at;
+            p->segments[j] = (lm_segment) { p->caches[j], token, 1, scored ? &wanted : NULL };
+            p->target[p->waiting + j] = token[1];
+            p->owner[p->waiting + j] = j;
+        }
+        kvant_status status = forward(job, p, n_chunks, scored ? n_chunks : 0, err);
+        if (status)
+            return status;
+    }
+    return KVANT_OK;
+}
+
+static void emit_one(probe_job *job, size_t cell, const char *metric, double value)
+{
+    job->emit(job, cell, &(probe_sample) { metric, 0, 0, value, 1 });
+}
+
+static void emit_bytes(probe_job *job, size_t cell, const perplexity *p)
+{
+    kvcache_bytes b = kvcache_accounted(&job->codecs[cell], p->context), r = kvcache_resident(p->caches[0]);
+    double key = (double)b.key, value = (double)b.value, f16_key = (double)b.f16_key, f16_value = (double)b.f16_value;
+    emit_one(job, cell, "bytes_per_token_key", key / p->context);
+    emit_one(job, cell, "bytes_per_token_value", value / p->context);
+    emit_one(job, cell, "bytes_per_token", (key + value) / p->context);
+    emit_one(job, cell, "bytes_per_token_f16", (f16_key + f16_value) / p->context);
+    emit_one(job, cell, "resident_bytes_per_token", ((double)r.key + (double)r.value) / p->context);
+    emit_one(job, cell, "compression_key", f16_key / key);
+    emit_one(job, cell, "compression_value", f16_value / value);
+    emit_one(job, cell, "compression", (f16_key + f16_value) / (key + value));
+}
+
+static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+{
+    perplexity *p = job->state;
+    uint32_t chunk = (uint32_t)index * p->lockstep;
+    uint32_t n = p->chunks - chunk < p->lockstep ? p->chunks - chunk : p->lockstep;
+    const int32_t *ids = p->ids + (size_t)chunk * p->context;
+
+    kvant_status status = KVANT_OK;
+    for (uint32_t j = 0; j < n && !status; j++)
+        status = kvcache_open(&job->codecs[cell], p->context, &p->caches[j], err);
+    memset(p->sum, 0, p->lockstep * sizeof *p->sum);
+    p->waiting = 0;
+    if (!status)
+        status = p->path == LM_DECODE ? decode(job, p, ids, n, err) : prefill(job, p, ids, err);
+    if (!status) {
+        settle(job, p);
+        uint32_t predicted = p->context - 1 - p->first;
+        for (uint32_t j = 0; j < n; j++)
+            job->emit(job, cell, &(probe_sample) { "nll", chunk + j, 0, p->sum[j] / predicted, predicted });
+        if (index == 0)
+            emit_bytes(job, cell, p);
+    }
+    for (uint32_t j = 0; j < n; j++) {
+        kvcache_close(p->caches[j]);
+        p->caches[j] = NULL;
+    }
+    return status;
+}
+
+/* exp carries the mean, the ends of its interval, and by its slope the standard error. */
+static probe_result exponentiated(const char *metric, probe_result nll)
+{
+    double value = exp(nll.value);
+    return (probe_result) { metric, value, nll.n, value * nll.se, exp(nll.lo), exp(nll.hi) };
+}
+
+static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
+                           void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
+{
+    (void)args;
+    double *x = calloc(2 * n + 1, sizeof *x);
+    if (!x)
+        return kvant_fail(err, KVANT_NOMEM, "perplexity: no memory for %zu samples", n);
+    double *w = x + n;
+    size_t chunks = probe_values(samples, n, "nll", x, w);
+    if (!chunks) {
+        free(x);
+        return kvant_fail(err, KVANT_FAILED, "perplexity: no chunk was measured");
+    }
+    probe_result nll = probe_clustered("nll", x, w, chunks), ppl = exponentiated("perplexity", nll);
+    result(user, &nll);
+    result(user, &ppl);
+    for (size_t at = 1; at <= chunks; at = at < chunks && 2 * at > chunks ? chunks : 2 * at) {
+        char name[48];
+        snprintf(name, sizeof name, "perplexity_at_%zu", at);
+        ppl = exponentiated(name, probe_clustered("nll", x, w, at));
+        result(user, &ppl);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(samples[i].metric, "nll"))
+            result(user, &(probe_result) { samples[i].metric, samples[i].value, 1, NAN, NAN, NAN });
+    free(x);
+    return KVANT_OK;
+}
+
+const kvant_probe probe_perplexity = {
+    .name = "perplexity",
+    .summary = "perplexity of a text through the cache, by prefill or token by token, and the cache's bytes",
+    .params = params,
+    .metrics = metrics,
+    .wants_text = true, .wants_reference = true,
+    .context = context_of,
+    .cost = cost,
+    .open = open_job,
+    .unit = run_unit,
+    .close = close_job,
+    .finish = finish,
+};
