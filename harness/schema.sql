@@ -1,4 +1,5 @@
 -- The store: one SQLite file, every table STRICT. Everything that is printed, plotted or exported is a query on the views.
+PRAGMA application_id = 1263952238;   -- "KVan": what kind of file this is
 PRAGMA user_version = 1;
 
 CREATE TABLE run (                 -- a process that computed something
@@ -72,3 +73,90 @@ CREATE TABLE "check" (             -- an oracle or gate, by the code version tha
   verdict TEXT NOT NULL CHECK (verdict IN ('pass', 'fail', 'skip'))
 ) STRICT;
 CREATE INDEX check_version ON "check"(quantizer, code_version);
+
+-- ---- Views: only finished cells are in them -------------------------------------------------------------------------------
+
+CREATE VIEW result AS              -- one row per experiment, cell and metric
+SELECT e.experiment, e.ordinal, c.probe, c.model, c.data, c.label,
+       c.key_quantizer, c.key_params, c.value_quantizer, c.value_params, c.config, c.reference, c.bits_asked, c.bits_stored,
+       m.metric, m.value, m.se, m.lo, m.hi, m.n, m.unit, m.better, m.timing, c.pairing, c.key AS cell
+FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN measurement m ON m.cell = c.key
+WHERE c.finished IS NOT NULL;
+
+CREATE VIEW pareto AS              -- cells that no comparable one (same experiment and pairing) beats in both bits_stored and value
+SELECT r.* FROM result r
+WHERE r.better <> 0 AND r.value IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM result o
+  WHERE o.experiment = r.experiment AND o.pairing = r.pairing AND o.metric = r.metric AND o.bits_stored <= r.bits_stored
+    AND o.value * r.better >= r.value * r.better
+    AND (o.bits_stored < r.bits_stored OR o.value * r.better > r.value * r.better));
+
+CREATE VIEW against AS             -- each finished cell and the finished reference of its pairing, within one experiment
+SELECT * FROM (
+  SELECT e.experiment, e.ordinal, c.key AS cell, (
+    SELECT r.key FROM cell r JOIN experiment_cell x ON x.cell = r.key AND x.experiment = e.experiment
+    WHERE r.pairing = c.pairing AND r.reference = 1 AND r.finished IS NOT NULL
+    ORDER BY r.finished DESC, r.key LIMIT 1) AS reference_cell
+  FROM experiment_cell e JOIN cell c ON c.key = e.cell
+  WHERE c.finished IS NOT NULL)
+WHERE reference_cell <> cell;
+
+-- Differences to the reference, per metric of the samples, over values of equal unit, chunk and idx. Within a chunk they are
+-- averaged by weight; the chunks are the clusters of a ratio estimator, lo..hi is its 95 % interval by Student's t with n - 1
+-- degrees of freedom: the quantile from a table below 10 degrees, above by its series about the normal one (off by less than 1e-5).
+-- One value that was not finite makes the difference NULL.
+CREATE VIEW paired AS
+WITH student(dof, t) AS (
+  VALUES (1, 12.706204736), (2, 4.3026527297), (3, 3.1824463053), (4, 2.7764451052), (5, 2.5705818366),
+         (6, 2.4469118511), (7, 2.3646242516), (8, 2.3060041352), (9, 2.2621571628)
+), chunks AS (
+  SELECT a.experiment, a.ordinal, a.cell, a.reference_cell, s.metric, sum(s.n) AS w,
+         sum(s.n * (s.value - r.value)) AS wd, sum(s.n * r.value) AS wr, count(*) - count(s.value - r.value) AS broken
+  FROM against a JOIN sample s ON s.cell = a.cell
+  JOIN sample r ON r.cell = a.reference_cell AND r.unit = s.unit AND r.metric = s.metric AND r.chunk = s.chunk AND r.idx = s.idx
+  GROUP BY a.experiment, a.cell, s.metric, s.chunk
+), means AS (
+  SELECT experiment, cell, metric, count(*) AS n, sum(w) AS w, sum(wr) / sum(w) AS reference_value,
+         CASE WHEN sum(broken) = 0 THEN sum(wd) / sum(w) END AS difference
+  FROM chunks GROUP BY experiment, cell, metric
+), errors AS (
+  SELECT k.experiment, k.ordinal, k.cell, k.reference_cell, k.metric, m.reference_value, m.difference, m.n,
+         sqrt(m.n / (m.n - 1.0) * sum((k.wd - k.w * m.difference) * (k.wd - k.w * m.difference))) / m.w AS se
+  FROM chunks k JOIN means m USING (experiment, cell, metric) GROUP BY k.experiment, k.cell, k.metric
+), quantiles AS (
+  SELECT e.*, coalesce((SELECT t FROM student WHERE dof = e.n - 1), 1.959963984540 + (2.372271230299 + (2.822498615740 +
+         (2.555849679508 + 1.589534053393 / (e.n - 1)) / (e.n - 1)) / (e.n - 1)) / (e.n - 1)) AS t
+  FROM errors e
+)
+SELECT q.experiment, q.ordinal, c.probe, c.model, c.data, c.label, c.bits_stored, q.metric, q.reference_value, q.difference, q.se,
+       q.difference - q.t * q.se AS lo, q.difference + q.t * q.se AS hi, q.n,
+       coalesce((SELECT m.timing FROM measurement m WHERE m.cell = q.cell AND m.metric = q.metric), 0) AS timing,
+       c.pairing, q.cell, q.reference_cell
+FROM quantiles q JOIN cell c ON c.key = q.cell;
+
+-- Different cells of one experiment and probe whose samples of a metric are equal bit for bit: a parameter that was ignored, most
+-- likely. Counts and hits coincide honestly, so that only metrics with values that are no integers tell. Not listed: references
+-- among themselves, and the same quantizers in the same setting or with another seed, of which many methods make no use.
+CREATE VIEW identical AS
+WITH print AS (
+  SELECT e.experiment, e.ordinal, s.cell, s.metric, count(*) AS n, sum(s.value) AS total
+  FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN sample s ON s.cell = e.cell
+  WHERE c.finished IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM measurement m WHERE m.cell = s.cell AND m.metric = s.metric AND m.timing)
+  GROUP BY e.experiment, e.cell, s.metric HAVING max(s.value <> round(s.value))
+)
+SELECT a.experiment, x.probe, a.metric, x.label, y.label AS other_label, x.pairing, y.pairing AS other_pairing,
+       a.cell, b.cell AS other_cell
+FROM print a
+JOIN print b ON b.experiment = a.experiment AND b.metric = a.metric AND b.n = a.n AND b.total = a.total
+            AND (a.ordinal, a.cell) < (b.ordinal, b.cell)
+JOIN cell x ON x.key = a.cell
+JOIN cell y ON y.key = b.cell AND y.probe = x.probe
+WHERE NOT (x.reference AND y.reference)
+  AND NOT (x.key_quantizer IS y.key_quantizer AND x.key_params IS y.key_params
+           AND x.value_quantizer IS y.value_quantizer AND x.value_params IS y.value_params
+           AND (x.pairing = y.pairing OR json_remove(x.config, '$.seed') = json_remove(y.config, '$.seed')))
+  AND NOT EXISTS (
+    SELECT 1 FROM sample s LEFT JOIN sample t
+      ON t.cell = b.cell AND t.unit = s.unit AND t.metric = s.metric AND t.chunk = s.chunk AND t.idx = s.idx
+    WHERE s.cell = a.cell AND s.metric = a.metric AND (t.cell IS NULL OR s.value IS NOT t.value));
