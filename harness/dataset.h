@@ -16,6 +16,7 @@ typedef struct {
 
 typedef struct {
     const char *name, *summary;
+    const char *kind;                          /* what it yields: "text" or "vectors" */
     const kvant_param *params;                 /* at most KVANT_MAX_PARAMS, ended by a NULL name; may be just that */
     const char *const *suffixes;               /* of the files it reads, NULL-terminated, e.g. "txt", "gz"; NULL: makes its own */
     /* path is NULL for a dataset that makes its own. seed serves generators. */
@@ -26,5 +27,12 @@ const kvant_dataset *const *kvant_datasets(void);                         /* NUL
 const kvant_dataset *dataset_find(const char *name, kvant_error *err);
 const kvant_dataset *dataset_for_path(const char *path, kvant_error *err);   /* by suffix; KVANT_INVALID lists the known ones */
 void data_free(kvant_data *data);
+
+/* For datasets: memory for vectors [n][dim], zeroed; says what is wrong with a size (dim 8...4096, at least one vector). `name`
+ * is the file or dataset that messages speak of. */
+kvant_status data_vectors(const char *name, uint64_t n, uint64_t dim, kvant_data *data, kvant_error *err);
+/* The last step of load: refuses values that are not finite and fills in sha256 (the vectors' hash covers n and dim). On
+ * failure data is freed. */
+kvant_status data_seal(const char *name, kvant_data *data, kvant_error *err);
 
 #endif
