@@ -155,8 +155,8 @@ static kvant_status set_sizes(kvant_codec *c, kvant_error *err)
     return KVANT_OK;
 }
 
-kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
-                        kvant_codec *codec, kvant_error *err)
+kvant_status kvant_describe(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                            kvant_codec *codec, kvant_error *err)
 {
     kvant_codec c = { .quantizer = quantizer, .shape = *shape, .args = args ? *args : kvant_defaults(quantizer->params) };
     memset(codec, 0, sizeof *codec);
@@ -173,17 +173,25 @@ kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *sha
     status = choose_ops(&c, isa, err);
     if (!status)
         status = set_sizes(&c, err);
+    if (!status)
+        *codec = c;
+    return status;
+}
+
+kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                        kvant_codec *codec, kvant_error *err)
+{
+    kvant_status status = kvant_describe(quantizer, shape, args, isa, codec, err);
     if (status)
         return status;
-    if (!(c.state = kvant_alloc(c.plan.state)))
-        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", quantizer->name, c.plan.state);
-    status = quantizer->init(shape, &c.args, c.state, err);
-    if (status) {
-        free(c.state);
-        return status;
+    if (!(codec->state = kvant_alloc(codec->plan.state))) {
+        status = kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", quantizer->name, codec->plan.state);
+    } else {
+        status = quantizer->init(&codec->shape, &codec->args, codec->state, err);
     }
-    *codec = c;
-    return KVANT_OK;
+    if (status)
+        kvant_close(codec);
+    return status;
 }
 
 void kvant_close(kvant_codec *codec)

@@ -168,6 +168,9 @@ typedef struct {
 kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
                         kvant_codec *codec, kvant_error *err);
 void kvant_close(kvant_codec *codec);
+/* The same without its state: sizes, target and ops as they will be, for planning. The codec cannot code; nothing to close. */
+kvant_status kvant_describe(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                            kvant_codec *codec, kvant_error *err);
 kvant_status kvant_train(kvant_codec *codec, const float *x, size_t n, kvant_error *err);
 
 size_t kvant_bytes(const kvant_codec *codec, size_t n);            /* of the codes of n vectors, rounded up to whole units */
