@@ -5,6 +5,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 B       := build/$(MODE)
 VERSION := 0.1.0
+FUZZ_SECONDS ?= 60
 
 PKGS    := gsl libcjson sqlite3 libpcre2-8 libarchive libcurl libcrypto
 CC_release := gcc
@@ -14,6 +15,19 @@ CC_tsan    := clang
 CC_fuzz    := clang
 ifneq ($(origin CC),command line)
 CC      := $(CC_$(MODE))
+endif
+ifeq ($(CC),)
+$(error MODE=$(MODE) is none of release, clang, asan, tsan, fuzz)
+endif
+
+# Goals that build need the libraries; the others work on a bare machine.
+BARE_GOALS := help deps deps-test demo clean dist-clean uninstall test check fuzz bench
+ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
+ifneq ($(shell pkg-config --exists $(PKGS) 2>&1 || echo missing),)
+$(error Libraries are missing: `make deps` installs them, `sh harness/deps.sh list build` names them)
+endif
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 endif
 
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wstrict-prototypes -Wvla -Werror
@@ -25,10 +39,9 @@ OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-
 OPT     := $(OPT_$(MODE))
 # What can change a value: goes into the code version.
 CODEGEN := -std=c17 $(OPT) -ffp-contract=off -fopenmp
-CFLAGS  += $(CODEGEN) $(WARN) -D_GNU_SOURCE -DKVANT_VERSION='"$(VERSION)"' -DKVANT_PREFIX='"$(PREFIX)"' -I. -MMD -MP \
-           $(shell pkg-config --cflags $(PKGS))
-LDFLAGS += $(filter -fsanitize=% -fopenmp,$(subst fuzzer-no-link,fuzzer-no-link,$(CODEGEN)))
-LDLIBS  += $(shell pkg-config --libs $(PKGS)) -ldnnl -lm
+CFLAGS  += $(CODEGEN) $(WARN) -D_GNU_SOURCE -DKVANT_VERSION='"$(VERSION)"' -I. -MMD -MP $(PKG_CFLAGS)
+LDFLAGS += $(filter -fsanitize=% -fopenmp,$(CODEGEN))
+LDLIBS  += $(PKG_LIBS) -ldnnl -lm
 
 # Kernels carry their instruction set in the file's name; everything else is a portable baseline.
 ISA_avx2   := -mavx2 -mfma -mf16c
@@ -38,14 +51,22 @@ LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algori
 MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
 HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/lm/*.c harness/probes/*.c datasets/*.c))
 TEST_SRC := $(wildcard tests/test_*.c)
+FUZZ_SRC := $(wildcard tests/fuzz_*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/quantizers.o
 HARN_OBJ := $(HARN_SRC:%.c=$(B)/%.o) $(B)/gen/version.o $(B)/gen/schema.o
 MAIN_OBJ := $(MAIN_SRC:%.c=$(B)/%.o) $(B)/gen/plugins.o
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
+CHECKERS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/checkkernels.c))
+FUZZERS  := $(FUZZ_SRC:tests/%.c=$(B)/tests/%)
+BENCHES  := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench_*.c))
 
+ifeq ($(MODE),release)
 all: kvant
+else
+all: $(B)/kvant
+endif
 
-kvant: build/release/kvant
+kvant: $(B)/kvant
 	cp -f $< $@.new && mv -f $@.new $@
 
 $(B)/kvant: $(MAIN_OBJ) $(B)/libharness.a $(B)/libkvant.a
@@ -60,15 +81,25 @@ $(B)/libharness.a: $(HARN_OBJ)
 	ar rcs $@ $^
 
 # Plug-ins live in archives that nothing but the registry names, so tests that need them link gen/plugins.o too.
-$(B)/tests/%: $(B)/tests/%.o $(filter-out $(B)/harness/main.o,$(MAIN_OBJ)) $(B)/libharness.a $(B)/libkvant.a
+PROGRAM_PARTS := $(filter-out $(B)/harness/main.o,$(MAIN_OBJ)) $(B)/libharness.a $(B)/libkvant.a
+$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(PROGRAM_PARTS)
+	$(CC) $(subst fuzzer-no-link,fuzzer,$(LDFLAGS)) -o $@ $^ $(LDLIBS)
+
+$(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-$(B)/%.o: %.c
+$(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(foreach i,avx2 avx512,$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
 
-$(B)/gen/%.o: $(B)/gen/%.c
+$(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
 	$(CC) $(CFLAGS) -c -o $@ $<
+
+# Other flags or another compiler than last time: everything is compiled again.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' "$(subst ",\",$(CC) $(CFLAGS))" > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # Generated sources are rewritten only when their content changes: dropping a file into a plug-in folder is enough.
 define generate
@@ -84,10 +115,75 @@ $(B)/gen/version.c: FORCE
 $(B)/gen/schema.c: FORCE
 	$(call generate,embed schema_sql harness/schema.sql)
 
+# ---- Tests, benchmarks, demo ----------------------------------------------------------------------
+
+tests: $(TESTS) $(CHECKERS) $(B)/kvant
+fuzzers: $(FUZZERS)
+benches: $(BENCHES) $(CHECKERS)
+
+check:
+	@MAKE="$(MAKE)" sh tests/all.sh check
+
+test: deps-test
+	@MAKE="$(MAKE)" sh tests/all.sh test
+
+fuzz: deps-test
+	@MAKE="$(MAKE)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh tests/all.sh fuzz
+
+bench:
+	@$(MAKE) MODE=release benches
+	@for b in $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/bench_*.c)); do $$b || exit; done
+	@for c in $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/checkkernels.c)); do $$c --bench || exit; done
+
+demo:
+	@MAKE="$(MAKE)" sh harness/demo.sh
+
+deps:
+	@sh harness/deps.sh install build
+
+deps-test:
+	@sh harness/deps.sh install test
+
+# ---- Installation ---------------------------------------------------------------------------------
+# The program finds its files relative to itself (../share/kvant), so an installed tree can be moved.
+
+D := $(DESTDIR)$(PREFIX)
+SHARE_FILES := $(wildcard datasets/manifest.json plots/*.sql plots/*.gp experiments/*.json experiments/paper/*.json)
+
+install: $(B)/kvant $(B)/libkvant.a
+	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant
+	install -m 755 $(B)/kvant $(D)/bin/kvant
+	install -m 644 $(B)/libkvant.a $(D)/lib/libkvant.a
+	install -m 644 harness/kvant.h $(D)/include/kvant.h
+	install -m 644 LICENSE README.md $(D)/share/doc/kvant/
+	for f in $(SHARE_FILES); do install -D -m 644 $$f $(D)/share/kvant/$$f || exit; done
+	printf '%s\n' 'prefix=$${pcfiledir}/../..' 'Name: kvant' 'Description: vector quantizers for KV caches' \
+	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lkvant' 'Requires.private: gsl' \
+	    'Libs.private: -lm' > $(D)/lib/pkgconfig/kvant.pc
+
+uninstall:
+	rm -f $(D)/bin/kvant $(D)/lib/libkvant.a $(D)/lib/pkgconfig/kvant.pc $(D)/include/kvant.h
+	rm -rf $(D)/share/kvant $(D)/share/doc/kvant
+
 clean:
 	rm -rf build kvant
 
-.PHONY: all clean FORCE
+# Stores are kept: they hold measurements.
+dist-clean: clean
+	rm -f results/*.svg results/*.png results/*.pdf
+
+help:
+	@echo 'make              build ./kvant'
+	@echo 'make demo         install what is missing, build, fetch a model, run experiments/demo.json, draw its pictures'
+	@echo 'make check        the fast tests: less than a minute'
+	@echo 'make test         all tests: gcc, clang, address, undefined-behaviour and thread sanitizers, scripts, short fuzzing'
+	@echo 'make fuzz         every fuzzer for FUZZ_SECONDS (default 60)'
+	@echo 'make bench        matrix products against oneDNN alone, kernels against scalar code'
+	@echo 'make deps         install what building needs (deps-test: what testing needs)'
+	@echo 'make install      into PREFIX (default /usr/local), below DESTDIR; make uninstall takes it away'
+	@echo 'make clean        remove what was built; make dist-clean: the pictures in results/ too'
+
+.PHONY: all tests fuzzers benches check test fuzz bench demo deps deps-test install uninstall clean dist-clean help FORCE
 .SECONDARY:
 FORCE:
 

@@ -301,27 +301,30 @@ static bool exists_under(const char *folder, const char *relative)
     return length > 0 && (size_t)length < sizeof path && !access(path, R_OK);
 }
 
-/* The source tree that the program was built in (build/MODE/tests/NAME lies deepest), else the installed folder. */
+/* The source tree that the program was built in (build/MODE/tests/NAME lies deepest), else ../share/kvant beside the
+ * installed program's folder. */
 static const char *find_share_folder(void)
 {
     static char folder[PATH_MAX];
+    char path[PATH_MAX - 32];
     if (share_folder)
         return share_folder;
     if (*folder)
         return folder;
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
-    if (length > 0) {
-        folder[length] = 0;
-        for (int level = 0; level < 4; level++) {
-            char *slash = strrchr(folder, '/');
-            if (!slash || slash == folder)
-                break;
-            *slash = 0;
-            if (exists_under(folder, "datasets/manifest.json") && exists_under(folder, "harness/schema.sql"))
-                return folder;
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[length > 0 ? length : 0] = 0;
+    for (int level = 0; level < 4; level++) {
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path)
+            break;
+        *slash = 0;
+        if (exists_under(path, "datasets/manifest.json") && exists_under(path, "harness/schema.sql")) {
+            snprintf(folder, sizeof folder, "%s", path);
+            break;
         }
+        if (level == 0)
+            snprintf(folder, sizeof folder, "%s/../share/kvant", path);
     }
-    snprintf(folder, sizeof folder, "%s", KVANT_PREFIX "/share/kvant");
     return folder;
 }
 

@@ -40,8 +40,9 @@ const char *cli_line(const cli *c);                                 /* the whole
 int cli_fail(const cli *c, kvant_status status, const kvant_error *err);
 int cli_usage(const cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* the same, with a hint to --help */
 
-/* Path of a file that comes with the program ("plots", "datasets/manifest.json"): beside the source tree that the program
- * was built in, else under PREFIX/share/kvant. The string lives as long as the program; NULL when it is not there. */
+/* Path of a file that comes with the program ("plots", "datasets/manifest.json"): in the source tree that the program
+ * was built in, else in ../share/kvant beside the folder of the installed program. The string lives as long as the program;
+ * NULL when it is not there. */
 const char *cli_share(const char *relative);
 
 /* Flushes stdout and checks it: a full disk or a closed pipe must not end in status 0. Returns `status`, or 2 when it failed. */

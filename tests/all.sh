@@ -1,0 +1,90 @@
+#!/bin/sh
+# Builds and runs the tests, stage by stage, and ends with the plain counts. Usage: all.sh check|test|fuzz (by the Makefile).
+# A stage that does not build counts as one failure; later stages still run.
+set -u
+MAKE=${MAKE:-make}
+jobs=$(nproc)
+mkdir -p build
+counts=build/counts.$1
+: > "$counts"
+
+build() { # mode target...
+    mode=$1; shift
+    log=build/$mode.log
+    echo "== building: $mode"
+    if ! $MAKE --no-print-directory -j "$jobs" MODE="$mode" "$@" > "$log" 2>&1; then
+        echo "---- $mode does not build:"
+        grep -E -A 5 'error|Error|undefined' "$log" | head -n 60
+        echo "0 1 0" >> "$counts"
+        return 1
+    fi
+}
+
+# Test programs by name (test_NAME) of a mode, in listing order. SLOW ones only run in full tests.
+SLOW='test_parity|test_conformance'
+programs() { # mode pattern-to-leave-out
+    for f in tests/test_*.c; do
+        n=$(basename "$f" .c)
+        echo "$n" | grep -Eqx "$2" || echo "build/$1/tests/$n"
+    done
+    [ ! -e tests/checkkernels.c ] || echo "build/$1/tests/checkkernels"
+}
+
+stage() { # label programs...
+    label=$1; shift
+    sh tests/run.sh "$counts" "$label" "$@"
+}
+
+# The thread sanitizer knows OpenMP only through Archer, and its memory map does not suit every kernel's randomisation.
+thread_stage() {
+    archer=$(ls /usr/lib/llvm-*/lib/libarcher.so 2> /dev/null | head -n 1)
+    if [ -z "$archer" ]; then
+        echo "---- libarcher.so (libomp-dev) is missing: no thread sanitizer"
+        echo "0 1 0" >> "$counts"
+        return
+    fi
+    wrapper=
+    setarch "$(uname -m)" -R true 2> /dev/null && wrapper="setarch $(uname -m) -R"
+    OMP_TOOL_LIBRARIES=$archer OMP_NUM_THREADS=4 TEST_WRAPPER=$wrapper \
+        TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66 second_deadlock_stack=1" \
+        stage tsan tests/tsan_control.sh $(programs tsan "$SLOW|$SEQUENTIAL")
+}
+# Tests of code without threads tell the thread sanitizer nothing.
+SEQUENTIAL='test_cli'
+
+fuzz_stage() { # seconds
+    build fuzz fuzzers || return
+    for f in tests/fuzz_*.c; do
+        [ -e "$f" ] || continue
+        n=$(basename "$f" .c)
+        mkdir -p "build/fuzz/corpus/$n"
+        log=build/fuzz/$n.log
+        if "build/fuzz/tests/$n" -max_total_time="$1" -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/fuzz/ \
+            "build/fuzz/corpus/$n" > "$log" 2>&1; then
+            printf '%-40s %s\n' "fuzz/$n" "$(grep -E '^Done' "$log" | tail -n 1)"
+            echo "1 0 0" >> "$counts"
+        else
+            echo "---- fuzz/$n failed; the input lies in build/fuzz/:"
+            tail -n 40 "$log"
+            echo "0 1 0" >> "$counts"
+        fi
+    done
+}
+
+case "$1" in
+check)
+    build release tests kvant && stage gcc $(programs release "$SLOW")
+    ;;
+test)
+    build release tests kvant && stage gcc $(programs release none)
+    build clang tests && stage clang $(programs clang "$SLOW")
+    build asan tests && stage asan $(programs asan "$SLOW")
+    build tsan tests && thread_stage
+    stage scripts tests/script_*.sh
+    fuzz_stage 5
+    ;;
+fuzz)
+    fuzz_stage "${FUZZ_SECONDS:-60}"
+    ;;
+esac
+sh tests/run.sh --total "$counts"
