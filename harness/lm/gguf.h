@@ -58,5 +58,6 @@ bool gguf_item_i64(const gguf_kv *array, uint64_t index, int64_t *value);
 bool gguf_item_f64(const gguf_kv *array, uint64_t index, double *value);
 
 const char *gguf_type_name(gguf_type type);
+size_t gguf_type_bytes(gguf_type type);                               /* of a scalar; 0 for strings and arrays */
 
 #endif
