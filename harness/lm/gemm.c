@@ -48,7 +48,7 @@ void gemm_set_rows(gemm_matrix *w, size_t out0, size_t n, const float *x)
     }
 }
 
-void gemm_apply(const gemm_matrix *w, const float *x, size_t n, float *y, size_t ldy)
+void gemm_apply(const gemm_matrix *w, const float *x, size_t ldx, size_t n, float *y, size_t ldy)
 {
     const size_t panels = (w->n_out + GEMM_PANEL - 1) / GEMM_PANEL, blocks = (n + GEMM_ROWS - 1) / GEMM_ROWS;
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
@@ -57,7 +57,7 @@ void gemm_apply(const gemm_matrix *w, const float *x, size_t n, float *y, size_t
             size_t width;
             const float *panel = panel_of(w, p, &width);
             const size_t row = b * GEMM_ROWS;
-            gemm_small(false, false, min_size(GEMM_ROWS, n - row), width, w->n_in, x + row * w->n_in, w->n_in, panel, width,
+            gemm_small(false, false, min_size(GEMM_ROWS, n - row), width, w->n_in, x + row * ldx, ldx, panel, width,
                        y + row * ldy + p * GEMM_PANEL, ldy);
         }
 }

@@ -15,8 +15,8 @@ void gemm_free(gemm_matrix *w);
 /* Rows of outputs out0 ... out0+n-1 (x [n][n_in]). Outputs of one panel must be set by one thread at a time. */
 void gemm_set_rows(gemm_matrix *w, size_t out0, size_t n, const float *x);
 
-/* y [n][ldy] (columns 0 ... n_out-1 written) = x [n][n_in] W^T. Called outside any parallel region. */
-void gemm_apply(const gemm_matrix *w, const float *x, size_t n, float *y, size_t ldy);
+/* y [n][ldy] (columns 0 ... n_out-1 written) = x [n][ldx] W^T. Called outside any parallel region. */
+void gemm_apply(const gemm_matrix *w, const float *x, size_t ldx, size_t n, float *y, size_t ldy);
 
 /* C [m][ldc] = A [m][lda] B, or += when `add`, by the calling thread alone: B is [k][ldb], or [n][ldb] when transposed.
  * Called inside a parallel region (outside of one oneDNN would spread it over the threads by rules of its own). */

@@ -64,11 +64,13 @@ kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, kvant
 uint32_t kvcache_coded(const kvcache_rule *rule, uint32_t length);
 
 /* Appends n tokens of one layer, head and side: x [n] vectors, `stride` floats apart. The length is unchanged until
- * kvcache_advance, after the last layer. waiting (NULL unless staged): [kvcache_waiting_max][dim], the f16 forms of the tokens
- * that were not in codes before and of the new ones; scratch: codecs.scratch bytes + KVCACHE_TILE vectors. */
+ * kvcache_advance, after the last layer. waiting (NULL unless staged): room for kvcache_waiting_max(n) vectors; gets the f16
+ * forms of the tokens that were not in codes before, then of the new ones - when all_waiting, else what it pleases.
+ * scratch: kvcache_scratch bytes. */
 enum { KVCACHE_TILE = 64 };
+size_t kvcache_scratch(const kvcache_codecs *codecs);
 void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
-                    float *waiting, void *scratch);
+                    bool all_waiting, float *waiting, void *scratch);
 void kvcache_advance(kvcache *cache, uint32_t n);
 
 /* Rows that `waiting` may get when n tokens are appended. */

@@ -16,13 +16,16 @@ typedef struct {
     bool tied;                     /* the output matrix is the embedding */
 } lm_shape;
 
+/* From the header alone. KVANT_INVALID: not a model that this engine can run. */
+kvant_status lm_read_shape(const gguf *file, lm_shape *shape, kvant_error *err);
+kvcache_shape lm_cache_shape(const lm_shape *shape);
+
 typedef struct lm_model lm_model;
 
 /* context: positions that the caller will use at most (0: the model's); RoPE variants that depend on it look here. */
 kvant_status lm_open(const char *path, uint32_t context, lm_model **model, kvant_error *err);
 void lm_close(lm_model *model);
 const lm_shape *lm_model_shape(const lm_model *model);
-kvcache_shape lm_cache_shape(const lm_model *model);
 const gguf *lm_file(const lm_model *model);
 const tokenizer *lm_tokenizer(const lm_model *model, kvant_error *err);   /* NULL: not supported, err says why */
 uint64_t lm_weight_bytes(const lm_model *model);

@@ -1,0 +1,233 @@
+/* attention.c - decode: score and mix over tiles of codes with a running softmax; prefill: codes expanded once, then products.
+ * A position has two forms only while it waits: codes for the queries that come after its block, f16 for those before. */
+#include "harness/lm/attention.h"
+
+#include "harness/lm/gemm.h"
+#include "harness/lm/vecmath.h"
+
+#include <math.h>
+#include <string.h>
+
+static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* Takes the next aligned piece of a scratch area. */
+static void *take(char **at, size_t bytes)
+{
+    void *p = *at;
+    *at += aligned(bytes);
+    return p;
+}
+
+/* ---- Decode ---------------------------------------------------------------------------------- */
+
+static size_t largest_query(const kvcache_codecs *c, uint32_t layer) { return max_size(c->key[layer].query, c->f16.query); }
+
+size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
+{
+    size_t most = 0;
+    const size_t dim = codecs->shape.head_dim;
+    for (uint32_t layer = 0; layer < codecs->shape.n_layer; layer++) {
+        const kvcache_rule k = kvcache_rule_of(codecs, layer, KVANT_KEY), v = kvcache_rule_of(codecs, layer, KVANT_VALUE);
+        const size_t waiting = max_size(kvcache_waiting_max(&k, 1), kvcache_waiting_max(&v, 1)) * dim;
+        const size_t bytes = 2 * aligned(group * largest_query(codecs, layer)) + aligned(group * v.codec->acc * sizeof(float)) +
+                             aligned(group * codecs->f16.acc * sizeof(float)) + aligned(waiting * sizeof(float));
+        most = max_size(most, bytes);
+    }
+    return kvcache_scratch(codecs) + most + aligned(group * dim * sizeof(float)) +
+           aligned(group * KVCACHE_TILE * sizeof(float)) + 3 * aligned(group * sizeof(float));
+}
+
+/* A running softmax over tiles, for `group` queries: the weights seen so far are relative to exp(top). */
+typedef struct { float *top, *sum; float *acc_codes, *acc_f16; size_t n_codes, n_f16; } running;
+
+/* Turns the scores [group][n] of a tile into weights and rescales what was mixed before when a new maximum appears. */
+static void softmax_tile(running *r, uint32_t group, float *scores, uint32_t n)
+{
+    for (uint32_t g = 0; g < group; g++) {
+        float *s = scores + (size_t)g * n;
+        const float tile_top = vec_max(s, n);
+        if (tile_top > r->top[g]) {
+            const float shrink = expf(r->top[g] - tile_top);
+            for (size_t i = 0; i < r->n_codes; i++)
+                r->acc_codes[g * r->n_codes + i] *= shrink;
+            for (size_t i = 0; i < r->n_f16; i++)
+                r->acc_f16[g * r->n_f16 + i] *= shrink;
+            r->sum[g] *= shrink;
+            r->top[g] = tile_top;
+        }
+        r->sum[g] += (float)vec_exp_sum(s, n, r->top[g]);
+    }
+}
+
+/* The run that holds a position, and how many of its tokens follow from there on. */
+static const kvcache_run *run_at(const kvcache_run *runs, size_t n_runs, uint32_t position, uint32_t *left)
+{
+    for (size_t i = 0; i < n_runs; i++)
+        if (position < runs[i].position + runs[i].n) {
+            *left = runs[i].position + runs[i].n - position;
+            return &runs[i];
+        }
+    return NULL;
+}
+
+void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
+                      float *out, void *scratch)
+{
+    const kvcache_codecs *codecs = kvcache_codecs_of(cache);
+    const kvant_codec *kc = &codecs->key[layer], *vc = &codecs->value[layer], *f16 = &codecs->f16;
+    const size_t dim = codecs->shape.head_dim;
+    const kvcache_rule key_rule = kvcache_rule_of(codecs, layer, KVANT_KEY), value_rule = kvcache_rule_of(codecs, layer, KVANT_VALUE);
+    char *at = scratch;
+    void *ops = take(&at, kvcache_scratch(codecs));
+    void *query = take(&at, group * kc->query), *query_f16 = take(&at, group * f16->query);
+    float *scores = take(&at, group * KVCACHE_TILE * sizeof *scores), *part = take(&at, group * dim * sizeof *part);
+    running r = { .n_codes = vc->acc, .n_f16 = f16->acc };
+    r.top = take(&at, group * sizeof(float));
+    r.sum = take(&at, group * sizeof(float));
+    r.acc_codes = take(&at, group * vc->acc * sizeof(float));
+    r.acc_f16 = take(&at, group * f16->acc * sizeof(float));
+    float *waiting = (float *)at;
+    kvcache_append(cache, layer, head, KVANT_KEY, k, dim, 1, false, key_rule.staged ? waiting : NULL, ops);
+    kvcache_append(cache, layer, head, KVANT_VALUE, v, dim, 1, false, value_rule.staged ? waiting : NULL, ops);
+
+    kvcache_run key_runs[KVCACHE_RUNS], value_runs[KVCACHE_RUNS];
+    const uint32_t length = kvcache_length(cache) + 1;
+    const size_t n_key = kvcache_runs(cache, layer, head, KVANT_KEY, length, key_runs);
+    const size_t n_value = kvcache_runs(cache, layer, head, KVANT_VALUE, length, value_runs);
+    bool codes = false, halves = false;      /* values lie in codes, in f16 */
+    for (size_t i = 0; i < n_value; i++)
+        *(value_runs[i].codec == f16 ? &halves : &codes) = true;
+    kvant_query(kc, q, group, query, ops);
+    kvant_query(f16, q, group, query_f16, ops);
+    memset(r.acc_codes, 0, group * r.n_codes * sizeof(float));
+    memset(r.acc_f16, 0, group * r.n_f16 * sizeof(float));
+    for (uint32_t g = 0; g < group; g++) {
+        r.top[g] = -INFINITY;
+        r.sum[g] = 0;
+    }
+    for (uint32_t position = 0; position < length;) {
+        uint32_t key_left = 0, value_left = 0;
+        const kvcache_run *kr = run_at(key_runs, n_key, position, &key_left);
+        const kvcache_run *vr = run_at(value_runs, n_value, position, &value_left);
+        const uint32_t n = min_u32(KVCACHE_TILE, min_u32(key_left, value_left));
+        kvant_score(kr->codec, kr->codec == f16 ? query_f16 : query, group, kr->code, kr->first + position - kr->position, n, scores,
+                    ops);
+        softmax_tile(&r, group, scores, n);
+        kvant_mix(vr->codec, scores, group, vr->code, vr->first + position - vr->position, n,
+                  vr->codec == f16 ? r.acc_f16 : r.acc_codes, ops);
+        position += n;
+    }
+    memset(out, 0, group * dim * sizeof *out);
+    for (int form = 0; form < 2; form++) {
+        if (!(form ? halves : codes))
+            continue;
+        kvant_finish(form ? f16 : vc, form ? r.acc_f16 : r.acc_codes, group, part, ops);
+        for (size_t i = 0; i < group * dim; i++)
+            out[i] += part[i];
+    }
+    for (uint32_t g = 0; g < group; g++)
+        for (size_t i = 0; i < dim; i++)
+            out[g * dim + i] /= r.sum[g];
+}
+
+/* ---- Prefill --------------------------------------------------------------------------------- */
+
+/* Positions that the codes and sinks cover when `length` tokens are there. */
+static uint32_t covered(const kvcache_rule *rule, uint32_t length)
+{
+    return min_u32(length, rule->sink + kvcache_coded(rule, length));
+}
+
+size_t attention_side_rows(const kvcache_rule *rule, uint32_t length, uint32_t n)
+{
+    return (size_t)covered(rule, length + n) + kvcache_waiting_max(rule, n);
+}
+
+void attention_extend(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
+                      float *rows, attention_side *out, void *scratch)
+{
+    const kvcache_rule rule = kvcache_rule_of(kvcache_codecs_of(cache), layer, side);
+    const uint32_t length = kvcache_length(cache), after = length + n, cover = covered(&rule, after);
+    const size_t dim = rule.codec->shape.dim;
+    *out = (attention_side){ .rule = rule, .coded = rows, .waiting = rows + cover * dim,
+                             .waiting_first = kvcache_coded(&rule, max_u32(length, rule.sink)) };
+    kvcache_append(cache, layer, head, side, x, stride, n, true, rule.staged ? out->waiting : NULL, scratch);
+    kvcache_run runs[KVCACHE_RUNS];
+    const size_t n_runs = kvcache_runs(cache, layer, head, side, after, runs);
+    for (size_t i = 0; i < n_runs; i++)
+        if (runs[i].position < cover)
+            kvant_decode(runs[i].codec, runs[i].code, runs[i].first, min_u32(runs[i].n, cover - runs[i].position),
+                         rows + runs[i].position * dim, scratch);
+}
+
+/* What a block of queries (positions first ... last) reads of one side: columns 0 ... coded-1 in the form of `coded`, then
+ * `waiting` columns, the first of which has position waiting_at. */
+typedef struct { uint32_t coded, waiting, waiting_at; } span;
+
+static span span_of(const attention_side *side, uint32_t first, uint32_t last)
+{
+    span s = { .coded = covered(&side->rule, last + 1) };
+    if (side->rule.staged && last >= side->rule.sink) {
+        s.waiting_at = side->rule.sink + kvcache_coded(&side->rule, max_u32(first + 1, side->rule.sink));
+        s.waiting = last + 1 - s.waiting_at;
+    }
+    return s;
+}
+
+static const float *waiting_rows(const attention_side *side, const span *s)
+{
+    return side->waiting + (size_t)(s->waiting_at - side->rule.sink - side->waiting_first) * side->rule.codec->shape.dim;
+}
+
+size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *value, uint32_t length, uint32_t n, uint32_t group,
+                               uint32_t head_dim)
+{
+    const size_t rows = (size_t)group * ATTENTION_QUERIES, positions = (size_t)length + n;
+    const size_t most = positions + kvcache_waiting_max(key, ATTENTION_QUERIES) + kvcache_waiting_max(value, ATTENTION_QUERIES);
+    return 2 * aligned(rows * head_dim * sizeof(float)) + 2 * aligned(rows * most * sizeof(float)) +
+           aligned(positions * sizeof(float));
+}
+
+void attention_block(const attention_side *key, const attention_side *value, uint32_t first, uint32_t n, uint32_t group,
+                     const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch)
+{
+    const size_t dim = key->rule.codec->shape.dim, rows = (size_t)n * group;
+    const uint32_t last = first + n - 1;
+    const span ks = span_of(key, first, last), vs = span_of(value, first, last);
+    const size_t ld_s = ks.coded + ks.waiting, ld_w = vs.coded + vs.waiting;
+    char *at = scratch;
+    float *queries = take(&at, rows * dim * sizeof *queries), *result = take(&at, rows * dim * sizeof *result);
+    float *scores = take(&at, rows * ld_s * sizeof *scores), *weights = take(&at, rows * ld_w * sizeof *weights);
+    float *line = take(&at, ((size_t)last + 1) * sizeof *line);
+    for (uint32_t t = 0; t < n; t++)
+        memcpy(queries + (size_t)t * group * dim, q + t * q_stride, group * dim * sizeof *queries);
+    if (ks.coded > 0)
+        gemm_small(true, false, rows, ks.coded, dim, queries, dim, key->coded, dim, scores, ld_s);
+    if (ks.waiting > 0)
+        gemm_small(true, false, rows, ks.waiting, dim, queries, dim, waiting_rows(key, &ks), dim, scores + ks.coded, ld_s);
+    for (size_t row = 0; row < rows; row++) {
+        /* The row's own view: positions below key_codes (value_codes) by code, the rest up to its own by f16. */
+        const uint32_t position = first + (uint32_t)(row / group), seen = position + 1;
+        const uint32_t key_codes = covered(&key->rule, seen), value_codes = covered(&value->rule, seen);
+        const float *s = scores + row * ld_s;
+        float *w = weights + row * ld_w;
+        memcpy(line, s, key_codes * sizeof *line);
+        if (seen > key_codes)
+            memcpy(line + key_codes, s + ks.coded + (key_codes - ks.waiting_at), (seen - key_codes) * sizeof *line);
+        const float scale = (float)(1.0 / vec_exp_sum(line, seen, vec_max(line, seen)));
+        memset(w, 0, ld_w * sizeof *w);
+        for (uint32_t i = 0; i < value_codes; i++)
+            w[i] = line[i] * scale;
+        for (uint32_t i = value_codes; i < seen; i++)
+            w[vs.coded + i - vs.waiting_at] = line[i] * scale;
+    }
+    if (vs.coded > 0)
+        gemm_small(false, false, rows, dim, vs.coded, weights, ld_w, value->coded, dim, result, dim);
+    if (vs.waiting > 0)
+        gemm_small(false, vs.coded > 0, rows, dim, vs.waiting, weights + vs.coded, ld_w, waiting_rows(value, &vs), dim, result, dim);
+    for (uint32_t t = 0; t < n; t++)
+        memcpy(out + t * out_stride, result + (size_t)t * group * dim, group * dim * sizeof *out);
+}

@@ -1,0 +1,38 @@
+/* attention.h - attention of one KV head's queries over the packed cache, in the two ways of lm_path.
+ * Both see the same codes and the same f16 tokens; both append the new keys and values themselves. */
+#ifndef KVANT_ATTENTION_H
+#define KVANT_ATTENTION_H
+
+#include "harness/lm/kvcache.h"
+
+/* One token: k, v [head_dim] of KV head `head`, q [group][head_dim] already scaled, out [group][head_dim].
+ * scratch: attention_decode_scratch bytes, 64-byte aligned. */
+size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group);
+void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
+                      float *out, void *scratch);
+
+/* A run of n new tokens, in two steps. First each side is appended and expanded to float32: `coded` [sink + codes] holds the
+ * sinks and everything that is codes after the run, `waiting` what was or became f16 (kvcache_append). Then any block of
+ * queries attends to what each of them sees. */
+typedef struct {
+    kvcache_rule rule;
+    float *coded;                  /* [attention_side_rows(...)][head_dim], coded rows first, then waiting */
+    float *waiting;
+    uint32_t waiting_first;        /* index (position less sinks) of waiting's first row */
+} attention_side;
+
+/* Rows of memory that a side needs for n tokens appended to a cache of `length`. */
+size_t attention_side_rows(const kvcache_rule *rule, uint32_t length, uint32_t n);
+/* x: [n] vectors, stride floats apart. rows: memory for the side. scratch: kvcache_scratch bytes. */
+void attention_extend(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
+                      float *rows, attention_side *out, void *scratch);
+
+enum { ATTENTION_QUERIES = 32 };   /* tokens of a block of queries */
+size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *value, uint32_t length, uint32_t n, uint32_t group,
+                               uint32_t head_dim);
+/* Queries of tokens at positions first ... first+n-1, n <= ATTENTION_QUERIES: q and out are [n] tokens, so many floats apart,
+ * each [group][head_dim]; q is already scaled. Called inside a parallel region. */
+void attention_block(const attention_side *key, const attention_side *value, uint32_t first, uint32_t n, uint32_t group,
+                     const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch);
+
+#endif
