@@ -59,7 +59,12 @@ version) # compiler flags
     part harness/lm harness/lm/*.[ch]
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done
     for n in $(names datasets); do part "datasets/$n" "datasets/$n.c"; done
-    for n in $(names harness/probes); do part "harness/probes/$n" "harness/probes/$n.c" harness/probe.c harness/fidelity.c harness/stats.c; done
+    # A probe is its file, what all probes share, and the sources of the harness/*.h that it includes itself.
+    for n in $(names harness/probes); do
+        f=harness/probes/$n.c
+        own=$(sed -n 's|^#include "\(harness/[a-z_]*\)\.h"$|\1.c|p' "$f")
+        part "harness/probes/$n" $(ls "$f" harness/probe.c harness/stats.c $own 2>/dev/null | sort -u)
+    done
     for f in metal/*/*_*.c; do [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f"; done
     echo "};"
     cat <<'C'

@@ -1,5 +1,5 @@
 /* probe.c - what the probes share: finding one by name, the metric that a result belongs to, and a text's tokens.
- * A text is tokenised once per job, whole; chunks are cut from the ids. */
+ * A text is tokenised whole, and chunks are cut from the ids: where a text is cut does not change its tokens. */
 #include "harness/probe.h"
 
 #include "harness/stats.h"
@@ -46,22 +46,54 @@ const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name
     return NULL;
 }
 
-kvant_status probe_tokens(const probe_job *job, int32_t **ids, size_t *n, int32_t *bos, kvant_error *err)
+/* What the tokenizer puts before nothing at all is what it puts before every text: its BOS, or none (-1). */
+static kvant_status find_bos(const tokenizer *tok, int32_t *bos, kvant_error *err)
+{
+    int32_t *ids = NULL;
+    size_t n = 0;
+    kvant_status status = tokenizer_encode(tok, "", 0, true, false, &ids, &n, err);
+    if (!status)
+        *bos = n && ids[0] == tokenizer_bos(tok) ? ids[0] : -1;
+    free(ids);
+    return status;
+}
+
+static kvant_status check_chunks(const lm_model *model, const int32_t *ids, size_t n, uint32_t context, uint32_t chunks,
+                                 kvant_error *err)
+{
+    if (n / context < chunks)
+        return kvant_fail(err, KVANT_INVALID, "text: it has %zu tokens, that is %zu chunks of %u, and %u are asked for; lower "
+                          "chunks or context, or take a longer text", n, n / context, context, chunks);
+    uint32_t n_vocab = lm_model_shape(model)->n_vocab;
+    for (size_t i = 0; i < (size_t)chunks * context; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= n_vocab)
+            return kvant_fail(err, KVANT_INVALID, "text: its token %zu has id %d, and the model knows %u; the file's tokenizer "
+                              "and weights do not belong together", i, ids[i], n_vocab);
+    return KVANT_OK;
+}
+
+kvant_status probe_chunks(const probe_job *job, uint32_t context, uint32_t chunks, int32_t **ids, kvant_error *err)
 {
     kvant_error why = { "" };
     const tokenizer *tok = lm_tokenizer(job->model, &why);
     if (!tok)
         return kvant_fail(err, KVANT_SKIP, "%s", why.text);
 
-    /* What the tokenizer puts before nothing at all is what it puts before every text. */
-    int32_t *empty = NULL;
-    size_t n_empty = 0;
-    kvant_status status = tokenizer_encode(tok, "", 0, true, false, &empty, &n_empty, err);
-    if (status)
+    int32_t bos = -1, *all = NULL;
+    size_t n = 0;
+    kvant_status status = find_bos(tok, &bos, err);
+    if (!status)
+        status = tokenizer_encode(tok, job->data->text, job->data->bytes, true, false, &all, &n, err);
+    if (!status)
+        status = check_chunks(job->model, all, n, context, chunks, err);
+    if (status) {
+        free(all);
         return status;
-    *bos = n_empty && empty[0] == tokenizer_bos(tok) ? empty[0] : -1;
-    free(empty);
-    return tokenizer_encode(tok, job->data->text, job->data->bytes, true, false, ids, n, err);
+    }
+    for (uint32_t i = 0; bos >= 0 && i < chunks; i++)
+        all[(size_t)i * context] = bos;
+    *ids = all;
+    return KVANT_OK;
 }
 
 size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)

@@ -66,9 +66,10 @@ const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name
 
 /* ---- For probes ------------------------------------------------------------------------------ */
 
-/* The job's text as ids, whole, with the tokenizer's own special tokens; *ids is freed by the caller. *bos is the token that
- * opens every sequence of this model, -1 for none. KVANT_SKIP when the file's tokenizer is not supported. */
-kvant_status probe_tokens(const probe_job *job, int32_t **ids, size_t *n, int32_t *bos, kvant_error *err);
+/* The job's text, tokenised once and whole with the tokenizer's own special tokens, and cut into chunks from its beginning: *ids
+ * [chunks][context], freed by the caller, every id within the model's vocabulary. When the tokenizer puts a BOS before a text,
+ * each chunk's first token is replaced by it. KVANT_INVALID: a shorter text; KVANT_SKIP: the file's tokenizer is not supported. */
+kvant_status probe_chunks(const probe_job *job, uint32_t context, uint32_t chunks, int32_t **ids, kvant_error *err);
 
 /* Values and weights of a metric's samples in their order: returns how many; x, w [n]. */
 size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);

@@ -2,7 +2,6 @@
  * Chunks run by the prefill path, or by the decode path one token at a time, many chunks in lockstep. Also: the cache's bytes. */
 #include "harness/lm/vecmath.h"
 #include "harness/probe.h"
-#include "harness/stats.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +21,7 @@ static const kvant_param params[] = {
     { "chunks", "chunks of the text, from its beginning", KVANT_INT, 8, 1, 1 << 20, NULL },
     { "convention", "positions that predict: llama = the second half of a chunk but its last, full = all but the last; a model "
       "that wants a BOS gets it in place of each chunk's first token", KVANT_CHOICE, CONVENTION_LLAMA, 0, 0, conventions },
-    { "path", "how it attends: prefill decodes tiles of codes and multiplies, decode goes token by token by score and mix",
+    { "path", "how it attends: prefill decodes tiles of codes and multiplies, decode goes token by token by score, mix",
       KVANT_CHOICE, LM_PREFILL, 0, 0, paths },
     { "lockstep", "chunks that run together on the decode path; moves results by rounding only", KVANT_INT, 16, 1, 256, NULL },
     { "batch", "tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
@@ -33,8 +32,8 @@ static const probe_metric metrics[] = {
     { "nll", "nats", "mean negative log-likelihood of a predicted token; samples per chunk, errors clustered by chunk", -1, false },
     { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
     { "perplexity_at_N", "", "perplexity over the first N chunks: N = 1, 2, 4, 8, ... and all", -1, false },
-    { "bytes_per_token_key", "bytes", "keys of a cached token over all layers and heads, by the quantizer's plan and the policy",
-      -1, false },
+    { "bytes_per_token_key", "bytes", "keys of a cached token, all layers and heads, by the quantizer's plan and the policy", -1,
+      false },
     { "bytes_per_token_value", "bytes", "the same of values", -1, false },
     { "bytes_per_token", "bytes", "keys and values of a cached token, all layers and heads", -1, false },
     { "bytes_per_token_f16", "bytes", "what an f16 cache takes", 0, false },
@@ -72,28 +71,6 @@ static double cost(const kvant_args *args, const kvant_data *data)
     return args->v[CONTEXT] * args->v[CHUNKS];
 }
 
-static kvant_status cut_chunks(const probe_job *job, perplexity *p, kvant_error *err)
-{
-    size_t n = 0;
-    int32_t bos = -1;
-    kvant_status status = probe_tokens(job, &p->ids, &n, &bos, err);
-    if (status)
-        return status;
-    if (n / p->context < p->chunks)
-        return kvant_fail(err, KVANT_INVALID, "perplexity: the text has %zu tokens, that is %zu chunks of %u, and %u are asked "
-                          "for; lower chunks or context, or take a longer text", n, n / p->context, p->context, p->chunks);
-    size_t used = (size_t)p->chunks * p->context;
-    uint32_t n_vocab = lm_model_shape(job->model)->n_vocab;
-    for (size_t i = 0; i < used; i++)
-        if (p->ids[i] < 0 || (uint32_t)p->ids[i] >= n_vocab)
-            return kvant_fail(err, KVANT_INVALID, "perplexity: token %zu of the text has id %d, and the model knows %u; the "
-                              "file's tokenizer and weights do not belong together", i, p->ids[i], n_vocab);
-    if (bos >= 0)
-        for (size_t i = 0; i < used; i += p->context)
-            p->ids[i] = bos;
-    return KVANT_OK;
-}
-
 static kvant_status open_job(probe_job *job, kvant_error *err)
 {
     const double *v = job->args.v;
@@ -109,7 +86,7 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     p->batch = (uint32_t)v[BATCH];
     job->n_units = (p->chunks + p->lockstep - 1) / p->lockstep;
 
-    kvant_status status = cut_chunks(job, p, err);
+    kvant_status status = probe_chunks(job, p->context, p->chunks, &p->ids, err);
     if (status)
         return status;
     const lm_shape *shape = lm_model_shape(job->model);

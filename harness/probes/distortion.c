@@ -1,0 +1,357 @@
+/* distortion.c - what a quantizer does to vectors and to their inner products: on vectors as they are given, or on the keys and
+ * values that a model makes of a text, per layer and KV head. Policies (sinks, windows) play no part: all vectors are coded. */
+#include "harness/fidelity.h"
+#include "harness/probe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { COUNT, CONTEXT, CHUNKS, BATCH };
+
+static const kvant_param params[] = {
+    { "n", "vector data: vectors to take from the beginning; 0 = all", KVANT_INT, 0, 0, 1u << 30, NULL },
+    { "context", "text: tokens of a chunk", KVANT_INT, 512, 16, 1 << 20, NULL },
+    { "chunks", "text: chunks, from its beginning", KVANT_INT, 4, 1, 1 << 20, NULL },
+    { "batch", "text: tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
+    { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
+};
+
+#define IP_QUERIES "; queries are other keys of the head"
+
+static const probe_metric metrics[] = {
+    { "nmse", "", "sum of |x - x^|^2 over sum of |x|^2", -1, false },
+    { "cosine", "", "mean cosine of the angle between x and x^", 1, false },
+    { "ip_slope", "", "slope of <y,x^> over <y,x>, least squares through 0; queries y are other vectors; 1: no bias", 0, false },
+    { "ip_variance", "", "d times the variance of <y,x^> for unit x and y, y made perpendicular to x", -1, false },
+    { "ip_bias", "", "mean of <y,x^ - x> / |x||y|", 0, false },
+    { "nmse_key", "", "nmse of post-RoPE keys; samples per layer (chunk) and head (idx), errors over chunks of text", -1, false },
+    { "cosine_key", "", "cosine of post-RoPE keys, likewise", 1, false },
+    { "ip_slope_key", "", "ip_slope of post-RoPE keys, likewise" IP_QUERIES, 0, false },
+    { "ip_variance_key", "", "ip_variance of post-RoPE keys, likewise" IP_QUERIES, -1, false },
+    { "ip_bias_key", "", "ip_bias of post-RoPE keys, likewise" IP_QUERIES, 0, false },
+    { "nmse_value", "", "nmse of values; samples per layer (chunk) and head (idx), errors over chunks of text", -1, false },
+    { "cosine_value", "", "cosine of values, likewise", 1, false },
+    { "key_norm_sq", "", "mean |k|^2 of post-RoPE keys, uncoded; samples per layer (chunk) and head (idx)", 0, false },
+    { NULL, NULL, NULL, 0, false }
+};
+
+/* Metrics of each side of a cache, by figure; values are mixed, not multiplied with queries. */
+static const char *const key_metrics[FIDELITY_N] = { "nmse_key", "cosine_key", "ip_slope_key", "ip_variance_key", "ip_bias_key" };
+static const char *const value_metrics[FIDELITY_N] = { "nmse_value", "cosine_value", NULL, NULL, NULL };
+
+/* Vector data goes in units of UNIT vectors and clusters of CLUSTER, or the next multiple of the quantizer's block: the clusters
+ * are what errors are taken over, and have queries of their own. */
+enum { UNIT = 4096, CLUSTER = 128, MAX_CLUSTERS = UNIT / CLUSTER };
+
+typedef struct {
+    size_t n;                      /* vectors; 0 for text */
+    /* of text: */
+    uint32_t context, batch;
+    int32_t *ids;                  /* [chunks][context] */
+    kvcache_codecs f16;            /* of the forward passes that make the keys and values */
+    kvcache *cache;
+    float *key, *value;            /* [n_layer][context][n_kv_head][head_dim] of the chunk that begin ran */
+    size_t row, at;                /* floats of a row; tokens that the chunk's earlier steps have left */
+    fidelity *measured;            /* [n_layer][n_kv_head][2]: key, value */
+} distortion;
+
+static uint32_t context_of(const kvant_args *args)
+{
+    return (uint32_t)args->v[CONTEXT];
+}
+
+static double cost(const kvant_args *args, const kvant_data *data)
+{
+    if (!data->x)
+        return args->v[CONTEXT] * args->v[CHUNKS];
+    return args->v[COUNT] > 0 && args->v[COUNT] < (double)data->n ? args->v[COUNT] : (double)data->n;
+}
+
+static kvant_status open_text(probe_job *job, distortion *p, kvant_error *err)
+{
+    uint32_t chunks = (uint32_t)job->args.v[CHUNKS];
+    p->context = context_of(&job->args);
+    p->batch = (uint32_t)job->args.v[BATCH];
+    job->n_units = chunks;
+    kvant_status status = probe_chunks(job, p->context, chunks, &p->ids, err);
+    if (status)
+        return status;
+
+    kvcache_shape shape = lm_cache_shape(job->model);
+    const kvant_quantizer *f16 = kvant_find("f16", err);
+    if (!f16)
+        return KVANT_INVALID;
+    kvcache_side side = { f16, kvant_defaults(f16->params) };
+    kvcache_policy policy = { .key = side, .value = side, .isa = job->codecs[0].policy.isa };
+    status = kvcache_codecs_open(&policy, &shape, &p->f16, err);
+    if (!status)
+        status = kvcache_open(&p->f16, p->context, &p->cache, err);
+    if (status)
+        return status;
+    p->row = (size_t)shape.n_kv_head * shape.head_dim;
+    p->key = kvant_alloc(shape.n_layer * p->context * p->row * sizeof(float));
+    p->value = kvant_alloc(shape.n_layer * p->context * p->row * sizeof(float));
+    p->measured = calloc((size_t)shape.n_layer * shape.n_kv_head * 2, sizeof *p->measured);
+    if (!p->key || !p->value || !p->measured)
+        return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for keys and values of %u tokens; lower context", p->context);
+    return KVANT_OK;
+}
+
+static kvant_status open_job(probe_job *job, kvant_error *err)
+{
+    distortion *p = calloc(1, sizeof *p);
+    job->state = p;
+    if (!p)
+        return kvant_fail(err, KVANT_NOMEM, "distortion: no memory");
+    if (!job->vectors)
+        return open_text(job, p, err);
+    p->n = job->args.v[COUNT] > 0 ? (size_t)job->args.v[COUNT] : job->data->n;
+    if (p->n > job->data->n || p->n < 2)
+        return kvant_fail(err, KVANT_INVALID, "distortion: the data has %zu vectors, and %zu are asked for; 2 or more must be "
+                          "there", job->data->n, p->n);
+    job->n_units = (p->n + UNIT - 1) / UNIT;
+    return KVANT_OK;
+}
+
+static void close_job(probe_job *job)
+{
+    distortion *p = job->state;
+    if (!p)
+        return;
+    kvcache_close(p->cache);
+    kvcache_codecs_close(&p->f16);
+    free(p->ids);
+    free(p->key);
+    free(p->value);
+    free(p->measured);
+    free(p);
+    job->state = NULL;
+}
+
+/* ---- Vectors --------------------------------------------------------------------------------- */
+
+static void emit_figures(probe_job *job, size_t cell, const char *const names[FIDELITY_N], uint32_t chunk, uint32_t idx,
+                         const fidelity *f)
+{
+    for (size_t i = 0; i < FIDELITY_N; i++)
+        if (names[i] && f->weight[i] != 0)
+            job->emit(job, cell, &(probe_sample) { names[i], chunk, idx, f->value[i], f->weight[i] });
+}
+
+/* Vectors first ... first+n-1 against queries that follow them in the data, the data's beginning after its end. */
+static void measure_cluster(const kvant_codec *codec, const float *x, size_t total, size_t first, size_t n, float *queries,
+                            fidelity_work *work, fidelity *result)
+{
+    size_t dim = codec->shape.dim, nq = total < FIDELITY_QUERIES ? total : FIDELITY_QUERIES;
+    ptrdiff_t self[FIDELITY_QUERIES];
+    for (size_t j = 0; j < nq; j++) {
+        size_t i = (first + n + j) % total;
+        self[j] = i >= first && i < first + n ? (ptrdiff_t)(i - first) : FIDELITY_NOT_CODED;
+        memcpy(queries + j * dim, x + i * dim, dim * sizeof *queries);
+    }
+    fidelity_measure(codec, x + first * dim, n, queries, self, nq, work, result);
+}
+
+static kvant_status vector_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+{
+    const distortion *p = job->state;
+    const kvant_codec *codec = &job->vectors[cell];
+    size_t block = codec->plan.block, size = (CLUSTER + block - 1) / block * block;
+    size_t begin = index * UNIT, end = p->n - begin < UNIT ? p->n : begin + UNIT;
+    size_t clusters = (end - begin + size - 1) / size;
+    fidelity measured[MAX_CLUSTERS] = { 0 };
+    kvant_status status = KVANT_OK;
+
+    #pragma omp parallel
+    {
+        fidelity_work work = { 0 };
+        float *queries = kvant_alloc(FIDELITY_QUERIES * codec->shape.dim * sizeof *queries);
+        bool ready = queries && fidelity_open(codec, 1, size, &work, NULL) == KVANT_OK;
+        #pragma omp for schedule(dynamic)
+        for (size_t c = 0; c < clusters; c++) {
+            size_t first = begin + c * size, n = (end - first < size ? end - first : size) / block * block;
+            if (ready && n)
+                measure_cluster(codec, job->data->x, p->n, first, n, queries, &work, &measured[c]);
+        }
+        if (!ready) {
+            #pragma omp critical
+            status = KVANT_NOMEM;
+        }
+        fidelity_close(&work);
+        free(queries);
+    }
+    if (status)
+        return kvant_fail(err, status, "distortion: no memory for clusters of %zu vectors of %u", size, codec->shape.dim);
+    for (size_t c = 0; c < clusters; c++)
+        emit_figures(job, cell, fidelity_names, (uint32_t)(index * MAX_CLUSTERS + c), 0, &measured[c]);
+    return KVANT_OK;
+}
+
+/* ---- Keys and values of a text --------------------------------------------------------------- */
+
+static void collect(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
+{
+    distortion *p = user;
+    size_t to = ((size_t)layer * p->context + p->at) * p->row, bytes = n_rows * p->row * sizeof(float);
+    memcpy(p->key + to, k, bytes);
+    memcpy(p->value + to, v, bytes);
+}
+
+static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
+{
+    distortion *p = job->state;
+    if (p->n)
+        return KVANT_OK;
+    kvcache_reset(p->cache);
+    lm_observer observer = { collect, p };
+    const int32_t *ids = p->ids + index * p->context;
+    for (p->at = 0; p->at < p->context;) {
+        if (interrupted())
+            return kvant_fail(err, KVANT_INTERRUPTED, "distortion: interrupted");
+        size_t left = p->context - p->at;
+        lm_segment segment = { p->cache, ids + p->at, (uint32_t)(left < p->batch ? left : p->batch), NULL };
+        kvant_status status = lm_forward_hidden(job->model, LM_PREFILL, &segment, 1, NULL, &observer, err);
+        if (status)
+            return status;
+        p->at += segment.n;
+    }
+    return KVANT_OK;
+}
+
+/* One side of one head of a layer. x holds its n vectors gathered, and behind them room for the queries: keys spread over the
+ * chunk, as the model's own queries cannot be seen. */
+static void measure_head(const distortion *p, const kvant_codec *codec, const float *rows, size_t head, float *x,
+                         fidelity_work *work, fidelity *result)
+{
+    size_t dim = codec->shape.dim, n = p->context / codec->plan.block * codec->plan.block;
+    for (size_t i = 0; i < n; i++)
+        memcpy(x + i * dim, rows + i * p->row + head * dim, dim * sizeof *x);
+    float *queries = x + n * dim;
+    ptrdiff_t self[FIDELITY_QUERIES];
+    for (size_t j = 0; j < FIDELITY_QUERIES; j++) {
+        size_t i = (2 * j + 1) * n / (2 * FIDELITY_QUERIES);
+        self[j] = (ptrdiff_t)i;
+        memcpy(queries + j * dim, x + i * dim, dim * sizeof *x);
+    }
+    fidelity_measure(codec, x, n, queries, self, FIDELITY_QUERIES, work, result);
+}
+
+static kvant_status measure_heads(const distortion *p, const kvcache_codecs *codecs, kvant_error *err)
+{
+    size_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head, dim = codecs->shape.head_dim;
+    kvant_status status = KVANT_OK;
+    #pragma omp parallel
+    {
+        fidelity_work key_work = { 0 }, value_work = { 0 };
+        float *x = kvant_alloc((p->context + FIDELITY_QUERIES) * dim * sizeof *x);
+        bool ready = x && fidelity_open(codecs->key, layers, p->context, &key_work, NULL) == KVANT_OK
+                  && fidelity_open(codecs->value, layers, p->context, &value_work, NULL) == KVANT_OK;
+        #pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < layers * heads * 2; i++) {
+            size_t layer = i / 2 / heads, head = i / 2 % heads, at = layer * p->context * p->row;
+            if (ready && i % 2 == 0)
+                measure_head(p, &codecs->key[layer], p->key + at, head, x, &key_work, &p->measured[i]);
+            else if (ready)
+                measure_head(p, &codecs->value[layer], p->value + at, head, x, &value_work, &p->measured[i]);
+        }
+        if (!ready) {
+            #pragma omp critical
+            status = KVANT_NOMEM;
+        }
+        fidelity_close(&key_work);
+        fidelity_close(&value_work);
+        free(x);
+    }
+    return status ? kvant_fail(err, status, "distortion: no memory to code %u tokens of a head", p->context) : KVANT_OK;
+}
+
+static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
+{
+    const distortion *p = job->state;
+    const kvcache_codecs *codecs = &job->codecs[cell];
+    size_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head;
+    for (size_t layer = 0; layer < layers; layer++) {
+        size_t key = codecs->key[layer].plan.block, value = codecs->value[layer].plan.block;
+        if (key > p->context || value > p->context)
+            return kvant_fail(err, KVANT_INVALID, "distortion: blocks of %zu vectors do not fit into chunks of %u; raise context",
+                              key > value ? key : value, p->context);
+    }
+    kvant_status status = measure_heads(p, codecs, err);
+    if (status)
+        return status;
+    for (size_t i = 0; i < layers * heads; i++) {
+        uint32_t layer = (uint32_t)(i / heads), head = (uint32_t)(i % heads);
+        const fidelity *key = &p->measured[2 * i];
+        double n = (double)(p->context / codecs->key[layer].plan.block * codecs->key[layer].plan.block);
+        emit_figures(job, cell, key_metrics, layer, head, key);
+        emit_figures(job, cell, value_metrics, layer, head, &p->measured[2 * i + 1]);
+        job->emit(job, cell, &(probe_sample) { "key_norm_sq", layer, head, key->weight[FIDELITY_NMSE] / n, n });
+    }
+    return KVANT_OK;
+}
+
+static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+{
+    if (interrupted())
+        return kvant_fail(err, KVANT_INTERRUPTED, "distortion: interrupted");
+    return job->vectors ? vector_unit(job, index, cell, err) : text_unit(job, cell, err);
+}
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+/* One cluster per unit: within a unit (chunk, idx) rises, so it begins where that does not. Layers and heads of one text are no
+ * independent draws, texts are. */
+static size_t by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+{
+    size_t found = 0;
+    const probe_sample *last = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const probe_sample *s = &samples[i];
+        if (strcmp(s->metric, metric))
+            continue;
+        if (!last || s->chunk < last->chunk || (s->chunk == last->chunk && s->idx <= last->idx))
+            x[found] = w[found] = 0, found++;
+        x[found - 1] += s->n * s->value;
+        w[found - 1] += s->n;
+        last = s;
+    }
+    for (size_t i = 0; i < found; i++)
+        x[i] /= w[i];
+    return found;
+}
+
+static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
+                           void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
+{
+    (void)args;
+    double *x = calloc(2 * n + 1, sizeof *x);
+    if (!x)
+        return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for %zu samples", n);
+    double *w = x + n;
+    size_t measured = 0;
+    for (const probe_metric *m = metrics; m->name; m++) {
+        bool of_vectors = m < metrics + FIDELITY_N;
+        size_t clusters = of_vectors ? probe_values(samples, n, m->name, x, w) : by_unit(samples, n, m->name, x, w);
+        probe_result mean = probe_clustered(m->name, x, w, clusters);
+        if (clusters)
+            result(user, &mean);
+        measured += clusters;
+    }
+    free(x);
+    return measured ? KVANT_OK : kvant_fail(err, KVANT_FAILED, "distortion: there was no whole block of vectors to measure");
+}
+
+const kvant_probe probe_distortion = {
+    .name = "distortion",
+    .summary = "error of vectors and of inner products, on vectors or on a model's own keys and values",
+    .params = params,
+    .metrics = metrics,
+    .wants_text = true, .wants_vectors = true,
+    .context = context_of,
+    .cost = cost,
+    .open = open_job,
+    .begin = begin,
+    .unit = run_unit,
+    .close = close_job,
+    .finish = finish,
+};
