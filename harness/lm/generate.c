@@ -17,9 +17,9 @@ static const chat_format formats[] = {
       "<|im_end|>\n<|im_start|>assistant\n" },
 };
 
-static bool contains(gguf_string text, const char *mark)
+static bool contains(gguf_string in, const char *mark)
 {
-    return memmem(text.data, text.bytes, mark, strlen(mark)) != NULL;
+    return memmem(in.data, in.bytes, mark, strlen(mark)) != NULL;
 }
 
 static const chat_format *format_of(const gguf *file)
