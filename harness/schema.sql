@@ -135,15 +135,15 @@ SELECT q.experiment, q.ordinal, c.probe, c.model, c.data, c.label, c.bits_stored
 FROM quantiles q JOIN cell c ON c.key = q.cell;
 
 -- Different cells of one experiment and probe whose samples of a metric are equal bit for bit: a parameter that was ignored, most
--- likely. Counts and hits coincide honestly, so that only metrics with values that are no integers tell. Not listed: references
--- among themselves, and the same quantizers in the same setting or with another seed, of which many methods make no use.
+-- likely. Counts, hits and single figures (bytes, ratios) coincide honestly, so that only metrics with several values, not all
+-- integers, tell. Not listed: references among themselves, and the same quantizers in the same setting or with another seed, of which many methods make no use.
 CREATE VIEW identical AS
 WITH print AS (
   SELECT e.experiment, e.ordinal, s.cell, s.metric, count(*) AS n, sum(s.value) AS total
   FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN sample s ON s.cell = e.cell
   WHERE c.finished IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM measurement m WHERE m.cell = s.cell AND m.metric = s.metric AND m.timing)
-  GROUP BY e.experiment, e.cell, s.metric HAVING max(s.value <> round(s.value))
+  GROUP BY e.experiment, e.cell, s.metric HAVING count(*) > 1 AND max(s.value <> round(s.value))
 )
 SELECT a.experiment, x.probe, a.metric, x.label, y.label AS other_label, x.pairing, y.pairing AS other_pairing,
        a.cell, b.cell AS other_cell

@@ -36,8 +36,10 @@ typedef struct {
     uint32_t units;
 } store_cell;
 
-/* Makes the cell known (a known one is kept) and puts it at `ordinal` of the experiment. */
+/* Records the experiment anew: which cells and skips it had is forgotten (the cells themselves stay), so that the plan of a
+ * changed spec leaves nothing behind. Put all of its cells and skips again in the same transaction. */
 kvant_status store_experiment(store *s, const char *name, const char *spec_json, kvant_error *err);
+/* Makes the cell known (a known one is kept) and puts it at `ordinal` of the experiment. */
 kvant_status store_cell_put(store *s, const char *experiment, uint32_t ordinal, const store_cell *cell, kvant_error *err);
 kvant_status store_skip(store *s, const char *experiment, const char *label, const char *config, const char *reason,
                         kvant_error *err);
@@ -54,11 +56,11 @@ kvant_status store_unit(store *s, const char *cell, uint32_t unit, int64_t run, 
                         kvant_error *err);
 kvant_status store_sample(store *s, const char *cell, uint32_t unit, const probe_sample *sample, kvant_error *err);
 
-/* All samples of a cell in the order that probe finish() wants; freed by store_samples_free. */
+/* All samples of a cell in the order that probe finish() wants, NaN for what was not finite; freed by store_samples_free. */
 kvant_status store_samples(store *s, const char *cell, probe_sample **samples, size_t *n, kvant_error *err);
 void store_samples_free(probe_sample *samples, size_t n);
 
-/* Results of a finished cell and its mark as done, in the caller's transaction. */
+/* Results of a finished cell and its mark as done, in the caller's transaction; finish refuses a cell that lacks units. */
 kvant_status store_measurement(store *s, const char *cell, const char *unit, int better, bool timing, const probe_result *result,
                                kvant_error *err);
 kvant_status store_cell_finish(store *s, const char *cell, int64_t run, const char *finished, kvant_error *err);
@@ -73,7 +75,9 @@ kvant_status store_check_put(store *s, int64_t run, const store_check *check, kv
 /* True when checks of this quantizer and code version are there and none failed. */
 bool store_checked(store *s, const char *quantizer, const char *code_version);
 
-/* Joins another store into s: its runs, cells, units, samples, measurements, skips and checks; finished cells are kept whole. */
+/* Joins another store into s: experiments, runs, cells, units, samples, measurements, skips and checks, all or nothing. A cell
+ * that both know stays s's own, unless only the other's is finished; *cells counts those that came from the other. Doing it
+ * again changes nothing. KVANT_INVALID when both are the same file. */
 kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_error *err);
 
 #endif

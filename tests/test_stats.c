@@ -1,0 +1,117 @@
+/* test_stats.c - means, errors, intervals and medians against closed values and published tables.
+ * The expected numbers are worked out by hand or taken from tables, never from the code under test. */
+#include "harness/stats.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void assert_near(double value, double expected, double tolerance)
+{
+    if (!(fabs(value - expected) <= tolerance))
+        fail_msg("%.17g is not %.17g", value, expected);
+}
+
+static void means(void **state)
+{
+    (void)state;
+    stats_mean m = stats_of((const double[]){ 1, 2, 3, 4 }, 4);
+    assert_near(m.mean, 2.5, 0);
+    assert_near(m.se, sqrt(5.0 / 3 / 4), 1e-15);
+    assert_int_equal(m.n, 4);
+    m = stats_of((const double[]){ 7 }, 1);
+    assert_near(m.mean, 7, 0);
+    assert_true(isnan(m.se));
+    assert_true(isnan(stats_of(NULL, 0).mean));
+    assert_true(isnan(stats_of((const double[]){ 1, NAN, 3 }, 3).mean));
+}
+
+static void clusters(void **state)
+{
+    (void)state;
+    const double x[] = { 1, 2, 4, 9 }, equal[] = { 5, 5, 5, 5 };
+    stats_mean plain = stats_of(x, 4), m = stats_clustered(x, equal, 4);
+    assert_near(m.mean, plain.mean, 1e-15);
+    assert_near(m.se, plain.se, 1e-15);
+
+    /* Ratio (1*2 + 3*4) / 4 = 3.5; residuals 1*(2-3.5) = -1.5 and 3*(4-3.5) = 1.5; sqrt(2/1 * 4.5) / 4 = 0.75. */
+    m = stats_clustered((const double[]){ 2, 4 }, (const double[]){ 1, 3 }, 2);
+    assert_near(m.mean, 3.5, 1e-15);
+    assert_near(m.se, 0.75, 1e-15);
+    assert_int_equal(m.n, 2);
+
+    assert_true(isnan(stats_clustered(x, equal, 1).se));
+    assert_true(isnan(stats_clustered(NULL, NULL, 0).mean));
+    assert_true(isnan(stats_clustered(x, (const double[]){ 0, 0, 0, 0 }, 4).mean));
+    assert_true(isnan(stats_clustered((const double[]){ 1, NAN }, equal, 2).mean));
+}
+
+static void wilson(void **state)
+{
+    (void)state;
+    /* Newcombe, Statistics in Medicine 17 (1998) 857, table I: method 3, four decimals. */
+    const struct { double successes, n, lo, hi; } table[] = {
+        { 81, 263, .2553, .3662 }, { 15, 148, .0624, .1605 }, { 0, 20, 0, .1611 }, { 1, 29, .0061, .1718 },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        stats_interval w = stats_wilson(table[i].successes, table[i].n, 0.95);
+        assert_near(w.lo, table[i].lo, 5e-5);
+        assert_near(w.hi, table[i].hi, 5e-5);
+    }
+    assert_near(stats_wilson(0, 0, 0.95).lo, 0, 0);
+    assert_near(stats_wilson(0, 0, 0.95).hi, 1, 0);
+    for (double n = 1; n < 2000; n += 37) {
+        stats_interval none = stats_wilson(0, n, 0.95), all = stats_wilson(n, n, 0.95);
+        assert_near(none.lo, 0, 0);
+        assert_near(all.hi, 1, 0);
+        assert_near(none.hi, 1 - all.lo, 1e-14);
+        assert_near(all.lo, n / (n + 1.959963984540054 * 1.959963984540054), 1e-14);
+    }
+    assert_true(isnan(stats_wilson(3, 2, 0.95).lo));
+    assert_true(isnan(stats_wilson(-1, 2, 0.95).hi));
+    assert_true(isnan(stats_wilson(1, 2, 1).hi));
+    assert_true(isnan(stats_wilson(NAN, 2, 0.95).hi));
+}
+
+static void student(void **state)
+{
+    (void)state;
+    /* Quantiles at .975: of 1 degree tan(.475 pi), of 2 closed, others from the usual table. */
+    const struct { size_t n; double t, tolerance; } table[] = {
+        { 2, 12.706204736174698, 1e-9 }, { 3, 4.302652729749464, 1e-9 }, { 6, 2.571, 5e-4 }, { 11, 2.228, 5e-4 },
+        { 31, 2.042, 5e-4 }, { 1000000, 1.95996, 1e-4 },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        stats_interval t = stats_t((stats_mean){ 10, 2, table[i].n }, 0.95);
+        assert_near((t.hi - t.lo) / 4, table[i].t, table[i].tolerance);
+        assert_near(t.hi + t.lo, 20, 1e-12);
+    }
+    assert_true(isnan(stats_t((stats_mean){ 10, NAN, 1 }, 0.95).lo));
+    assert_true(isnan(stats_t((stats_mean){ 10, 1, 5 }, 1).hi));
+}
+
+static void medians(void **state)
+{
+    (void)state;
+    double odd[] = { 9, -1, 4 }, even[] = { 8, 2, 4, 6 }, one[] = { 3 }, broken[] = { 1, NAN, 2 };
+    assert_near(stats_median(odd, 3), 4, 0);
+    assert_near(odd[0], -1, 0);
+    assert_near(odd[2], 9, 0);
+    assert_near(stats_median(even, 4), 5, 0);
+    assert_near(stats_median(one, 1), 3, 0);
+    assert_true(isnan(stats_median(broken, 3)));
+    assert_true(isnan(stats_median(NULL, 0)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(means), cmocka_unit_test(clusters), cmocka_unit_test(wilson), cmocka_unit_test(student),
+        cmocka_unit_test(medians),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
