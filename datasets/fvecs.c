@@ -2,7 +2,6 @@
  * Every vector carries its dimension as int32, then that many float32 (fvecs) or uint8 (bvecs), little-endian. */
 #include "harness/dataset.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,7 +60,7 @@ static kvant_status load(const char *path, const kvant_args *args, kvant_data *d
     size_t size = dot && !strcasecmp(dot, ".bvecs") ? 1 : sizeof(float);
     FILE *f = fopen(path, "rbe");
     if (!f)
-        return kvant_fail(err, KVANT_IO, "%s: cannot open: %s", path, strerror(errno));
+        return file_fail(err, path, "cannot open");
     kvant_status status = read_all(f, path, size, (uint64_t)args->v[P_N], data, err);
     fclose(f);
     if (status) {

@@ -2,7 +2,6 @@
  * Bytes are passed on exactly as they are, for a stripped newline is another text with another perplexity. */
 #include "harness/dataset.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -90,7 +89,7 @@ static kvant_status load(const char *path, const kvant_args *args, kvant_data *d
     *data = (kvant_data){ 0 };
     struct stat file;
     if (stat(path, &file))
-        return kvant_fail(err, KVANT_IO, "%s: cannot open: %s", path, strerror(errno));
+        return file_fail(err, path, "cannot open");
     if (!S_ISREG(file.st_mode))
         return kvant_fail(err, KVANT_INVALID, "%s: not a regular file", path);
     if ((uintmax_t)file.st_size > bytes_max)

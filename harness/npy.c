@@ -60,7 +60,7 @@ kvant_status npy_rows(npy_writer *w, const float *x, size_t rows, kvant_error *e
     if (rows > w->left)
         status = kvant_fail(err, KVANT_INVALID, "%s: %zu rows more than announced", w->file.path, rows - w->left);
     else if (fwrite(x, sizeof *x, rows * w->row, w->file.stream) != rows * w->row)
-        status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", w->file.path, strerror(errno));
+        status = file_fail(err, w->file.path, "cannot write");
     w->left -= rows <= w->left ? rows : 0;
     if (status)
         npy_discard(w);
@@ -278,12 +278,12 @@ kvant_status npy_read(const char *path, npy_array *array, kvant_error *err)
 {
     struct stat file;
     if (stat(path, &file))
-        return kvant_fail(err, KVANT_IO, "%s: cannot open: %s", path, strerror(errno));
+        return file_fail(err, path, "cannot open");
     if (!S_ISREG(file.st_mode))
         return kvant_fail(err, KVANT_IO, "%s: not a regular file", path);
     FILE *stream = fopen(path, "rbe");
     if (!stream)
-        return kvant_fail(err, KVANT_IO, "%s: cannot open: %s", path, strerror(errno));
+        return file_fail(err, path, "cannot open");
     kvant_status status = npy_read_stream(stream, (uint64_t)file.st_size, path, array, err);
     fclose(stream);
     return status;

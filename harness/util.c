@@ -69,7 +69,7 @@ void sha256_of(const void *data, size_t bytes, char hex[SHA256_HEX])
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-static kvant_status io_fail(kvant_error *err, const char *path, const char *what)
+kvant_status file_fail(kvant_error *err, const char *path, const char *what)
 {
     int code = errno;
     return kvant_fail(err, KVANT_IO, "%s: %s: %s%s", path, what, strerror(code),
@@ -81,7 +81,7 @@ static kvant_status open_regular(const char *path, int *fd, struct stat *status,
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
-        return io_fail(err, path, "cannot open");
+        return file_fail(err, path, "cannot open");
     if (fstat(*fd, status) == 0 && S_ISREG(status->st_mode))
         return KVANT_OK;
     close(*fd);
@@ -121,7 +121,7 @@ kvant_status sha256_file(const char *path, char hex[SHA256_HEX], kvant_error *er
     while (!status) {
         ssize_t n = read_full(fd, piece, PIECE);
         if (n < 0)
-            status = io_fail(err, path, "cannot read");
+            status = file_fail(err, path, "cannot read");
         else if (interrupted())
             status = kvant_fail(err, KVANT_INTERRUPTED, "%s: interrupted while hashing", path);
         else if (n > 0)
@@ -151,7 +151,7 @@ kvant_status file_read(const char *path, char **data, size_t *bytes, kvant_error
         status = kvant_fail(err, KVANT_NOMEM, "%s: no memory for its %lld bytes", path, (long long)file.st_size);
     ssize_t n = whole ? read_full(fd, whole, size) : 0;
     if (!status && n < 0)
-        status = io_fail(err, path, "cannot read");
+        status = file_fail(err, path, "cannot read");
     else if (!status && (size_t)n != size)
         status = kvant_fail(err, KVANT_IO, "%s: became shorter while it was read", path);
     close(fd);
@@ -196,7 +196,7 @@ kvant_status file_new_open(file_new *f, const char *path, kvant_error *err)
     } while (f->temp && fd < 0 && errno == EEXIST);
     if (f->temp && fd >= 0 && (f->stream = fdopen(fd, "wb")))
         return KVANT_OK;
-    kvant_status status = f->temp ? io_fail(err, path, "cannot create a file beside it")
+    kvant_status status = f->temp ? file_fail(err, path, "cannot create a file beside it")
                                   : kvant_fail(err, KVANT_NOMEM, "%s: no memory to write it", path);
     if (fd >= 0)
         close(fd);
@@ -243,7 +243,7 @@ kvant_status file_new_commit(file_new *f, kvant_error *err)
         sync_folder_of(f->path);
     } else {
         errno = code;
-        status = io_fail(err, f->path, "cannot write");
+        status = file_fail(err, f->path, "cannot write");
     }
     file_new_discard(f);
     return status;
@@ -257,7 +257,7 @@ kvant_status file_write(const char *path, const void *data, size_t bytes, kvant_
         return status;
     errno = 0;
     if (bytes && fwrite(data, 1, bytes, f.stream) != bytes) {
-        status = io_fail(err, path, "cannot write");
+        status = file_fail(err, path, "cannot write");
         file_new_discard(&f);
         return status;
     }
@@ -280,7 +280,7 @@ kvant_status make_folders(const char *path, bool for_file, kvant_error *err)
         *p = '\0';
         struct stat there;
         if (mkdir(folder, 0777) && errno != EEXIST)
-            status = io_fail(err, folder, "cannot make this folder");
+            status = file_fail(err, folder, "cannot make this folder");
         else if (stat(folder, &there) || !S_ISDIR(there.st_mode))
             status = kvant_fail(err, KVANT_IO, "%s: not a folder", folder);
         *p = was;
@@ -328,6 +328,17 @@ size_t resident_bytes(void) { return proc_bytes("VmRSS"); }
 size_t peak_bytes(void) { return proc_bytes("VmHWM"); }
 
 /* ---- Texts --------------------------------------------------------------------------------- */
+
+void bytes_text(uint64_t bytes, char digits[16])
+{
+    static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
+    double value = (double)bytes;
+    size_t unit = 0;
+    /* 999.5 would be printed as 1000. */
+    for (; value >= 999.5; unit++)
+        value /= 1000;
+    snprintf(digits, 16, unit && value < 9.95 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+}
 
 char *text_format(const char *format, ...)
 {

@@ -18,6 +18,9 @@ void sha256_end(sha256 *hash, char hex[SHA256_HEX]);
 void sha256_of(const void *data, size_t bytes, char hex[SHA256_HEX]);
 kvant_status sha256_file(const char *path, char hex[SHA256_HEX], kvant_error *err);
 
+/* KVANT_IO with "path: what: " and errno as text; a full disk gets its remedy. */
+kvant_status file_fail(kvant_error *err, const char *path, const char *what);
+
 /* Reads a whole regular file; *data is NUL-terminated beyond *bytes and freed by the caller. */
 kvant_status file_read(const char *path, char **data, size_t *bytes, kvant_error *err);
 /* Writes beside the target, syncs and renames: the file is there whole or not at all. */
@@ -39,6 +42,8 @@ size_t peak_bytes(void);                               /* VmHWM */
 
 /* The known name with the least edit distance to `name`, or NULL when none is near. names: NULL-terminated. */
 const char *nearest_name(const char *name, const char *const *names);
+
+void bytes_text(uint64_t bytes, char digits[16]);     /* "98 MB", "1.3 MB", "512 B": decimal units, two figures or more */
 
 /* printf into a new string; NULL when out of memory. */
 char *text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
