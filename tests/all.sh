@@ -14,7 +14,7 @@ build() { # mode target...
     echo "== building: $mode"
     if ! $MAKE --no-print-directory -j "$jobs" MODE="$mode" "$@" > "$log" 2>&1; then
         echo "---- $mode does not build:"
-        grep -E -A 5 'error|Error|undefined' "$log" | head -n 60
+        grep -E -A 5 'error: |undefined reference|\*\*\*' "$log" | head -n 60
         echo "0 1 0" >> "$counts"
         return 1
     fi
