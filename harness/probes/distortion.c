@@ -77,7 +77,7 @@ static kvant_status open_text(probe_job *job, distortion *p, kvant_error *err)
     if (status)
         return status;
 
-    kvcache_shape shape = lm_cache_shape(job->model);
+    kvcache_shape shape = lm_cache_shape(lm_model_shape(job->model));
     const kvant_quantizer *f16 = kvant_find("f16", err);
     if (!f16)
         return KVANT_INVALID;
