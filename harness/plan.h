@@ -1,0 +1,75 @@
+/* plan.h - a spec multiplied out: the cells to measure, each with the text that says what it is, and what was skipped and why.
+ * Planning reads model headers and data, never weights; it is where a sweep that cannot work is found out. */
+#ifndef KVANT_PLAN_H
+#define KVANT_PLAN_H
+
+#include "harness/input.h"
+#include "harness/spec.h"
+#include "harness/store.h"
+
+enum { PLAN_COMBINATIONS = 200000 };           /* the most that a spec may multiply out to */
+
+typedef struct {
+    kvant_input input;
+    lm_shape shape;
+    uint64_t weights;              /* values; 4 bytes each once loaded */
+    bool loaded;
+} plan_model;
+
+typedef struct {
+    char name[256];                /* the manifest's, the file's, or "synthetic:dim=64" */
+    const kvant_dataset *dataset;
+    kvant_args args;
+    kvant_data data;
+    bool loaded;
+} plan_data;
+
+/* One point of the sweep.
+ *
+ * config is canonical JSON, without blanks, keys sorted, every default filled in:
+ *   {"code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
+ *    "data": {"dataset", "name", "params": {...}, "sha256"},
+ *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
+ *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "model": {"name", "sha256"},
+ *    "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0, "value": {...} , "window": 0}
+ * With vector data "vector" stands for key and value, and what belongs to a model is not there. */
+typedef struct {
+    const kvant_probe *probe;
+    kvant_args args;               /* of the probe */
+    const plan_model *model;       /* NULL with vector data */
+    const plan_data *data;
+    kvcache_policy policy;         /* with vector data, key holds the quantizer and value none */
+    char key[SHA256_HEX];          /* of config: the cell's identity */
+    char pairing[SHA256_HEX];      /* of config without the quantizers, their code and their policy */
+    char *config, *key_params, *value_params, *label;
+    char key_target[16], value_target[16];
+    bool reference;                /* the f16 cell of its pairing */
+    double bits_asked, bits_stored;
+    double cost, seconds;          /* what the probe says; an estimate from it */
+    uint64_t memory;               /* bytes that running it will take, estimated */
+    size_t job;                    /* cells with equal pairing share a job */
+    bool done;                     /* finished in the store that the plan was made with */
+} plan_cell;
+
+typedef struct { plan_cell cell; char *reason; } plan_skip;
+
+typedef struct {
+    const spec *spec;              /* not owned; must outlive the plan */
+    plan_model *models;            /* one per choice of the model axis; loaded: some cell uses it */
+    plan_data *data;               /* likewise */
+    size_t n_models, n_data, n_cells, n_skips, n_jobs, n_done;
+    plan_cell *cells;              /* [n_cells]: the first axis slowest; equal ones once; references before their pairing's cells */
+    plan_skip *skips;
+    double seconds;                /* estimate for the cells that are not done */
+    uint64_t memory;               /* of the largest of them */
+} plan;
+
+/* Multiplies the spec out. known (may be NULL) tells which cells are done and how fast such cells were; threads: for the estimate.
+ * KVANT_INVALID also when a cell would take more memory than this machine has. */
+kvant_status plan_open(const spec *s, store *known, int threads, plan *out, kvant_error *err);
+void plan_close(plan *p);          /* {0} is allowed */
+
+/* The hash that checks of a quantizer are stored under: of every source and setting that its codes depend on. */
+kvant_status plan_code_version(const kvant_quantizer *quantizer, const char *target, char hex[SHA256_HEX], kvant_error *err);
+
+#endif

@@ -1,0 +1,313 @@
+/* plan_cell.c - says what a cell is: its bits by the quantizers' plans, its canonical config, its hashes and its label.
+ * The config holds everything that a value can depend on; two cells with one config are one cell. */
+#include "harness/lm/gemm.h"
+#include "harness/plan_internal.h"
+#include "harness/version.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gsl/gsl_version.h>
+
+/* ---- Targets and bits ---------------------------------------------------------------------- */
+
+/* What a quantizer that cannot be trained here, or does not suit the shape, comes to: a skip, its reason kept. */
+static kvant_status describe(const kvcache_side *side, const kvant_shape *shape, const char *isa, kvant_codec *codec,
+                             kvant_error *err)
+{
+    kvant_status status = kvant_describe(side->quantizer, shape, &side->args, isa, codec, err);
+    if (status == KVANT_INVALID)
+        status = KVANT_SKIP;
+    if (!status && codec->plan.train_min)
+        status = kvant_fail(err, KVANT_SKIP, "%s: must be trained on %zu vectors, and experiments do not train yet",
+                            side->quantizer->name, codec->plan.train_min);
+    return status;
+}
+
+static kvant_status describe_vectors(plan_cell *cell, kvant_error *err)
+{
+    kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
+    kvant_codec codec;
+    kvant_status status = describe(&cell->policy.key, &shape, cell->policy.isa, &codec, err);
+    if (status)
+        return status;
+    snprintf(cell->key_target, sizeof cell->key_target, "%s", codec.target);
+    cell->bits_asked = codec.plan.bits_asked;
+    cell->bits_stored = kvant_bits(&codec);
+    return KVANT_OK;
+}
+
+/* Codecs without state serve the cache's own accounting, so that a plan's bytes and a probe's cannot differ. */
+static kvant_status describe_cache(plan_cell *cell, kvant_error *err)
+{
+    const kvcache_policy *policy = &cell->policy;
+    kvcache_shape cache = lm_cache_shape(&cell->model->shape);
+    uint32_t context = cell->probe->context(&cell->args), n = cache.n_layer;
+    if (context > cell->model->shape.n_context)
+        return kvant_fail(err, KVANT_SKIP, "%s needs %u positions, and the model's context is %u", cell->probe->name, context,
+                          cell->model->shape.n_context);
+    kvcache_codecs codecs = { .policy = *policy, .shape = cache };
+    codecs.key = calloc(n, sizeof *codecs.key);
+    codecs.value = calloc(n, sizeof *codecs.value);
+    kvant_status status = codecs.key && codecs.value ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for %u layers", n);
+    kvant_shape shape = { .dim = cache.head_dim, .rope = cache.rope };
+    for (uint32_t layer = 0; layer < n && !status; layer++) {
+        shape.layer = layer;
+        shape.seed = policy->seed + (policy->seed_rule == SEED_PER_LAYER ? layer : 0);
+        shape.side = KVANT_KEY;
+        status = describe(&policy->key, &shape, policy->isa, &codecs.key[layer], err);
+        shape.side = KVANT_VALUE;
+        if (!status)
+            status = describe(&policy->value, &shape, policy->isa, &codecs.value[layer], err);
+        if (!status)
+            cell->bits_asked += (codecs.key[layer].plan.bits_asked + codecs.value[layer].plan.bits_asked) / (2.0 * n);
+    }
+    if (!status && context && n) {
+        kvcache_bytes bytes = kvcache_accounted(&codecs, context);
+        cell->bits_stored = 8.0 * ((double)bytes.key + (double)bytes.value) /
+                            (2.0 * context * n * cache.n_kv_head * (double)cache.head_dim);
+        snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.key[0].target);
+        snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.value[0].target);
+    }
+    free(codecs.key);
+    free(codecs.value);
+    return status;
+}
+
+kvant_status plan_describe(plan_cell *cell, kvant_error *err)
+{
+    return cell->model ? describe_cache(cell, err) : describe_vectors(cell, err);
+}
+
+/* ---- JSON in canonical form ------------------------------------------------------------------ */
+
+static void add_string(text *t, const char *s)
+{
+    text_add(t, "\"");
+    for (; *s; s++)
+        if (*s == '"' || *s == '\\')
+            text_add(t, "\\%c", *s);
+        else if ((unsigned char)*s < ' ')
+            text_add(t, "\\u%04x", (unsigned)*s);
+        else
+            text_add(t, "%c", *s);
+    text_add(t, "\"");
+}
+
+static void add_member(text *t, const char *name, const char *value)
+{
+    text_add(t, "\"%s\":", name);
+    add_string(t, value);
+}
+
+static void add_params(text *t, const kvant_param *params, const kvant_args *args)
+{
+    const char *last = "";
+    text_add(t, "{");
+    for (bool first = true;; first = false) {
+        int next = -1;             /* the smallest name behind the last one */
+        for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
+            if (strcmp(params[i].name, last) > 0 && (next < 0 || strcmp(params[i].name, params[next].name) < 0))
+                next = i;
+        if (next < 0)
+            break;
+        last = params[next].name;
+        text_add(t, "%s", first ? "" : ",");
+        if (params[next].type == KVANT_CHOICE) {
+            add_member(t, last, params[next].choices[(int)args->v[next]]);
+        } else {
+            char digits[32];
+            number_text(args->v[next], digits);
+            text_add(t, "\"%s\":%s", last, digits);
+        }
+    }
+    text_add(t, "}");
+}
+
+/* ---- Code ---------------------------------------------------------------------------------- */
+
+enum { PARTS_MAX = 16 };
+typedef struct { char name[PARTS_MAX][128]; size_t n; } part_list;
+
+static void add_part(part_list *parts, const char *folder, const char *name)
+{
+    char *slot = parts->name[parts->n];
+    snprintf(slot, sizeof parts->name[0], "%s%s", folder, name);
+    for (size_t i = 0; i < parts->n; i++)
+        if (!strcmp(parts->name[i], slot))
+            return;
+    parts->n++;
+}
+
+static void add_quantizer(part_list *parts, const char *name, const char *target)
+{
+    char kernel[64];
+    add_part(parts, "algorithms/", name);
+    if (strcmp(target, "scalar")) {
+        snprintf(kernel, sizeof kernel, "%s_%s", name, target);
+        add_part(parts, "metal/", kernel);
+    }
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(a, b); }
+
+static kvant_status add_code(text *t, part_list *parts, bool model, kvant_error *err)
+{
+    add_part(parts, "", "contract");
+    add_part(parts, "", "algorithms/shared");
+    qsort(parts->name, parts->n, sizeof parts->name[0], by_name);
+    text_add(t, "\"code\":{");
+    add_member(t, "compiler", version_compiler);
+    text_add(t, ",");
+    add_member(t, "flags", version_flags);
+    text_add(t, ",");
+    add_member(t, "gsl", gsl_version);
+    if (model) {
+        text_add(t, ",");
+        add_member(t, "onednn", gemm_library());
+    }
+    text_add(t, ",\"parts\":{");
+    for (size_t i = 0; i < parts->n; i++) {
+        const char *hash = version_of(parts->name[i]);
+        if (!hash)
+            return kvant_fail(err, KVANT_FAILED, "%s: this program was built without the hash of its source", parts->name[i]);
+        text_add(t, "%s", i ? "," : "");
+        add_member(t, parts->name[i], hash);
+    }
+    text_add(t, "}}");
+    return KVANT_OK;
+}
+
+kvant_status plan_code_version(const kvant_quantizer *quantizer, const char *target, char hex[SHA256_HEX], kvant_error *err)
+{
+    part_list parts = { .n = 0 };
+    text t = { 0 };
+    add_quantizer(&parts, quantizer->name, target);
+    kvant_status status = add_code(&t, &parts, false, err);
+    if (!status && t.failed)
+        status = kvant_fail(err, KVANT_NOMEM, "no memory to describe the code of %s", quantizer->name);
+    if (!status)
+        sha256_of(t.data, t.length, hex);
+    text_free(&t);
+    return status;
+}
+
+/* ---- Config -------------------------------------------------------------------------------- */
+
+static void add_side(text *t, const char *name, const kvcache_side *side)
+{
+    text_add(t, "\"%s\":{\"params\":", name);
+    add_params(t, side->quantizer->params, &side->args);
+    text_add(t, ",");
+    add_member(t, "quantizer", side->quantizer->name);
+    text_add(t, "}");
+}
+
+/* The config, or what of it cells of one pairing share. Keys come sorted, as they stand here. */
+static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_error *err)
+{
+    part_list parts = { .n = 0 };
+    const kvcache_policy *policy = &c->policy;
+    bool coded = policy->key.quantizer && !shared;
+    add_part(&parts, "harness/probes/", c->probe->name);
+    add_part(&parts, "datasets/", c->data->dataset->name);
+    if (c->model)
+        add_part(&parts, "harness/", "lm");
+    if (coded)
+        add_quantizer(&parts, policy->key.quantizer->name, c->key_target);
+    if (coded && c->model) {
+        add_quantizer(&parts, policy->value.quantizer->name, c->value_target);
+        add_part(&parts, "algorithms/", "f16");    /* keeps sinks, window and incomplete blocks */
+    }
+    text_add(t, "{");
+    kvant_status status = add_code(t, &parts, c->model, err);
+    if (status)
+        return status;
+    text_add(t, ",\"data\":{");
+    add_member(t, "dataset", c->data->dataset->name);
+    text_add(t, ",");
+    add_member(t, "name", c->data->name);
+    text_add(t, ",\"params\":");
+    add_params(t, c->data->dataset->params, &c->data->args);
+    text_add(t, ",");
+    add_member(t, "sha256", c->data->data.sha256);
+    text_add(t, "}");
+    if (coded) {
+        text_add(t, ",\"isa\":{");
+        add_member(t, c->model ? "key" : "vector", c->key_target);
+        if (c->model) {
+            text_add(t, ",");
+            add_member(t, "value", c->value_target);
+            text_add(t, "},");
+            add_side(t, "key", &policy->key);
+        } else
+            text_add(t, "}");
+    }
+    if (c->model) {
+        text_add(t, ",\"model\":{");
+        add_member(t, "name", c->model->input.name);
+        text_add(t, ",");
+        add_member(t, "sha256", c->model->input.sha256);
+        text_add(t, "}");
+    }
+    text_add(t, ",\"probe\":{");
+    add_member(t, "name", c->probe->name);
+    text_add(t, ",\"params\":");
+    add_params(t, c->probe->params, &c->args);
+    text_add(t, "}");
+    if (coded) {
+        text_add(t, ",\"seed\":%u,", policy->seed);
+        if (c->model) {
+            add_member(t, "seed_rule", policy->seed_rule == SEED_PER_LAYER ? "per_layer" : "shared");
+            text_add(t, ",\"sink\":%u,", policy->sink);
+            add_side(t, "value", &policy->value);
+            text_add(t, ",\"window\":%u", policy->window);
+        } else
+            add_side(t, "vector", &policy->key);
+    }
+    text_add(t, "}");
+    return KVANT_OK;
+}
+
+static char *params_text(const kvcache_side *side)
+{
+    text t = { 0 };
+    add_params(&t, side->quantizer->params, &side->args);
+    if (t.failed)
+        text_free(&t);
+    return t.data;
+}
+
+kvant_status plan_identify(plan_cell *cell, kvant_error *err)
+{
+    text config = { 0 }, shared = { 0 };
+    kvant_status status = add_config(&config, cell, false, err);
+    if (!status)
+        status = add_config(&shared, cell, true, err);
+    bool failed = config.failed || shared.failed;
+    if (!status && !failed) {
+        sha256_of(config.data, config.length, cell->key);
+        sha256_of(shared.data, shared.length, cell->pairing);
+        if (cell->policy.key.quantizer)
+            failed = !(cell->key_params = params_text(&cell->policy.key));
+        if (cell->policy.value.quantizer && !failed)
+            failed = !(cell->value_params = params_text(&cell->policy.value));
+        failed = failed || !*cell->key || !*cell->pairing;
+    }
+    text_free(&shared);
+    if (status || failed) {
+        text_free(&config);
+        return status ? status : kvant_fail(err, KVANT_NOMEM, "no memory to describe a cell");
+    }
+    cell->config = config.data;
+    return KVANT_OK;
+}
+
+void plan_cell_free(plan_cell *cell)
+{
+    free(cell->config);
+    free(cell->key_params);
+    free(cell->value_params);
+    free(cell->label);
+}

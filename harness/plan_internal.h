@@ -1,0 +1,21 @@
+/* plan_internal.h - what the files of the planner share: plan.c multiplies out, plan_cell.c describes a cell, plan_cost.c estimates.
+ * Nothing outside them needs it. */
+#ifndef KVANT_PLAN_INTERNAL_H
+#define KVANT_PLAN_INTERNAL_H
+
+#include "harness/plan.h"
+
+/* Fills in targets and bits of a cell by its quantizers' plans; KVANT_SKIP with the reason when one does not suit the shape. */
+kvant_status plan_describe(plan_cell *cell, kvant_error *err);
+/* Fills in config, key, pairing and the params' JSON. A cell without quantizers has none in its config either. */
+kvant_status plan_identify(plan_cell *cell, kvant_error *err);
+/* Labels all cells and skips: quantizer, bits, and those parameters that differ from their default or within the plan. */
+kvant_status plan_label(plan *p, kvant_error *err);
+void plan_cell_free(plan_cell *cell);
+
+/* What a run of the cell holds in memory, and whether this machine can. */
+kvant_status plan_memory(plan_cell *cell, kvant_error *err);
+/* Marks cells that the store has, and estimates the time of the others. */
+kvant_status plan_estimate(plan *p, store *s, int threads, kvant_error *err);
+
+#endif
