@@ -96,8 +96,15 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
 
 static const kvant_param params[] = { { .name = NULL } };
 
+static const kvant_oracle oracles[] = {
+    /* Sum over all halves h of the integral of (x - h)^2 over the numbers that round to h. */
+    { "gaussian", 128, "", "nmse", 4.314255e-8, 1e-13, "closed form: the density N(0,1) over all rounding intervals" },
+    { "gaussian", 128, "", "ip_slope", 1, 1e-6, "rounding to nearest has no bias" },
+    { .input = NULL }
+};
+
 const kvant_quantizer quantizer_f16 = {
-    .name = "f16", .summary = "a cast to half precision", .source = "IEEE 754 binary16", .params = params,
+    .name = "f16", .summary = "a cast to half precision", .source = "IEEE 754 binary16", .params = params, .oracles = oracles,
     .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
 };

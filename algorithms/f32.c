@@ -78,7 +78,7 @@ static const kvant_param params[] = { { .name = NULL } };
 
 static const kvant_oracle oracles[] = {
     { "gaussian", 128, "", "nmse", 0, 0, "the identity" },
-    { "gaussian", 128, "", "slope", 1, 1e-6, "the identity; rounding of the inner products" },
+    { "gaussian", 128, "", "ip_slope", 1, 1e-6, "the identity; rounding of the inner products" },
     { .input = NULL }
 };
 
