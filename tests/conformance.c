@@ -2,6 +2,7 @@
  * Shared by the tests of the model, the tokenizer and the tensor types. */
 #include "tests/conformance.h"
 
+#include "harness/input.h"
 #include "harness/util.h"
 
 #include <setjmp.h>
@@ -25,6 +26,17 @@ const char *data_path(const char *relative)
         folders += length + (folders[length] == ':');
     }
     return NULL;
+}
+
+void test_input_settings(void)
+{
+    static char cache[4096];
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (base && *base)
+        snprintf(cache, sizeof cache, "%s/kvant", base);
+    else
+        snprintf(cache, sizeof cache, "%s/.cache/kvant", home ? home : "");
+    input_settings(getenv("KVANT_DATA"), cache, "datasets/manifest.json");
 }
 
 static char *read_data(const char *relative, size_t *bytes)

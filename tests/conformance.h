@@ -8,6 +8,8 @@
 
 /* Path of a file below one of KVANT_DATA's folders, in a static buffer; NULL when no folder has it. */
 const char *data_path(const char *relative);
+/* Points input_find at KVANT_DATA and the user's cache, as the program does. */
+void test_input_settings(void);
 /* Parsed conformance/index.json, or NULL. Freed by cJSON_Delete. */
 cJSON *conformance_index(void);
 /* Floats of conformance/RELATIVE; exits the test when the file has not exactly n. Freed by the caller. */

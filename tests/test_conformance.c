@@ -1,5 +1,6 @@
 /* test_conformance.c - the engine against another engine's logits, model by model, by both paths and in uneven pieces.
  * Tolerances are the reference set's own; a model of an architecture that is not supported yet is counted and named. */
+#include "harness/input.h"
 #include "harness/lm/generate.h"
 #include "harness/lm/vecmath.h"
 #include "tests/conformance.h"
@@ -13,18 +14,27 @@
 
 #include <cmocka.h>
 
+static kvcache_side side_of(const char *name, const char *args)
+{
+    kvant_error err = { "" };
+    kvcache_side side = { .quantizer = kvant_find(name, &err) };
+    if (!side.quantizer)
+        fail_msg("%s", err.text);
+    side.args = kvant_defaults(side.quantizer->params);
+    if (kvant_parse(side.quantizer->params, args, &side.args, &err) != KVANT_OK)
+        fail_msg("%s", err.text);
+    return side;
+}
+
 /* Logits [n][n_vocab] of all tokens, in segments of `piece` tokens (1: the decode path). */
-static float *run_model(lm_model *model, const char *quantizer, const int *ids, size_t n, uint32_t piece)
+static float *run_policy(lm_model *model, const kvcache_policy *policy, const int *ids, size_t n, uint32_t piece)
 {
     const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
     const size_t n_vocab = lm_model_shape(model)->n_vocab;
     kvant_error err = { "" };
-    const kvant_quantizer *q = kvant_find(quantizer, &err);
-    const kvcache_side side = { q, kvant_defaults(q->params) };
-    const kvcache_policy policy = { .key = side, .value = side };
     kvcache_codecs codecs;
     kvcache *cache;
-    assert_int_equal(kvcache_codecs_open(&policy, &shape, &codecs, &err), KVANT_OK);
+    assert_int_equal(kvcache_codecs_open(policy, &shape, &codecs, &err), KVANT_OK);
     assert_int_equal(kvcache_open(&codecs, (uint32_t)n, &cache, &err), KVANT_OK);
     float *logits = calloc(n * n_vocab, sizeof *logits);
     uint8_t *want = malloc(n);
@@ -42,6 +52,13 @@ static float *run_model(lm_model *model, const char *quantizer, const int *ids, 
     kvcache_close(cache);
     kvcache_codecs_close(&codecs);
     return logits;
+}
+
+static float *run_model(lm_model *model, const char *quantizer, const int *ids, size_t n, uint32_t piece)
+{
+    const kvcache_side side = side_of(quantizer, "");
+    const kvcache_policy policy = { .key = side, .value = side };
+    return run_policy(model, &policy, ids, n, piece);
 }
 
 static double divergence(const float *reference, const float *logits, size_t n)
@@ -135,8 +152,137 @@ static void test_models(void **state)
     assert_true(checked >= 6);
 }
 
+/* The real model: 64 largest logits and the logsumexp of each position, whole rows of some. */
+static void test_real_model(void **state)
+{
+    (void)state;
+    cJSON *index = conformance_index();
+    const cJSON *entry = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(index, "real_models"), 0);
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(entry, "name");
+    kvant_input input;
+    kvant_error err = { "" };
+    test_input_settings();
+    if (!name || input_find(name->valuestring, &input, &err) != KVANT_OK) {
+        print_message("no reference set, or: %s\n", err.text);
+        cJSON_Delete(index);
+        skip();
+    }
+    size_t n;
+    int *ids = conformance_ids(cJSON_GetObjectItemCaseSensitive(entry, "tokens"), &n);
+    lm_model *model;
+    if (lm_open(input.path, 0, &model, &err) != KVANT_OK)
+        fail_msg("%s", err.text);
+    const size_t n_vocab = lm_model_shape(model)->n_vocab;
+    for (int r = 0; r < 2; r++) {
+        const cJSON *reference = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(entry, "references"), r);
+        const cJSON *full = cJSON_GetObjectItemCaseSensitive(reference, "full_rows");
+        const double allowed = number(reference, "tolerance_max_abs");
+        float *top_ids = conformance_floats(cJSON_GetObjectItemCaseSensitive(reference, "top_ids")->valuestring, n * 64);
+        float *top = conformance_floats(cJSON_GetObjectItemCaseSensitive(reference, "top_logits")->valuestring, n * 64);
+        float *lse = conformance_floats(cJSON_GetObjectItemCaseSensitive(reference, "logsumexp")->valuestring, n);
+        const char *kv = cJSON_GetObjectItemCaseSensitive(reference, "kv")->valuestring;
+        for (uint32_t piece = 1; piece <= 256; piece += 255) {
+            float *logits = run_model(model, kv, ids, n, piece);
+            double worst = 0, nll = 0;
+            for (size_t i = 0; i < n; i++) {
+                const double z = vec_log_sum_exp(logits + i * n_vocab, n_vocab);
+                worst = fabs(z - (double)lse[i]) <= worst ? worst : fabs(z - (double)lse[i]);
+                for (size_t j = 0; j < 64; j++) {
+                    int32_t id;
+                    memcpy(&id, &top_ids[i * 64 + j], sizeof id);
+                    const double d = fabs((double)logits[i * n_vocab + (size_t)id] - (double)top[i * 64 + j]);
+                    worst = d <= worst ? worst : d;
+                }
+                if (i + 1 < n)
+                    nll += z - (double)logits[i * n_vocab + (size_t)ids[i + 1]];
+            }
+            if (full) {
+                const cJSON *rows = cJSON_GetObjectItemCaseSensitive(reference, "rows"), *row;
+                float *want = conformance_floats(full->valuestring, (size_t)cJSON_GetArraySize(rows) * n_vocab), *at = want;
+                cJSON_ArrayForEach(row, rows)
+                {
+                    for (size_t j = 0; j < n_vocab; j++) {
+                        const double d = fabs((double)logits[(size_t)row->valueint * n_vocab + j] - (double)at[j]);
+                        worst = d <= worst ? worst : d;
+                    }
+                    at += n_vocab;
+                }
+                free(want);
+            }
+            nll /= (double)(n - 1);
+            print_message("%s, %s cache, pieces of %u: max |difference| %.2g (%.2g allowed), mean nll %.6f (%.6f)\n",
+                          name->valuestring, kv, piece, worst, allowed, nll, number(reference, "mean_nll"));
+            assert_true(worst <= allowed);
+            assert_true(fabs(nll - number(reference, "mean_nll")) <= 1e-4);
+            free(logits);
+        }
+        free(top_ids);
+        free(top);
+        free(lse);
+    }
+    lm_close(model);
+    free(ids);
+    cJSON_Delete(index);
+}
+
+/* Quantized caches by both paths. The keys that the paths compute differ in their last bits, and where one lies on a code's
+ * threshold the code flips: one coordinate moves by a step. So the bound is on the mean over all logits: the flips that a
+ * relative error of 2^-20 makes likely are too few to move it by more than 2e-3 of the logits' spread. */
+static void test_quantized_paths(void **state)
+{
+    (void)state;
+    static const char *const files[] = { "llama-tied-hd64", "llama-untied-mqa4-spm", "llama-yarn-hd64" };
+    static const struct { const char *key, *key_args, *value, *value_args; uint32_t sink, window; } policies[] = {
+        { "affine", "bits=4,group_size=32", "affine", "bits=4,group_size=32", 0, 0 },
+        { "turboquant_mse", "bits=3", "affine", "bits=2,group_size=64", 0, 7 },
+        { "turboquant_mse", "bits=4,rotation=haar", "turboquant_mse", "bits=2", 4, 0 },
+        { "affine", "bits=3,group_size=64,scheme=mlx", "turboquant_mse", "bits=3", 2, 128 },
+    };
+    cJSON *index = conformance_index();
+    if (!index) {
+        print_message("no folder of KVANT_DATA has conformance/index.json\n");
+        skip();
+    }
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "models")) for (size_t f = 0; f < 3; f++)
+    {
+        if (strcmp(cJSON_GetObjectItemCaseSensitive(entry, "name")->valuestring, files[f]))
+            continue;
+        char relative[256];
+        size_t n;
+        lm_model *model;
+        snprintf(relative, sizeof relative, "conformance/models/%s.gguf", files[f]);
+        int *ids = conformance_ids(cJSON_GetObjectItemCaseSensitive(entry, "tokens"), &n);
+        assert_int_equal(lm_open(data_path(relative), 0, &model, NULL), KVANT_OK);
+        const size_t values = n * lm_model_shape(model)->n_vocab;
+        for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+            const kvcache_policy policy = { .key = side_of(policies[i].key, policies[i].key_args),
+                                            .value = side_of(policies[i].value, policies[i].value_args),
+                                            .sink = policies[i].sink, .window = policies[i].window };
+            float *decode = run_policy(model, &policy, ids, n, 1);
+            for (uint32_t piece = 13; piece <= 96; piece += 83) {
+                float *prefill = run_policy(model, &policy, ids, n, piece);
+                double sum = 0, difference = 0;
+                for (size_t j = 0; j < values; j++) {
+                    sum += (double)decode[j] * (double)decode[j];
+                    difference += ((double)prefill[j] - (double)decode[j]) * ((double)prefill[j] - (double)decode[j]);
+                }
+                print_message("%-22s %s / %s, sink %u, window %u, pieces of %u: relative difference %.2g\n", files[f],
+                              policies[i].key, policies[i].value, policy.sink, policy.window, piece, sqrt(difference / sum));
+                assert_true(sqrt(difference / sum) <= 2e-3);
+                free(prefill);
+            }
+            free(decode);
+        }
+        lm_close(model);
+        free(ids);
+    }
+    cJSON_Delete(index);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_models) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_models), cmocka_unit_test(test_real_model),
+                                        cmocka_unit_test(test_quantized_paths) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,329 @@
+/* test_attention.c - what a query sees: both paths against attention in double over forms chosen by the stated rule.
+ * At position t: sinks, the last `window` tokens and the incomplete block of t in f16, everything else, t included, in codes. */
+#include "algorithms/shared/half.h"
+#include "harness/lm/attention.h"
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- A quantizer that codes 32 vectors together: per channel one f16 scale and 8-bit steps ------- */
+
+enum { BLOCK = 32 };
+
+static kvant_status block_plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
+{
+    (void)args;
+    (void)err;
+    *plan = (kvant_plan){ .state = sizeof(uint32_t), .code = shape->dim * (2 + BLOCK), .block = BLOCK, .bits_asked = 8 };
+    return KVANT_OK;
+}
+
+static kvant_status block_init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
+{
+    (void)args;
+    (void)err;
+    memcpy(state, &shape->dim, sizeof shape->dim);
+    return KVANT_OK;
+}
+
+static void block_encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
+{
+    (void)first;
+    (void)scratch;
+    const uint32_t dim = *(const uint32_t *)state;
+    for (size_t b = 0; b < n / BLOCK; b++, x += BLOCK * dim, code += dim * (2 + BLOCK))
+        for (uint32_t j = 0; j < dim; j++) {
+            float top = 0;
+            for (size_t i = 0; i < BLOCK; i++)
+                top = fmaxf(top, fabsf(x[i * dim + j]));
+            const uint16_t scale = float_to_half(top / 127);
+            memcpy(code + j * (2 + BLOCK), &scale, 2);
+            const float step = half_to_float(scale);
+            for (size_t i = 0; i < BLOCK; i++)
+                code[j * (2 + BLOCK) + 2 + i] =
+                    (uint8_t)(128 + (step > 0 ? fmaxf(-127, fminf(127, rintf(x[i * dim + j] / step))) : 0));
+        }
+}
+
+static void block_decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
+{
+    (void)scratch;
+    const uint32_t dim = *(const uint32_t *)state;
+    for (size_t v = 0; v < n; v++) {
+        const size_t at = first % BLOCK + v;
+        const uint8_t *unit = code + at / BLOCK * dim * (2 + BLOCK);
+        for (uint32_t j = 0; j < dim; j++) {
+            uint16_t scale;
+            memcpy(&scale, unit + j * (2 + BLOCK), 2);
+            x[v * dim + j] = half_to_float(scale) * (float)(unit[j * (2 + BLOCK) + 2 + at % BLOCK] - 128);
+        }
+    }
+}
+
+static const kvant_param no_params[] = { { NULL, NULL, KVANT_INT, 0, 0, 0, NULL } };
+static const kvant_quantizer by_block = { .name = "by_block", .summary = "test", .source = "test", .params = no_params,
+                                          .plan = block_plan, .init = block_init,
+                                          .ops = { .encode = block_encode, .decode = block_decode } };
+
+/* ---- The rule, by itself ------------------------------------------------------------------------ */
+
+enum { TOKENS = 200, GROUP = 3 };
+
+typedef struct { uint32_t sink, window, block; } rule;
+
+/* True when the token at position p is in codes for the query at position t. */
+static bool in_codes(const rule *r, uint32_t p, uint32_t t)
+{
+    if (p < r->sink || p + r->window > t)
+        return false;
+    /* Its block, counted from the sinks, must be complete and out of the window as a whole. */
+    const uint32_t last = r->sink + (p - r->sink) / r->block * r->block + r->block - 1;
+    return last + r->window <= t;
+}
+
+/* Both forms of n vectors: halves, and what the codes say. */
+static void make_forms(const kvant_codec *codec, const rule *r, const float *x, float *half, float *coded)
+{
+    const size_t dim = codec->shape.dim;
+    const bool staged = r->window + r->block > 1;
+    const uint32_t whole = (TOKENS - r->sink) / r->block * r->block;
+    for (size_t i = 0; i < TOKENS * dim; i++)
+        half[i] = half_to_float(float_to_half(x[i]));
+    uint8_t *code = kvant_alloc(kvant_bytes(codec, whole));
+    void *scratch = kvant_alloc(codec->scratch + 1);
+    kvant_encode(codec, (staged ? half : x) + r->sink * dim, 0, whole, code, scratch);
+    kvant_decode(codec, code, 0, whole, coded + r->sink * dim, scratch);
+    free(code);
+    free(scratch);
+}
+
+typedef struct {
+    uint32_t dim;
+    float *k, *v, *q;              /* [TOKENS][dim], queries [TOKENS][GROUP][dim] */
+    float *decode;                 /* [TOKENS][GROUP][dim] results */
+    double *wanted;
+    double bound;
+} problem;
+
+static double norm_max(const float *x, size_t n, size_t dim)
+{
+    double most = 0;
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < dim; j++)
+            sum += (double)x[i * dim + j] * (double)x[i * dim + j];
+        most = fmax(most, sqrt(sum));
+    }
+    return most;
+}
+
+/* Attention in double over the forms that the rule names. */
+static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, const rule *rv)
+{
+    const size_t dim = p->dim, bytes = TOKENS * dim * sizeof(float);
+    float *forms[4];
+    for (int i = 0; i < 4; i++)
+        forms[i] = calloc(1, bytes);
+    make_forms(&codecs->key[0], rk, p->k, forms[0], forms[1]);
+    make_forms(&codecs->value[0], rv, p->v, forms[2], forms[3]);
+    double largest = 0;
+    for (uint32_t t = 0; t < TOKENS; t++)
+        for (size_t g = 0; g < GROUP; g++) {
+            double s[TOKENS], top = -INFINITY, sum = 0, *out = p->wanted + (t * GROUP + g) * dim;
+            for (uint32_t i = 0; i <= t; i++) {
+                const float *row = forms[in_codes(rk, i, t)] + i * dim;
+                s[i] = 0;
+                for (size_t j = 0; j < dim; j++)
+                    s[i] += (double)p->q[(t * GROUP + g) * dim + j] * (double)row[j];
+                top = fmax(top, s[i]);
+            }
+            for (uint32_t i = 0; i <= t; i++)
+                sum += s[i] = exp(s[i] - top);
+            memset(out, 0, dim * sizeof *out);
+            for (uint32_t i = 0; i <= t; i++)
+                for (size_t j = 0; j < dim; j++) {
+                    const double x = (double)forms[2 + in_codes(rv, i, t)][i * dim + j];
+                    out[j] += s[i] / sum * x;
+                    largest = fmax(largest, fabs(x));
+                }
+        }
+    /* A float dot of dim terms is off by at most dim 2^-24 |q||k|; a weight by twice that and the exponential's 3e-7; the sum
+     * of T weighted values by T 2^-24 of the largest one. Rotated domains cost two more products of dim terms each. */
+    const double eps = ldexp(1, -24), score = 3 * (double)dim * eps * norm_max(p->q, TOKENS * GROUP, dim) * norm_max(p->k, TOKENS, dim);
+    p->bound = (2 * score + 3e-7 + (TOKENS + 3 * (double)dim) * eps) * 2 * largest;
+    for (int i = 0; i < 4; i++)
+        free(forms[i]);
+}
+
+static void compare(const problem *p, const float *got, const char *what)
+{
+    double worst = 0;
+    for (size_t i = 0; i < (size_t)TOKENS * GROUP * p->dim; i++) {
+        const double d = fabs((double)got[i] - p->wanted[i]);
+        worst = d <= worst ? worst : d;
+    }
+    if (!(worst <= p->bound))
+        fail_msg("%s: off by %.3g, bound %.3g", what, worst, p->bound);
+}
+
+/* ---- The two paths ------------------------------------------------------------------------------ */
+
+static void by_decode(const problem *p, const kvcache_codecs *codecs, float *out)
+{
+    kvcache *cache;
+    assert_int_equal(kvcache_open(codecs, TOKENS, &cache, NULL), KVANT_OK);
+    void *scratch = kvant_alloc(attention_decode_scratch(codecs, GROUP));
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        attention_decode(cache, 0, 0, p->k + t * p->dim, p->v + t * p->dim, p->q + (size_t)t * GROUP * p->dim, GROUP,
+                         out + (size_t)t * GROUP * p->dim, scratch);
+        kvcache_advance(cache, 1);
+    }
+    free(scratch);
+    kvcache_close(cache);
+}
+
+static void by_prefill(const problem *p, const kvcache_codecs *codecs, uint32_t piece, float *out)
+{
+    const size_t dim = p->dim;
+    kvcache *cache;
+    assert_int_equal(kvcache_open(codecs, TOKENS, &cache, NULL), KVANT_OK);
+    const kvcache_rule rules[2] = { kvcache_rule_of(codecs, 0, KVANT_KEY), kvcache_rule_of(codecs, 0, KVANT_VALUE) };
+    for (uint32_t done = 0; done < TOKENS; done += piece) {
+        const uint32_t n = TOKENS - done < piece ? TOKENS - done : piece;
+        attention_side sides[2];
+        float *rows[2];
+        void *scratch = kvant_alloc(kvcache_scratch(codecs));
+        for (int side = 0; side < 2; side++) {
+            rows[side] = kvant_alloc((attention_side_rows(&rules[side], done, n) + 1) * dim * sizeof(float));
+            attention_extend(cache, 0, 0, side ? KVANT_VALUE : KVANT_KEY, (side ? p->v : p->k) + done * dim, dim, n, rows[side],
+                             &sides[side], scratch);
+        }
+        free(scratch);
+        scratch = kvant_alloc(attention_block_scratch(&rules[0], &rules[1], done, n, GROUP, p->dim));
+        for (uint32_t at = 0; at < n; at += ATTENTION_QUERIES) {
+            const uint32_t m = n - at < ATTENTION_QUERIES ? n - at : ATTENTION_QUERIES;
+            const size_t row = (size_t)(done + at) * GROUP * dim;
+            attention_block(&sides[0], &sides[1], done + at, m, GROUP, p->q + row, GROUP * dim, out + row, GROUP * dim, scratch);
+        }
+        free(scratch);
+        free(rows[0]);
+        free(rows[1]);
+        kvcache_advance(cache, n);
+    }
+    kvcache_close(cache);
+}
+
+static float uniform(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (float)(*state >> 40) / 8388608.0f - 1;
+}
+
+static void fill(float *x, size_t n, float scale, uint64_t *state)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * (uniform(state) + uniform(state) + uniform(state));
+}
+
+static void check_policy(const kvcache_policy *policy, uint32_t dim)
+{
+    static const uint32_t pieces[] = { TOKENS, 64, 33, 7, 1 };
+    char what[160];
+    kvcache_codecs codecs;
+    kvant_error err;
+    const kvcache_shape shape = { .n_layer = 1, .n_kv_head = 1, .head_dim = dim };
+    if (kvcache_codecs_open(policy, &shape, &codecs, &err) != KVANT_OK)
+        fail_msg("%s", err.text);
+    const rule rk = { policy->sink, policy->window, (uint32_t)codecs.key[0].plan.block };
+    const rule rv = { policy->sink, policy->window, (uint32_t)codecs.value[0].plan.block };
+    const size_t n = (size_t)TOKENS * dim;
+    problem p = { .dim = dim, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
+                  .wanted = calloc(n * GROUP, sizeof(double)) };
+    uint64_t seed = dim + 7;
+    fill(p.k, n, 1, &seed);
+    fill(p.v, n, 1, &seed);
+    fill(p.q, n * GROUP, 2 / sqrtf((float)dim), &seed);
+    solve(&p, &codecs, &rk, &rv);
+    snprintf(what, sizeof what, "%s/%s, dim %u, sink %u, window %u", policy->key.quantizer->name, policy->value.quantizer->name, dim,
+             policy->sink, policy->window);
+    by_decode(&p, &codecs, p.decode);
+    compare(&p, p.decode, what);
+    float *out = calloc(n * GROUP, sizeof *out);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        char detail[200];
+        snprintf(detail, sizeof detail, "%s, prefill by %u", what, pieces[i]);
+        by_prefill(&p, &codecs, pieces[i], out);
+        compare(&p, out, detail);
+    }
+    free(out);
+    free(p.k);
+    free(p.v);
+    free(p.q);
+    free(p.decode);
+    free(p.wanted);
+    kvcache_codecs_close(&codecs);
+}
+
+static kvcache_side side_of(const char *name, const char *args)
+{
+    kvant_error err = { "" };
+    kvcache_side side = { .quantizer = kvant_find(name, &err) };
+    if (!side.quantizer)
+        fail_msg("%s", err.text);
+    side.args = kvant_defaults(side.quantizer->params);
+    assert_int_equal(kvant_parse(side.quantizer->params, args, &side.args, &err), KVANT_OK);
+    return side;
+}
+
+static void test_paths(void **state)
+{
+    (void)state;
+    static const uint32_t windows[] = { 0, 7, 128 }, sinks[] = { 0, 3 }, dims[] = { 64, 80 };
+    const kvcache_side block = { &by_block, { { 0 } } }, f16 = side_of("f16", ""), affine = side_of("affine", "bits=4,group_size=16");
+    const kvcache_side turbo = side_of("turboquant_mse", "bits=3,rotation=haar");
+    const kvcache_side pairs[][2] = { { f16, f16 }, { affine, affine }, { block, block }, { block, affine }, { turbo, block },
+                                      { turbo, turbo } };
+    for (size_t d = 0; d < 2; d++)
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+            for (size_t w = 0; w < 3; w++)
+                for (size_t s = 0; s < 2; s++) {
+                    const kvcache_policy policy = { .key = pairs[i][0], .value = pairs[i][1], .sink = sinks[s], .window = windows[w] };
+                    check_policy(&policy, dims[d]);
+                }
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    const kvcache_policy policy = { .key = { &by_block, { { 0 } } }, .value = side_of("f16", ""), .sink = 4, .window = 10 };
+    const kvcache_shape shape = { .n_layer = 2, .n_kv_head = 3, .head_dim = 64 };
+    kvcache_codecs codecs;
+    kvcache *cache;
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, &codecs, NULL), KVANT_OK);
+    /* 150 tokens: 4 sinks and the last 10 in f16; of the 136 between, 4 blocks of 32 are whole and 8 tokens wait. */
+    const kvcache_bytes b = kvcache_accounted(&codecs, 150);
+    assert_int_equal(b.key, 6 * (4 * 64 * 34 + (150 - 128) * 128));
+    assert_int_equal(b.value, 6 * 150 * 128);
+    assert_int_equal(b.f16_key, 6 * 150 * 128);
+    assert_int_equal(kvcache_open(&codecs, 150, &cache, NULL), KVANT_OK);
+    /* Resident: the same codes and sinks, a ring of window + block tokens, rounded to cache lines. */
+    const kvcache_bytes r = kvcache_resident(cache);
+    assert_int_equal(r.key, 6 * (4 * 64 * 34 + 4 * 128 + 42 * 128));
+    assert_true(r.value >= b.value);
+    kvcache_close(cache);
+    kvcache_codecs_close(&codecs);
+}
+
+int main(void)
+{
+    omp_set_num_threads(1);        /* so that oneDNN stays on this thread, as it does inside a parallel region */
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_bytes) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
