@@ -1,5 +1,5 @@
 /* test_cli.c - the command line's parser against everything that a user may type wrongly.
- * Commands here are the test's own; that each real command's help works is tests/script_cli.sh's affair. */
+ * Commands here are the test's own; that each real command's help works is tests/cli.sh's affair. */
 #include "harness/cli.h"
 
 #include <setjmp.h>

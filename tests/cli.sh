@@ -1,0 +1,118 @@
+#!/bin/sh
+# The program as a user meets it: every command's help, and every kind of mistake ends in one clear line and its status.
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+
+# ---- Help -------------------------------------------------------------------------------------------
+"$kvant" --help > "$work/overview" || failed overview "status $?"
+commands=$(awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on && /^  [a-z]/ { print $1 }' "$work/overview")
+if [ "$(echo "$commands" | wc -l)" -ge 10 ]; then ok overview; else failed overview "commands: $commands"; fi
+for c in $commands; do
+    if "$kvant" "$c" --help > "$work/out" 2> "$work/err" && [ ! -s "$work/err" ] && grep -q '^kvant '"$c" "$work/out" &&
+        sed -n '/^Example:/,$p' "$work/out" | grep -q "^  kvant $c\|^  .*kvant $c "; then ok "help_$c"
+    else failed "help_$c" "$(cat "$work/out" "$work/err")"; fi
+    "$kvant" help "$c" | cmp -s - "$work/out" || failed "help_$c" "\`kvant help $c\` differs"
+done
+check completions sh -c "'$kvant' help --completions > completions && bash -n completions"
+check man_page sh -c "'$kvant' help --man | grep -q '^.SS run'"
+check version sh -c "'$kvant' --version | grep -q '[0-9]'"
+"$kvant" > "$work/out" 2> "$work/err"
+if [ $? = 2 ] && [ ! -s "$work/out" ] && grep -q '^Commands:' "$work/err"; then ok no_command; else failed no_command ""; fi
+
+# ---- Mistakes on the command line ---------------------------------------------------------------------
+refuses unknown_command 2 "did you mean 'report'" "$kvant" repotr
+refuses unknown_option 2 "did you mean '--store'" "$kvant" run x.json --stroe=y
+refuses missing_argument 2 'missing argument' "$kvant" run
+refuses surplus_argument 2 'too many arguments' "$kvant" run a.json b.json c.json
+refuses bad_number 2 'whole number' "$kvant" run a.json --threads=many
+refuses unknown_input 2 'smollm2-135m' "$kvant" fetch smollm-135m
+refuses unknown_plugin 2 'turboquant_mse' "$kvant" list turboqant_mse
+
+# ---- Output that nobody takes ---------------------------------------------------------------------------
+"$kvant" --help > /dev/full 2> "$work/err"
+status=$?
+if [ $status = 2 ] && [ "$(wc -l < "$work/err")" = 1 ] && grep -q 'No space left' "$work/err"; then ok full_disk_on_stdout
+else failed full_disk_on_stdout "status $status: $(cat "$work/err")"; fi
+{ "$kvant" --help 2> "$work/err"; echo $? > "$work/status"; } | true
+{ sleep .2; "$kvant" --help 2> "$work/err"; echo $? > "$work/status"; } | true
+if [ "$(cat "$work/status")" != 0 ] && [ ! -s "$work/err" ]; then ok closed_pipe
+else failed closed_pipe "status $(cat "$work/status"): $(cat "$work/err")"; fi
+"$kvant" --help >&- 2> "$work/err"
+status=$?
+if [ $status = 2 ] && [ "$(wc -l < "$work/err")" = 1 ]; then ok closed_stdout; else failed closed_stdout "status $status"; fi
+
+# ---- Specs ----------------------------------------------------------------------------------------------
+vector_spec small > small.json
+sed 's/20000/64/' small.json > tiny.json
+check tiny_spec_runs "$kvant" run tiny.json --store tiny.db
+sed 's/"bits": \[2, 4\]/"bit": 2/' tiny.json > wrong.json
+refuses wrong_parameter 2 'wrong\.json:3: .*vector.*bit.*did you mean `bits`' "$kvant" run wrong.json --store wrong.db
+sed 's/"seed"/"sede"/' tiny.json > wrong.json
+refuses wrong_key 2 'wrong\.json:4: .*sede.*did you mean `seed`' "$kvant" run wrong.json --store wrong.db
+sed 's/"affine"/"afine"/' tiny.json > wrong.json
+refuses wrong_quantizer 2 'wrong\.json:3: .*affine' "$kvant" plan wrong.json
+echo '{ "name": "broken", ' > wrong.json
+refuses broken_json 2 'wrong\.json:[0-9]+' "$kvant" run wrong.json --store wrong.db
+refuses missing_spec 2 'absent\.json' "$kvant" run absent.json
+sed 's/"seed": \[0, 1\]/"seed": 0, "seed": 1/' tiny.json > wrong.json
+refuses duplicate_key 2 'wrong\.json:4: .*seed' "$kvant" plan wrong.json
+refuses wrong_override 2 'chunsk' "$kvant" plan tiny.json --set chunsk=4
+
+# ---- Models -----------------------------------------------------------------------------------------------
+make_text > text.txt
+model_spec absent ./absent.gguf text.txt > model.json
+refuses missing_model 2 'absent\.gguf' "$kvant" run model.json --store model.db
+refuses missing_file 2 'absent\.gguf' "$kvant" show ./absent.gguf
+printf 'GGUF\003\000\000\000\377\377\377\377\377\377\377\177\377\377\377\377\377\377\377\177' > hostile.gguf
+refuses hostile_counts 2 'hostile\.gguf' "$kvant" show ./hostile.gguf
+printf 'GGUF\003\000' > short.gguf
+refuses short_header 2 'short\.gguf' "$kvant" show ./short.gguf
+model=$(find_model tok-smollm.gguf)
+if [ -n "$model" ]; then
+    size=$(wc -c < "$model")
+    for part in 100 1000 $((size / 2)) $((size - 1)); do
+        head -c "$part" "$model" > cut.gguf
+        refuses "truncated_to_$part" 2 'cut\.gguf' "$kvant" show ./cut.gguf
+    done
+    model_spec cut ./cut.gguf text.txt > model.json
+    refuses truncated_model_in_a_run 2 'cut\.gguf' "$kvant" run model.json --store model.db
+else
+    skipped truncated_model "no conformance models in KVANT_DATA"
+fi
+
+# ---- Stores -------------------------------------------------------------------------------------------------
+refuses store_in_no_folder 2 '/dev/null/x\.db' "$kvant" run tiny.json --store /dev/null/x.db
+echo 'not a database, but a text that is long enough to be read as the header of one, which it is not' > text.db
+refuses store_is_a_text 2 'text\.db' "$kvant" run tiny.json --store text.db
+refuses report_without_store 2 'absent\.db' "$kvant" report small --store absent.db
+refuses unknown_experiment 2 'small' "$kvant" report smal --store tiny.db
+
+# Root may write anywhere, so it becomes somebody else first.
+cp tiny.db sealed.db
+chmod 444 sealed.db
+mkdir sealed
+chmod 755 "$work"
+chmod 555 sealed
+cp "$kvant" "$work/kvant"
+sed 's/tiny/sealed/; s/"small"/"other"/' tiny.json > other.json
+as_nobody=
+[ "$(id -u)" != 0 ] || as_nobody="setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=$work KVANT_SHARE=$root"
+# shellcheck disable=SC2086
+if $as_nobody true 2> /dev/null && ! $as_nobody touch sealed/x 2> /dev/null; then
+    refuses read_only_store 2 'sealed\.db' $as_nobody "$work/kvant" run other.json --store sealed.db
+    refuses read_only_folder 2 'sealed/new\.db' $as_nobody "$work/kvant" run other.json --store sealed/new.db
+else
+    skipped read_only_store "cannot become another user here"
+fi
+
+mkdir disk
+if mount -t tmpfs -o size=256k tmpfs disk 2> /dev/null; then
+    "$kvant" run small.json --store disk/full.db > "$work/out" 2> "$work/err"
+    status=$?
+    umount disk
+    if [ $status = 2 ] && grep -Eq 'disk/full\.db.*full' "$work/err"; then ok full_disk_under_the_store
+    else failed full_disk_under_the_store "status $status: $(tail -n 3 "$work/err")"; fi
+else
+    skipped full_disk_under_the_store "cannot mount a small file system here"
+fi
+finish

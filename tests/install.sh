@@ -1,0 +1,54 @@
+#!/bin/sh
+# What `make install` puts down works: a program of twenty lines compiles by pkg-config and runs, the installed program finds
+# its files wherever the tree lies, and `make uninstall` leaves nothing.
+. "$(dirname "$0")/lib.sh"
+cd "$root" || exit 1
+dest=$work/dest
+MAKEFLAGS='' check installs make --no-print-directory MODE=release install DESTDIR="$dest" PREFIX=/opt/kvant
+prefix=$dest/opt/kvant
+
+cat > "$work/user.c" << 'C'
+#include <kvant.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void)
+{
+    kvant_error err;
+    kvant_codec codec;
+    const kvant_quantizer *affine = kvant_find("affine", &err);
+    kvant_args args = kvant_defaults(affine ? affine->params : NULL);
+    const kvant_shape shape = { .dim = 64, .side = KVANT_VECTOR };
+    if (!affine || kvant_set(affine->params, "bits", "8", &args, &err) || kvant_open(affine, &shape, &args, NULL, &codec, &err))
+        return fprintf(stderr, "%s\n", err.text), 1;
+    const size_t n = codec.plan.block;
+    float *x = kvant_alloc(n * 64 * sizeof *x), *y = kvant_alloc(n * 64 * sizeof *y), worst = 0;
+    uint8_t *code = kvant_alloc(kvant_bytes(&codec, n));
+    void *scratch = kvant_alloc(codec.scratch);
+    for (size_t i = 0; i < n * 64; i++)
+        x[i] = (float)(i * 37 % 101) / 101 - .5f;
+    kvant_encode(&codec, x, 0, n, code, scratch);
+    kvant_decode(&codec, code, 0, n, y, scratch);
+    for (size_t i = 0; i < n * 64; i++)
+        worst = x[i] - y[i] > worst ? x[i] - y[i] : y[i] - x[i] > worst ? y[i] - x[i] : worst;
+    printf("%s %.1f bits, error %g\n", kvant_version(), kvant_bits(&codec), worst);
+    free(x), free(y), free(code), free(scratch);
+    kvant_close(&codec);
+    return !(worst > 0 && worst < .01f);
+}
+C
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+# shellcheck disable=SC2046
+check compiles_against_it cc -std=c17 -Wall -Wextra -Werror -o "$work/user" "$work/user.c" $(pkg-config --cflags --static --libs kvant)
+check the_program_runs "$work/user"
+mv "$prefix" "$work/moved"
+check moved_program_finds_its_files "$work/moved/bin/kvant" list
+check manifest_is_there grep -q smollm2-135m "$work/moved/share/kvant/datasets/manifest.json"
+check licence_is_there grep -q MIT "$work/moved/share/doc/kvant/LICENSE"
+check man_page_is_there grep -q '^.TH KVANT' "$work/moved/share/man/man1/kvant.1"
+check completions_parse bash -n "$work/moved/share/bash-completion/completions/kvant"
+mv "$work/moved" "$prefix"
+MAKEFLAGS='' check uninstalls make --no-print-directory MODE=release uninstall DESTDIR="$dest" PREFIX=/opt/kvant
+left=$(find "$dest" ! -type d)
+if [ -z "$left" ]; then ok nothing_is_left; else failed nothing_is_left "$left"; fi
+finish
