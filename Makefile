@@ -52,9 +52,11 @@ MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
 HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/lm/*.c harness/probes/*.c datasets/*.c))
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
+HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c,$(wildcard tests/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/quantizers.o
 HARN_OBJ := $(HARN_SRC:%.c=$(B)/%.o) $(B)/gen/version.o $(B)/gen/schema.o
 MAIN_OBJ := $(MAIN_SRC:%.c=$(B)/%.o) $(B)/gen/plugins.o
+HELP_OBJ := $(HELP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 CHECKERS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/checkkernels.c))
 FUZZERS  := $(FUZZ_SRC:tests/%.c=$(B)/tests/%)
@@ -80,8 +82,13 @@ $(B)/libharness.a: $(HARN_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-# Plug-ins live in archives that nothing but the registry names, so tests that need them link gen/plugins.o too.
-PROGRAM_PARTS := $(filter-out $(B)/harness/main.o,$(MAIN_OBJ)) $(B)/libharness.a $(B)/libkvant.a
+$(B)/libtests.a: $(HELP_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+# Plug-ins live in archives that nothing but the registry names, so tests link gen/plugins.o too; other sources in tests/ than
+# programs are what several of them share.
+PROGRAM_PARTS := $(filter-out $(B)/harness/main.o,$(MAIN_OBJ)) $(B)/libtests.a $(B)/libharness.a $(B)/libkvant.a
 $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(PROGRAM_PARTS)
 	$(CC) $(subst fuzzer-no-link,fuzzer,$(LDFLAGS)) -o $@ $^ $(LDLIBS)
 
