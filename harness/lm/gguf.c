@@ -436,11 +436,16 @@ bool gguf_item_string(const gguf *f, const gguf_kv *array, uint64_t index, gguf_
     return true;
 }
 
-bool gguf_get_string(const gguf *f, const char *key, gguf_string *value)
+bool gguf_string_of(const gguf_kv *kv, gguf_string *value)
 {
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv || kv->type != GGUF_STRING)
+    if (kv->type != GGUF_STRING)
         return false;
     *value = string_at(kv->data);
     return true;
+}
+
+bool gguf_get_string(const gguf *f, const char *key, gguf_string *value)
+{
+    const gguf_kv *kv = gguf_find(f, key);
+    return kv && gguf_string_of(kv, value);
 }

@@ -52,6 +52,8 @@ bool gguf_get_f32(const gguf *file, const char *key, float *value);
 bool gguf_get_bool(const gguf *file, const char *key, bool *value);
 bool gguf_get_string(const gguf *file, const char *key, gguf_string *value);
 
+bool gguf_string_of(const gguf_kv *kv, gguf_string *value);            /* of a key that holds one string */
+
 /* Items of an array; false when out of range or of another kind. Strings are found in O(1) after the first call. */
 bool gguf_item_string(const gguf *file, const gguf_kv *array, uint64_t index, gguf_string *value);
 bool gguf_item_i64(const gguf_kv *array, uint64_t index, int64_t *value);
