@@ -4,50 +4,9 @@
 #define KVANT_TESTS_STORES_H
 
 #include "harness/store.h"
+#include "tests/scratch.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define assert_ok(call) \
-    do { \
-        kvant_error error_ = { "" }; \
-        kvant_error *err = &error_; \
-        if ((call) != KVANT_OK) \
-            fail_msg("%s: %s", #call, error_.text); \
-    } while (0)
-
-/* A new folder under $TMPDIR, removed by scratch_remove with the files in it. */
-static inline char *scratch_make(void)
-{
-    const char *base = getenv("TMPDIR");
-    char *folder = text_format("%s/kvant-test-XXXXXX", base && *base ? base : P_tmpdir);
-    assert_non_null(folder);
-    assert_non_null(mkdtemp(folder));
-    return folder;
-}
-
-static inline void scratch_remove(char *folder)
-{
-    char *command = text_format("rm -rf '%s'", folder);
-    assert_int_equal(system(command), 0);
-    free(command);
-    free(folder);
-}
-
-static inline char *in_folder(const char *folder, const char *name)
-{
-    char *path = text_format("%s/%s", folder, name);
-    assert_non_null(path);
-    return path;
-}
 
 static inline store *open_store(const char *path)
 {

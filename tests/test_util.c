@@ -1,0 +1,283 @@
+/* test_util.c - files that are there whole or not at all, hashes against published vectors, signals, and small texts.
+ * A write that fails is provoked by a limit on the size of files, which behaves as a full disk does. */
+#include "tests/scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define ABC_SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+#define MILLION_A_SHA256 "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+
+static void hashes(void **state)
+{
+    (void)state;
+    char hex[SHA256_HEX], *folder = scratch_make(), *path = in_folder(folder, "million");
+    sha256_of("", 0, hex);
+    assert_string_equal(hex, EMPTY_SHA256);
+    sha256_of(NULL, 0, hex);
+    assert_string_equal(hex, EMPTY_SHA256);
+    sha256_of("abc", 3, hex);
+    assert_string_equal(hex, ABC_SHA256);
+    sha256 *hash = sha256_begin();
+    assert_non_null(hash);
+    sha256_add(hash, "a", 1);
+    sha256_add(hash, "", 0);
+    sha256_add(hash, "bc", 2);
+    sha256_end(hash, hex);
+    assert_string_equal(hex, ABC_SHA256);
+
+    /* FIPS 180's long message, longer than a piece of sha256_file and no multiple of it. */
+    char *a = malloc(1000000);
+    assert_non_null(a);
+    memset(a, 'a', 1000000);
+    assert_ok(file_write(path, a, 1000000, err));
+    assert_ok(sha256_file(path, hex, err));
+    assert_string_equal(hex, MILLION_A_SHA256);
+    free(a);
+    assert_fails(sha256_file(folder, hex, err), KVANT_IO, "not a regular file");
+    free(path);
+    scratch_remove(folder);
+}
+
+static void files_read(void **state)
+{
+    (void)state;
+    char *folder = scratch_make(), *path = in_folder(folder, "f"), *pipe_path = in_folder(folder, "pipe"), *data = NULL;
+    size_t bytes = 7;
+    write_bytes(path, "a\0b\n", 4);
+    assert_ok(file_read(path, &data, &bytes, err));
+    assert_int_equal(bytes, 4);
+    assert_memory_equal(data, "a\0b\n", 5);
+    free(data);
+    write_bytes(path, "", 0);
+    assert_ok(file_read(path, &data, &bytes, err));
+    assert_int_equal(bytes, 0);
+    assert_string_equal(data, "");
+    free(data);
+    /* A pipe without a writer must not hang. */
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    assert_fails(file_read(pipe_path, &data, &bytes, err), KVANT_IO, "not a regular file");
+    assert_fails(file_read(folder, &data, &bytes, err), KVANT_IO, "not a regular file");
+    unlink(path);
+    assert_fails(file_read(path, &data, &bytes, err), KVANT_IO, "No such file");
+    free(path);
+    free(pipe_path);
+    scratch_remove(folder);
+}
+
+static void files_written(void **state)
+{
+    (void)state;
+    char *folder = scratch_make(), *path = in_folder(folder, "f"), *data;
+    size_t bytes;
+    struct stat there;
+    mode_t mask = umask(027);
+    assert_ok(file_write(path, "one", 3, err));
+    umask(mask);
+    assert_int_equal(stat(path, &there), 0);
+    assert_int_equal(there.st_mode & 0777, 0640);
+    assert_ok(file_write(path, "twofold", 7, err));
+    assert_ok(file_read(path, &data, &bytes, err));
+    assert_string_equal(data, "twofold");
+    free(data);
+    assert_int_equal(count_files(folder), 1);
+
+    /* Neither a folder nor a device is replaced. */
+    assert_fails(file_write(folder, "x", 1, err), KVANT_IO, "not a regular file");
+    assert_fails(file_write("/dev/null", "x", 1, err), KVANT_IO, "not a regular file");
+    char *deep = in_folder(folder, "none/f");
+    assert_fails(file_write(deep, "x", 1, err), KVANT_IO, deep);
+    free(deep);
+
+    /* Given up: the old content stays and nothing lies beside it. */
+    file_new f;
+    assert_ok(file_new_open(&f, path, err));
+    assert_int_equal(count_files(folder), 2);
+    fputs("half", f.stream);
+    file_new_discard(&f);
+    file_new_discard(&f);
+    assert_ok(file_read(path, &data, &bytes, err));
+    assert_string_equal(data, "twofold");
+    free(data);
+    assert_int_equal(count_files(folder), 1);
+    free(path);
+    scratch_remove(folder);
+}
+
+/* Runs `what` where no file can grow beyond a kilobyte, in a process of its own. */
+static void with_small_files(const char *folder, void (*what)(const char *folder))
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        struct rlimit limit = { 1024, 1024 };
+        signal(SIGXFSZ, SIG_IGN);
+        if (setrlimit(RLIMIT_FSIZE, &limit))
+            _exit(99);
+        what(folder);
+        _exit(98);
+    }
+    int code;
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_true(WIFEXITED(code));
+    assert_int_equal(WEXITSTATUS(code), 0);
+}
+
+/* Each exit status is a place of failure; 0 is success. */
+static void write_too_much(const char *folder)
+{
+    static char data[100000];
+    char *path = text_format("%s/f", folder);
+    kvant_error err = { "" };
+    if (file_write(path, data, sizeof data, &err) != KVANT_IO)
+        _exit(1);
+    if (!strstr(err.text, path) || !strstr(err.text, strerror(EFBIG)))
+        _exit(2);
+    /* Small pieces stay in the stream's buffer: the failure only shows at the end, or in between unnoticed. */
+    file_new f;
+    if (file_new_open(&f, path, &err))
+        _exit(3);
+    for (int i = 0; i < 1000; i++)
+        fputs("a hundred pieces of text", f.stream);
+    if (file_new_commit(&f, &err) != KVANT_IO)
+        _exit(4);
+    _exit(0);
+}
+
+static void writes_that_fail(void **state)
+{
+    (void)state;
+    char *folder = scratch_make(), *path = in_folder(folder, "f"), *data;
+    size_t bytes;
+    assert_ok(file_write(path, "old", 3, err));
+    with_small_files(folder, write_too_much);
+    assert_ok(file_read(path, &data, &bytes, err));
+    assert_string_equal(data, "old");
+    free(data);
+    assert_int_equal(count_files(folder), 1);
+    errno = ENOSPC;
+    assert_fails(file_fail(err, path, "cannot write"), KVANT_IO, "free some space");
+    free(path);
+    scratch_remove(folder);
+}
+
+static void folders(void **state)
+{
+    (void)state;
+    char *folder = scratch_make(), *deep = in_folder(folder, "a/b//c/"), *file = in_folder(folder, "x/y/f");
+    struct stat there;
+    assert_ok(make_folders(deep, false, err));
+    assert_ok(make_folders(deep, false, err));
+    assert_int_equal(stat(deep, &there), 0);
+    assert_ok(make_folders(file, true, err));
+    assert_int_equal(stat(file, &there), -1);
+    write_text(file, "");
+    assert_fails(make_folders(file, false, err), KVANT_IO, "not a folder");
+    assert_ok(make_folders("plain", true, err));
+    free(file);
+    file = in_folder(folder, "x/y/f/z");
+    assert_fails(make_folders(file, false, err), KVANT_IO, "x/y/f: not a folder");
+    free(deep);
+    free(file);
+    scratch_remove(folder);
+}
+
+static void texts(void **state)
+{
+    (void)state;
+    text t = { 0 };
+    text_add(&t, "%s", "");
+    assert_string_equal(t.data, "");
+    for (int i = 0; i < 1000; i++)
+        text_add(&t, "%d,", i);
+    assert_int_equal(t.length, 10 * 2 + 90 * 3 + 900 * 4);
+    assert_int_equal(strlen(t.data), t.length);
+    assert_string_equal(t.data + t.length - 8, "998,999,");
+    assert_false(t.failed);
+    text_free(&t);
+    assert_null(t.data);
+
+    static const struct { uint64_t bytes; const char *digits; } sizes[] = {
+        { 0, "0 B" }, { 999, "999 B" }, { 1000, "1.0 kB" }, { 9949, "9.9 kB" }, { 9950, "10 kB" }, { 999499, "999 kB" },
+        { 999500, "1.0 MB" }, { 98362432, "98 MB" }, { UINT64_MAX, "18 EB" },
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char digits[16];
+        bytes_text(sizes[i].bytes, digits);
+        assert_string_equal(digits, sizes[i].digits);
+    }
+
+    char now[32];
+    time_text(now);
+    assert_int_equal(strlen(now), 20);
+    assert_true(now[4] == '-' && now[10] == 'T' && now[19] == 'Z');
+}
+
+static void clock_and_memory(void **state)
+{
+    (void)state;
+    double before = seconds_now();
+    usleep(2000);
+    double passed = seconds_now() - before;
+    assert_true(passed >= .002 && passed < 60);
+    size_t small = resident_bytes(), bytes = 64 << 20;
+    assert_true(small > 0 && peak_bytes() >= small);
+    char *much = malloc(bytes);
+    assert_non_null(much);
+    memset(much, 1, bytes);
+    assert_true(much[bytes / 2] == 1 && resident_bytes() >= small + bytes / 2 && peak_bytes() >= small + bytes / 2);
+    free(much);
+}
+
+static void names(void **state)
+{
+    (void)state;
+    static const char *const known[] = { "turboquant_mse", "affine", "f16", "smollm2-135m", NULL };
+    assert_string_equal(nearest_name("turbo_quant_mse", known), "turboquant_mse");
+    assert_string_equal(nearest_name("afine", known), "affine");
+    assert_string_equal(nearest_name("smollm2", known), "smollm2-135m");
+    assert_null(nearest_name("perplexity", known));
+}
+
+/* In a process of its own: the first signal is noted, the second one kills. */
+static int signalled(int first, int second)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        interrupt_install();
+        if (interrupted())
+            _exit(1);
+        raise(first);
+        if (!interrupted())
+            _exit(2);
+        raise(second);
+        _exit(3);
+    }
+    int code;
+    assert_int_equal(waitpid(child, &code, 0), child);
+    return WIFSIGNALED(code) ? WTERMSIG(code) : -WEXITSTATUS(code);
+}
+
+static void interrupts(void **state)
+{
+    (void)state;
+    assert_false(interrupted());
+    assert_int_equal(signalled(SIGINT, SIGINT), SIGINT);
+    assert_int_equal(signalled(SIGTERM, SIGINT), SIGINT);
+    assert_int_equal(signalled(SIGINT, SIGTERM), SIGTERM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hashes), cmocka_unit_test(files_read), cmocka_unit_test(files_written), cmocka_unit_test(writes_that_fail),
+        cmocka_unit_test(folders), cmocka_unit_test(texts), cmocka_unit_test(clock_and_memory), cmocka_unit_test(names),
+        cmocka_unit_test(interrupts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
