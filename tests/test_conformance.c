@@ -213,7 +213,8 @@ static void test_real_model(void **state)
             print_message("%s, %s cache, pieces of %u: max |difference| %.2g (%.2g allowed), mean nll %.6f (%.6f)\n",
                           name->valuestring, kv, piece, worst, allowed, nll, number(reference, "mean_nll"));
             assert_true(worst <= allowed);
-            assert_true(fabs(nll - number(reference, "mean_nll")) <= 1e-4);
+            /* Between engines f16 rounds keys whose last float bits differ to different halves: a thousandth is the gate. */
+            assert_true(fabs(nll - number(reference, "mean_nll")) <= (strcmp(kv, "f32") ? 1e-3 : 1e-5));
             free(logits);
         }
         free(top_ids);

@@ -121,7 +121,7 @@ const cli_command command_generate = {
     .min_args = 1,
     .max_args = 1,
     .summary = "continue a prompt greedily through a packed cache",
-    .details = "The text goes to stdout; tokens per second and the cache's bytes per token, accounted, resident and as f16, go to\n"
+    .details = "The text goes to stdout; tokens per second and the cache's bytes per token, accounted, resident and as f16, go to "
                "stderr.",
     .example = "# an answer through 4-bit keys and 3-bit values\n"
                "kvant generate smollm2-135m --prompt \"Why is the sky blue?\" --key turboquant_mse:bits=4 --value affine:bits=3",

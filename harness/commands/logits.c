@@ -143,7 +143,7 @@ const cli_command command_logits = {
     .min_args = 1,
     .max_args = 1,
     .summary = "write the logits of a list of token ids as .npy",
-    .details = "Runs the ids as one sequence through the packed cache and writes the logits of every position. With --key f32\n"
+    .details = "Runs the ids as one sequence through the packed cache and writes the logits of every position. With --key f32 "
                "--value f32, the default, the cache rounds nothing: the figures to compare another engine with.",
     .example = "# token ids of a text, then their logits\n"
                "kvant tokenize smollm2-135m < text.txt > ids.txt && kvant logits smollm2-135m --tokens ids.txt --out logits.npy",
