@@ -56,16 +56,13 @@ static turboquant header_of(const kvant_shape *shape, const kvant_args *args)
 static kvant_status plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
     turboquant s = header_of(shape, args);
-    size_t floats = rotation_floats(s.rotation, s.d);
-    if (!floats)
-        return kvant_fail(err, KVANT_SKIP, "turboquant_mse: rotation=hadamard needs a power of two, and dim is %u", s.d);
-    plan->state = sizeof s + floats * sizeof(float);
+    plan->state = sizeof s;
     plan->code = code_bytes(&s);
     plan->query = s.d * sizeof(float);
     plan->acc = s.d;
     plan->scratch = 2 * STEP * s.d * sizeof(float) + s.d;
     plan->bits_asked = s.b;
-    return KVANT_OK;
+    return rotation_plan("turboquant_mse", s.rotation, s.d, plan, err);
 }
 
 static kvant_status init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
@@ -233,8 +230,8 @@ static void symbols(const void *state, const uint8_t *code, size_t n, uint16_t *
 static const kvant_param params[] = {
     [BITS] = { .name = "bits", .help = "bits per coordinate, the norm apart", .type = KVANT_INT, .def = 4, .min = 1,
                .max = CODEBOOK_MAX_BITS },
-    [ROTATION] = { .name = "rotation", .help = "haar: uniform over all rotations; hadamard: signs and a fast transform, powers of two",
-                   .type = KVANT_CHOICE, .def = ROTATION_HAAR, .choices = (const char *const[]) { "haar", "hadamard", NULL } },
+    [ROTATION] = { .name = "rotation", .help = "haar: uniform over all rotations; hadamard: signs and a fast transform, by blocks; none",
+                   .type = KVANT_CHOICE, .def = ROTATION_HAAR, .choices = ROTATION_NAMES },
     [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, or the Gaussian limit",
                    .type = KVANT_CHOICE, .def = CODEBOOK_EXACT, .choices = (const char *const[]) { "exact", "gaussian", NULL } },
     [NORM] = { .name = "norm", .help = "format of the stored norm", .type = KVANT_CHOICE, .def = NORM_F16,
@@ -266,6 +263,8 @@ static const kvant_oracle oracles[] = {
     NMSE4("sparse4", 128, "", .360889, .116000, .033966, .009315, UNIFORM),
     NMSE4("sphere", 64, ",codebook=gaussian", .358397, .114546, .033444, .009171, LIMIT),
     NMSE4("sphere", 128, ",rotation=hadamard", .360889, .116000, .033966, .009315, ISOTROPIC),
+    NMSE4("gaussian", 96, ",rotation=hadamard", .360056, .115508, .033773, .009253, ISOTROPIC),
+    NMSE4("sphere", 128, ",rotation=none", .360889, .116000, .033966, .009315, ISOTROPIC),
     NMSE4("e1", 128, ",rotation=hadamard", .040223, .255220, .060846, .003957, SPIKE),
     { .input = NULL }
 };

@@ -8,13 +8,29 @@
 #include <gsl/gsl_linalg.h>
 #include <gsl/gsl_randist.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+enum { BLOCK_MIN = 8 };
+
+/* The largest power of two that divides d. */
+static uint32_t hadamard_block(uint32_t d) { return d & (~d + 1); }
 
 size_t rotation_floats(rotation_kind kind, uint32_t d)
 {
-    if (kind == ROTATION_HAAR)
-        return (size_t)d * d;
-    return (d & (d - 1)) == 0 ? d : 0;
+    return kind == ROTATION_HAAR ? (size_t)d * d : kind == ROTATION_HADAMARD ? d : 0;
+}
+
+kvant_status rotation_plan(const char *name, rotation_kind kind, uint32_t d, kvant_plan *plan, kvant_error *err)
+{
+    uint32_t block = hadamard_block(d);
+    if (kind == ROTATION_HADAMARD && block < BLOCK_MIN)
+        return kvant_fail(err, KVANT_SKIP, "%s: rotation=hadamard needs a dimension that is a multiple of %d, and dim is %u", name,
+                          BLOCK_MIN, d);
+    if (kind == ROTATION_HADAMARD && block < d)
+        snprintf(plan->note, sizeof plan->note, "hadamard in blocks of %u", block);
+    plan->state += rotation_floats(kind, d) * sizeof(float);
+    return KVANT_OK;
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------ */
@@ -63,6 +79,8 @@ static kvant_status init_haar(size_t d, gsl_rng *rng, float *table, kvant_error 
 kvant_status rotation_init(rotation_kind kind, uint32_t d, uint32_t seed, float *table, kvant_error *err)
 {
     kvant_status status = KVANT_OK;
+    if (kind == ROTATION_NONE)
+        return KVANT_OK;
     gsl_rng *rng = random_open(seed, RANDOM_ROTATION);
     if (!rng)
         return kvant_fail(err, KVANT_NOMEM, "rotation: no memory for a generator");
@@ -70,7 +88,7 @@ kvant_status rotation_init(rotation_kind kind, uint32_t d, uint32_t seed, float 
         status = init_haar(d, rng, table, err);
     else
         for (size_t i = 0; i < d; i++)
-            table[i] = (float)((gsl_rng_uniform_int(rng, 2) ? 1 : -1) / sqrt(d));
+            table[i] = (float)((gsl_rng_uniform_int(rng, 2) ? 1 : -1) / sqrt(hadamard_block(d)));
     gsl_rng_free(rng);
     return status;
 }
@@ -110,14 +128,14 @@ static void inverse_haar(size_t d, const float *p, const float *y, size_t n, flo
 
 /* ---- Hadamard ------------------------------------------------------------------------------------ */
 
-/* x = H x without scaling; d is a power of two, at least 8. */
-static void hadamard(float *x, size_t d)
+/* x = H x without scaling for each block of x; a block is a power of two, at least 8. */
+static void hadamard(float *x, size_t d, size_t block)
 {
     for (size_t i = 0; i < d; i += 4) {
         float a = x[i] + x[i + 1], b = x[i] - x[i + 1], c = x[i + 2] + x[i + 3], e = x[i + 2] - x[i + 3];
         x[i] = a + c, x[i + 1] = b + e, x[i + 2] = a - c, x[i + 3] = b - e;
     }
-    for (size_t half = 4; half < d; half *= 2)
+    for (size_t half = 4; half < block; half *= 2)
         for (size_t i = 0; i < d; i += 2 * half) {
             float *restrict low = x + i, *restrict high = x + i + half;
             for (size_t j = 0; j < half; j++) {
@@ -129,28 +147,30 @@ static void hadamard(float *x, size_t d)
 
 void rotation_forward(rotation_kind kind, uint32_t d, const float *table, const float *x, size_t n, float *y)
 {
-    if (kind == ROTATION_HAAR) {
+    if (kind == ROTATION_HAAR)
         forward_haar(d, table, x, n, y);
-        return;
-    }
-    for (size_t v = 0; v < n; v++, x += d, y += d) {
-        for (size_t j = 0; j < d; j++)
-            y[j] = table[j] * x[j];
-        hadamard(y, d);
-    }
+    else if (kind == ROTATION_NONE)
+        memcpy(y, x, n * d * sizeof *y);
+    else
+        for (size_t v = 0; v < n; v++, x += d, y += d) {
+            for (size_t j = 0; j < d; j++)
+                y[j] = table[j] * x[j];
+            hadamard(y, d, hadamard_block(d));
+        }
 }
 
 /* H is symmetric and H H = d, so the inverse is the same transform with the signs applied after it. */
 void rotation_inverse(rotation_kind kind, uint32_t d, const float *table, const float *y, size_t n, float *x)
 {
-    if (kind == ROTATION_HAAR) {
+    if (kind == ROTATION_HAAR)
         inverse_haar(d, table, y, n, x);
-        return;
-    }
-    for (size_t v = 0; v < n; v++, x += d, y += d) {
-        memcpy(x, y, d * sizeof *x);
-        hadamard(x, d);
-        for (size_t j = 0; j < d; j++)
-            x[j] *= table[j];
-    }
+    else if (kind == ROTATION_NONE)
+        memcpy(x, y, n * d * sizeof *x);
+    else
+        for (size_t v = 0; v < n; v++, x += d, y += d) {
+            memcpy(x, y, d * sizeof *x);
+            hadamard(x, d, hadamard_block(d));
+            for (size_t j = 0; j < d; j++)
+                x[j] *= table[j];
+        }
 }
