@@ -7,6 +7,12 @@ B       := build/$(MODE)
 VERSION := 0.1.0
 FUZZ_SECONDS ?= 60
 
+# V=1 shows commands in full.
+ifneq ($(V),1)
+Q := @
+say = @echo '$(1)'
+endif
+
 PKGS    := gsl libcjson sqlite3 libpcre2-8 libarchive libcurl libcrypto
 CC_release := gcc
 CC_clang   := clang
@@ -60,7 +66,7 @@ HELP_OBJ := $(HELP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 CHECKERS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/checkkernels.c))
 FUZZERS  := $(FUZZ_SRC:tests/%.c=$(B)/tests/%)
-BENCHES  := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench_*.c))
+BENCHES  := $(B)/tests/bench_gemm
 
 ifeq ($(MODE),release)
 all: kvant
@@ -69,38 +75,43 @@ all: $(B)/kvant
 endif
 
 kvant: $(B)/kvant
-	cp -f $< $@.new && mv -f $@.new $@
+	@cp -f $< $@.new && mv -f $@.new $@
 
 $(B)/kvant: $(MAIN_OBJ) $(B)/libharness.a $(B)/libkvant.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,$(CC) $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/libkvant.a: $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(B)/libharness.a: $(HARN_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(B)/libtests.a: $(HELP_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 # Plug-ins live in archives that nothing but the registry names, so tests link gen/plugins.o too; other sources in tests/ than
 # programs are what several of them share.
 PROGRAM_PARTS := $(filter-out $(B)/harness/main.o,$(MAIN_OBJ)) $(B)/libtests.a $(B)/libharness.a $(B)/libkvant.a
 $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(PROGRAM_PARTS)
-	$(CC) $(subst fuzzer-no-link,fuzzer,$(LDFLAGS)) -o $@ $^ $(LDLIBS)
+	$(call say,$(CC) $@)
+	$(Q)$(CC) $(subst fuzzer-no-link,fuzzer,$(LDFLAGS)) -o $@ $^ $(LDLIBS)
 
 $(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(call say,$(CC) $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(foreach i,avx2 avx512,$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
+	$(call say,$(CC) $@)
+	$(Q)$(CC) $(CFLAGS) $(foreach i,avx2 avx512,$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
 
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(call say,$(CC) $@)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
 # Other flags or another compiler than last time: everything is compiled again.
 $(B)/flags: FORCE
@@ -138,8 +149,8 @@ fuzz: deps-test
 	@MAKE="$(MAKE)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh tests/all.sh fuzz
 
 bench:
-	@$(MAKE) MODE=release benches
-	@for b in $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/bench_*.c)); do $$b || exit; done
+	@$(MAKE) MODE=release benches build/release/kvant
+	@model=$$(build/release/kvant fetch smollm2-135m) || model=; build/release/tests/bench_gemm $$model
 	@for c in $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/checkkernels.c)); do $$c --bench || exit; done
 
 demo:

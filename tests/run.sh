@@ -37,7 +37,13 @@ for program; do
     printf '%-40s %3d passed %3d failed %3d skipped  %4d s\n' "$name" "$p" "$f" "$s" $(($(date +%s) - begin))
     if [ "$f" -gt 0 ]; then
         echo "---- $name${why:+: $why}"
-        cat "$out" "$err"
+        # Of the tests that passed only the names; of the others, and of what happened last, everything.
+        awk '/^\[ *RUN/ { text = ""; open = 1 }
+             { if (open) text = text $0 "\n"; else print }
+             /^\[ *(OK|SKIPPED)/ { if (open) print; open = 0 }
+             /^\[ *FAILED/ { if (open) printf "%s", text; open = 0 }
+             END { if (open) printf "%s", text }' "$out"
+        cat "$err"
         echo "----"
     elif [ "$s" -gt 0 ]; then
         # What a test printed before it skipped is the reason.
