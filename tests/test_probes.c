@@ -1,0 +1,513 @@
+/* test_probes.c - results from samples with closed values, and fidelity against quantizers whose error is known exactly.
+ * No model here; what needs one is in test_probes_model.c. */
+#include "harness/fidelity.h"
+#include "tests/probe_runs.h"
+
+#include <gsl/gsl_cdf.h>
+#include <gsl/gsl_randist.h>
+#include <gsl/gsl_rng.h>
+#include <omp.h>
+
+static const double pi = 3.14159265358979323846;
+
+static const kvant_probe *probe(const char *name)
+{
+    kvant_error err = { "" };
+    const kvant_probe *p = probe_find(name, &err);
+    if (!p)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+static void finish(const char *name, const probe_sample *samples, size_t n, cell_run *out)
+{
+    *out = (cell_run){ 0 };
+    const kvant_probe *p = probe(name);
+    kvant_args args = kvant_defaults(p->params);
+    assert_int_equal(p->finish(&args, samples, n, run_result, out, NULL), KVANT_OK);
+}
+
+/* ---- The tables ------------------------------------------------------------------------------ */
+
+static void tables_are_whole(void **state)
+{
+    (void)state;
+    for (const kvant_probe *const *p = kvant_probes(); *p; p++) {
+        assert_true((*p)->summary[0] && (*p)->params && (*p)->metrics && (*p)->finish && ((*p)->wants_text || (*p)->wants_vectors));
+        size_t params = 0;
+        for (const kvant_param *q = (*p)->params; q->name; q++, params++) {
+            assert_true(q->help && q->help[0]);
+            if (q->type == KVANT_CHOICE)
+                assert_non_null(q->choices);
+            else
+                assert_true(q->min <= q->def && q->def <= q->max);
+        }
+        assert_true(params <= KVANT_MAX_PARAMS);
+        for (const probe_metric *m = (*p)->metrics; m->name; m++) {
+            assert_true(m->unit && m->help && m->help[0] && !strchr(m->help, '\n'));
+            assert_ptr_equal(probe_metric_find(*p, m->name), m);
+        }
+        kvant_args none = kvant_defaults((*p)->params);
+        assert_true((*p)->context(&none) >= 16);
+        assert_int_not_equal((*p)->finish(&none, NULL, 0, run_result, NULL, NULL), KVANT_OK);
+    }
+}
+
+static void finds_probes_and_metrics(void **state)
+{
+    (void)state;
+    kvant_error err = { "" };
+    assert_null(probe_find("perplexitty", &err));
+    assert_non_null(strstr(err.text, "'perplexity'"));
+    const kvant_probe *p = probe("perplexity");
+    assert_string_equal(probe_metric_find(p, "perplexity_at_16")->name, "perplexity_at_N");
+    static const char *const unknown[] = { "perplexity_at_", "perplexity_at_N1", "perplexity_16", "perplexity_at_16x", "", "16", "_16" };
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        assert_null(probe_metric_find(p, unknown[i]));
+}
+
+/* ---- finish ---------------------------------------------------------------------------------- */
+
+static void perplexity_from_chunks(void **state)
+{
+    (void)state;
+    static const probe_sample samples[] = {
+        { "compression", 0, 0, 3.5, 1 },
+        { "nll", 0, 0, 2, 255 }, { "nll", 1, 0, 4, 255 }, { "nll", 2, 0, 3, 255 }, { "nll", 3, 0, 3, 255 }, { "nll", 4, 0, 8, 255 },
+    };
+    cell_run r;
+    finish("perplexity", samples, 6, &r);
+    /* Mean 4; squared deviations 4 + 0 + 1 + 1 + 16 = 22, so the standard error is sqrt(22 / 4 / 5). */
+    double se = sqrt(22.0 / 20), t = gsl_cdf_tdist_Pinv(.975, 4);
+    const kept_result *nll = result_of(&r, "nll"), *ppl = result_of(&r, "perplexity");
+    assert_near(nll->value, 4, 1e-14);
+    assert_near(nll->se, se, 1e-14);
+    assert_near(nll->n, 5, 0);
+    assert_near(nll->hi, 4 + t * se, 1e-12);
+    assert_near(ppl->value, exp(4), 1e-12);
+    assert_near(ppl->se, exp(4) * se, 1e-12);
+    assert_near(ppl->lo, exp(4 - t * se), 1e-12);
+    assert_near(ppl->hi, exp(4 + t * se), 1e-9);
+    assert_near(value_of(&r, "perplexity_at_1"), exp(2), 1e-12);
+    assert_near(value_of(&r, "perplexity_at_2"), exp(3), 1e-12);
+    assert_near(value_of(&r, "perplexity_at_4"), exp(3), 1e-12);
+    assert_near(value_of(&r, "perplexity_at_5"), exp(4), 1e-12);
+    assert_true(isnan(result_of(&r, "perplexity_at_1")->se));
+    assert_near(value_of(&r, "compression"), 3.5, 0);
+    assert_true(isnan(result_of(&r, "compression")->se));
+    assert_int_equal(r.n_results, 2 + 4 + 1);
+}
+
+static void perplexity_weighs_tokens_and_keeps_nan(void **state)
+{
+    (void)state;
+    probe_sample samples[] = { { "nll", 0, 0, 1, 100 }, { "nll", 1, 0, 5, 300 } };
+    cell_run r;
+    finish("perplexity", samples, 2, &r);
+    assert_near(value_of(&r, "nll"), 4, 1e-14);
+    samples[1].value = NAN;
+    finish("perplexity", samples, 2, &r);
+    assert_true(isnan(value_of(&r, "perplexity")));
+    assert_near(value_of(&r, "perplexity_at_1"), exp(1), 1e-14);
+}
+
+static void needle_from_trials(void **state)
+{
+    (void)state;
+    static const probe_sample samples[] = {
+        { "needle_correct", 0, 0, 1, 1 }, { "needle_log_prob", 0, 0, -.1, 7 },
+        { "needle_correct", 1, 0, 0, 1 }, { "needle_log_prob", 1, 0, -.5, 7 },
+        { "needle_correct", 2, 0, 1, 1 }, { "needle_log_prob", 2, 0, -.3, 7 },
+        { "needle_correct", 3, 0, 1, 1 }, { "needle_log_prob", 3, 0, -.3, 7 },
+        { "needle_depth", 0, 0, .5, 1 }, { "prompt_tokens", 0, 0, 510, 1 },
+    };
+    cell_run r;
+    finish("needle", samples, sizeof samples / sizeof *samples, &r);
+    const kept_result *a = result_of(&r, "needle_accuracy"), *l = result_of(&r, "needle_log_prob");
+    assert_near(a->value, .75, 0);
+    assert_near(a->n, 4, 0);
+    assert_true(isnan(a->se));
+    /* Wilson, 3 of 4: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n). */
+    double z = 1.9599639845400545, c = (.75 + z * z / 8) / (1 + z * z / 4);
+    double h = z * sqrt(.75 * .25 / 4 + z * z / 64) / (1 + z * z / 4);
+    assert_near(a->lo, c - h, 1e-9);
+    assert_near(a->hi, c + h, 1e-9);
+    assert_near(l->value, -.3, 1e-14);
+    assert_near(l->se, sqrt(.08 / 3 / 4), 1e-14);
+    assert_near(value_of(&r, "prompt_tokens"), 510, 0);
+}
+
+static void distortion_clusters_by_text(void **state)
+{
+    (void)state;
+    /* Two texts of two layers: within a text all counts as one cluster. */
+    static const probe_sample samples[] = {
+        { "nmse_key", 0, 0, .1, 10 }, { "nmse_key", 1, 0, .4, 20 },
+        { "nmse_key", 0, 0, .2, 10 }, { "nmse_key", 1, 0, .7, 20 },
+    };
+    cell_run r;
+    finish("distortion", samples, 4, &r);
+    const kept_result *k = result_of(&r, "nmse_key");
+    assert_near(k->value, (1 + 8 + 2 + 14) / 60.0, 1e-14);
+    assert_near(k->n, 2, 0);
+    /* Clusters .3 and 16/30 of equal weight: their difference over 2. */
+    assert_near(k->se, (16.0 / 30 - .3) / 2, 1e-14);
+    assert_int_equal(r.n_results, 1);
+}
+
+static void distortion_clusters_vectors(void **state)
+{
+    (void)state;
+    static const probe_sample samples[] = { { "nmse", 0, 0, .2, 1 }, { "nmse", 1, 0, .4, 1 }, { "nmse", 32, 0, .6, 1 } };
+    cell_run r;
+    finish("distortion", samples, 3, &r);
+    assert_near(value_of(&r, "nmse"), .4, 1e-14);
+    assert_near(result_of(&r, "nmse")->se, .2 / sqrt(3), 1e-14);
+    assert_near(result_of(&r, "nmse")->n, 3, 0);
+}
+
+static void throughput_takes_median_and_best(void **state)
+{
+    (void)state;
+    static const probe_sample samples[] = {
+        { "encode_gb_per_s", 0, 0, 1, 1 }, { "encode_gb_per_s", 1, 0, 4, 1 }, { "encode_gb_per_s", 2, 0, 2, 1 },
+        { "encode_ns", 0, 0, 30, 1 }, { "encode_ns", 1, 0, 10, 1 }, { "encode_ns", 2, 0, 20, 1 },
+        { "decode_tokens_per_s", 0, 0, 50, 1 }, { "decode_tokens_per_s", 1, 0, 70, 1 }, { "decode_tokens_per_s", 2, 0, 61, 1 },
+    };
+    cell_run r;
+    finish("throughput", samples, sizeof samples / sizeof *samples, &r);
+    assert_near(value_of(&r, "encode_ns"), 20, 0);
+    assert_near(value_of(&r, "encode_ns_min"), 10, 0);
+    assert_near(value_of(&r, "encode_gb_per_s"), 2, 0);
+    assert_near(value_of(&r, "decode_tokens_per_s"), 61, 0);
+    assert_near(value_of(&r, "decode_tokens_per_s_max"), 70, 0);
+    assert_int_equal(r.n_results, 5);
+    for (const probe_metric *m = probe("throughput")->metrics; m->name; m++)
+        assert_true(m->timing);
+}
+
+/* ---- Quantizers whose error is known --------------------------------------------------------- */
+
+static const kvant_param no_params[] = { { .name = NULL } };
+
+static kvant_status plan_floats(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
+{
+    (void)args, (void)err;
+    *plan = (kvant_plan){ .state = 64, .code = shape->dim * sizeof(float), .bits_asked = 32 };
+    return KVANT_OK;
+}
+
+static kvant_status plan_blocks(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
+{
+    (void)args, (void)err;
+    *plan = (kvant_plan){ .state = 64, .code = 48 * shape->dim * sizeof(float), .bits_asked = 32, .block = 48 };
+    return KVANT_OK;
+}
+
+static kvant_status init_dim(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
+{
+    (void)args, (void)err;
+    memcpy(state, &shape->dim, sizeof shape->dim);
+    return KVANT_OK;
+}
+
+static size_t dim_of(const void *state)
+{
+    uint32_t dim;
+    memcpy(&dim, state, sizeof dim);
+    return dim;
+}
+
+static void decode_floats(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
+{
+    (void)scratch, (void)first;     /* `code` is at the unit that holds `first`: one vector, or 48 */
+    memcpy(x, code, n * dim_of(state) * sizeof *x);
+}
+
+static void decode_blocks(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
+{
+    (void)scratch;
+    size_t dim = dim_of(state);
+    memcpy(x, code + first % 48 * dim * sizeof *x, n * dim * sizeof *x);
+}
+
+static void encode_half(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
+{
+    (void)first, (void)scratch;
+    float *out = (float *)(void *)code;
+    for (size_t i = 0; i < n * dim_of(state); i++)
+        out[i] = x[i] / 2;
+}
+
+/* One bit: the centroid of N(0,1) on either side. */
+static void encode_signs(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
+{
+    (void)first, (void)scratch;
+    float *out = (float *)(void *)code;
+    for (size_t i = 0; i < n * dim_of(state); i++)
+        out[i] = copysignf((float)sqrt(2 / pi), x[i]);
+}
+
+static void encode_zero(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
+{
+    (void)x, (void)first, (void)scratch;
+    memset(code, 0, n * dim_of(state) * sizeof(float));
+}
+
+#define KNOWN(id, plan_of, encode_of, decode_of) \
+    static const kvant_quantizer id = { .name = #id, .summary = "", .source = "", .params = no_params, .plan = plan_of, \
+                                        .init = init_dim, .ops = { .encode = encode_of, .decode = decode_of } }
+KNOWN(half, plan_floats, encode_half, decode_floats);
+KNOWN(signs, plan_floats, encode_signs, decode_floats);
+KNOWN(nothing, plan_floats, encode_zero, decode_floats);
+KNOWN(blocks, plan_blocks, encode_half, decode_blocks);
+
+static kvant_data gaussian(size_t n, size_t dim, double mean)
+{
+    kvant_data data = { .n = n, .dim = dim, .x = malloc(n * dim * sizeof(float)) };
+    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+    assert_non_null(data.x);
+    assert_non_null(rng);
+    for (size_t i = 0; i < n * dim; i++)
+        data.x[i] = (float)(mean + gsl_ran_gaussian_ziggurat(rng, 1));
+    gsl_rng_free(rng);
+    return data;
+}
+
+static void run_vectors(const kvant_quantizer *q, const char *args, const kvant_data *data, probe_run *run)
+{
+    const kvant_probe *p = probe("distortion");
+    kvant_shape shape = { .dim = (uint32_t)data->dim, .side = KVANT_VECTOR };
+    kvant_args values = kvant_defaults(q->params);
+    assert_int_equal(kvant_parse(q->params, args, &values, NULL), KVANT_OK);
+    kvant_codec codec = { 0 };
+    assert_int_equal(kvant_open(q, &shape, &values, NULL, &codec, NULL), KVANT_OK);
+    probe_job job = { .args = kvant_defaults(p->params), .data = data, .n_cells = 1, .vectors = &codec };
+    run_ok(p, &job, run);
+    kvant_close(&codec);
+}
+
+static void half_is_exact(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(5000, 40, .3);
+    probe_run run;
+    run_vectors(&half, "", &data, &run);
+    const cell_run *r = &run.cells[0];
+    assert_near(value_of(r, "nmse"), .25, 1e-12);
+    assert_near(result_of(r, "nmse")->se, 0, 1e-12);
+    assert_near(value_of(r, "cosine"), 1, 1e-12);
+    assert_near(value_of(r, "ip_slope"), .5, 1e-6);
+    assert_near(value_of(r, "ip_variance"), 0, 1e-9);
+    /* Half of the mean cosine of a pair, which the mean of the coordinates makes about .09 / 1.09. */
+    assert_near(value_of(r, "ip_bias"), -.5 * .09 / 1.09, .005);
+    assert_int_equal(result_of(r, "nmse")->n, 40);     /* clusters of 128 in units of 4096: 32 + 8 */
+    run_free(&run);
+    free(data.x);
+}
+
+static void signs_meet_closed_forms(void **state)
+{
+    (void)state;
+    enum { DIM = 32 };
+    kvant_data data = gaussian(60000, DIM, 0);
+    probe_run run;
+    run_vectors(&signs, "", &data, &run);
+    const cell_run *r = &run.cells[0];
+    /* For y uniform on the unit sphere across x: d E<y,x^>^2 = d/(d-1) (|x^|^2 - <x,x^>^2/|x|^2), here per |x|^2. */
+    double across = 0, cosine = 0;
+    for (size_t i = 0; i < data.n; i++) {
+        double x_sq = 0, sum = 0, c = sqrt(2 / pi);
+        for (size_t j = 0; j < DIM; j++) {
+            double x = data.x[i * DIM + j];
+            x_sq += x * x;
+            sum += c * fabs(x);
+        }
+        across += (c * c * DIM - sum * sum / x_sq) / x_sq;
+        cosine += sum / sqrt(x_sq * c * c * DIM);
+    }
+    const struct { const char *metric; double value; } known[] = {
+        { "nmse", 1 - 2 / pi }, { "ip_slope", 2 / pi }, { "ip_bias", 0 },
+        { "ip_variance", across / (double)data.n * DIM / (DIM - 1) },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const kept_result *k = result_of(r, known[i].metric);
+        assert_true(k->se > 0 && k->se < .01);
+        assert_near(k->value, known[i].value, 4.5 * k->se);
+        assert_true(k->lo < k->value && k->value < k->hi);
+    }
+    assert_near(value_of(r, "cosine"), cosine / (double)data.n, 1e-6);
+    run_free(&run);
+    free(data.x);
+}
+
+static void library_quantizers_meet_theirs(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(20000, 64, 0);
+    /* Rounding to 11 bits: the error is uniform within a step, its square a twelfth of the step's. */
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < data.n * data.dim; i++) {
+        int exponent;
+        double x = data.x[i];
+        frexp(x, &exponent);
+        error += pow(ldexp(1, (exponent < -13 ? -13 : exponent) - 11), 2) / 12;
+        norm += x * x;
+    }
+    const struct { const char *name, *args; double value, relative; } known[] = {
+        { "f32", "", 0, 0 },
+        { "f16", "", error / norm, .01 },
+        { "affine", "bits=4,group_size=32", .00611, .003 },
+        { "affine", "bits=2,group_size=64", .202, .003 },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        kvant_error err = { "" };
+        const kvant_quantizer *q = kvant_find(known[i].name, &err);
+        if (!q)
+            fail_msg("%s", err.text);
+        probe_run run;
+        run_vectors(q, known[i].args, &data, &run);
+        const kept_result *k = result_of(&run.cells[0], "nmse");
+        assert_near(k->value, known[i].value, known[i].relative * known[i].value + 4.5 * k->se);
+        run_free(&run);
+    }
+    free(data.x);
+}
+
+static void blocks_that_do_not_divide(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(4096 + 100, 16, 0);
+    probe_run run;
+    run_vectors(&blocks, "", &data, &run);
+    /* Clusters of 144; of each unit's last one whole blocks: 4096 = 28 * 144 + 48 + 16, 100 = 2 * 48 + 4. */
+    double weight = 0, norm = 0;
+    for (size_t i = 0; i < run.cells[0].n; i++)
+        weight += !strcmp(run.cells[0].samples[i].metric, "nmse") ? run.cells[0].samples[i].n : 0;
+    for (size_t i = 0; i < data.n; i++)
+        for (size_t j = 0; j < 16 && (i < 4080 || (i >= 4096 && i < 4192)); j++)
+            norm += (double)data.x[i * 16 + j] * (double)data.x[i * 16 + j];
+    assert_near(weight, norm, 1e-8 * norm);
+    assert_near(value_of(&run.cells[0], "nmse"), .25, 1e-12);
+    assert_int_equal(result_of(&run.cells[0], "nmse")->n, 28 + 1 + 1);
+    run_free(&run);
+
+    data.n = 40;                   /* not even one block */
+    kvant_shape shape = { .dim = 16, .side = KVANT_VECTOR };
+    kvant_args none = kvant_defaults(no_params);
+    kvant_codec codec = { 0 };
+    assert_int_equal(kvant_open(&blocks, &shape, &none, NULL, &codec, NULL), KVANT_OK);
+    const kvant_probe *p = probe("distortion");
+    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = &codec };
+    kvant_error err = { "" };
+    assert_int_equal(run_probe(p, &job, &run, &err), KVANT_FAILED);
+    assert_non_null(strstr(err.text, "block"));
+    run_free(&run);
+    kvant_close(&codec);
+    free(data.x);
+}
+
+static void zeros_and_nan(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(384, 16, 0);
+    memset(data.x, 0, 128 * 16 * sizeof(float));       /* the first cluster is all zeros */
+    probe_run run;
+    run_vectors(&nothing, "", &data, &run);
+    assert_near(value_of(&run.cells[0], "nmse"), 1, 0);
+    assert_near(value_of(&run.cells[0], "cosine"), 0, 0);
+    assert_near(value_of(&run.cells[0], "ip_slope"), 0, 0);
+    assert_int_equal(result_of(&run.cells[0], "nmse")->n, 2);
+    run_free(&run);
+    data.x[200 * 16] = NAN;
+    run_vectors(&half, "", &data, &run);
+    assert_true(isnan(value_of(&run.cells[0], "nmse")));
+    run_free(&run);
+    free(data.x);
+}
+
+static void threads_do_not_matter(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(9000, 64, .1);
+    probe_run one, more;
+    omp_set_num_threads(1);
+    run_vectors(kvant_find("affine", NULL), "bits=3,group_size=32", &data, &one);
+    for (int threads = 2; threads <= 4; threads += 2) {
+        omp_set_num_threads(threads);
+        run_vectors(kvant_find("affine", NULL), "bits=3,group_size=32", &data, &more);
+        assert_same_samples(&one.cells[0], &more.cells[0]);
+        run_free(&more);
+    }
+    run_free(&one);
+    free(data.x);
+}
+
+static void throughput_of_vectors(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(10, 64, 0);
+    const kvant_probe *p = probe("throughput");
+    kvant_shape shape = { .dim = 64, .side = KVANT_VECTOR };
+    const kvant_quantizer *q = kvant_find("f16", NULL);
+    assert_non_null(q);
+    kvant_args none = kvant_defaults(q->params);
+    kvant_codec codec = { 0 };
+    assert_int_equal(kvant_open(q, &shape, &none, NULL, &codec, NULL), KVANT_OK);
+    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = &codec };
+    assert_int_equal(kvant_parse(p->params, "n=256,min_ms=0.5,repeats=3", &job.args, NULL), KVANT_OK);
+    probe_run run;
+    run_ok(p, &job, &run);
+    const cell_run *r = &run.cells[0];
+    static const char *const ops[] = { "encode", "decode", "score", "mix" };
+    for (size_t i = 0; i < 4; i++) {
+        char ns[32], least[32], rate[32];
+        snprintf(ns, sizeof ns, "%s_ns", ops[i]);
+        snprintf(least, sizeof least, "%s_ns_min", ops[i]);
+        snprintf(rate, sizeof rate, "%s_gb_per_s", ops[i]);
+        assert_true(value_of(r, least) > 0 && value_of(r, least) <= value_of(r, ns));
+        assert_near(result_of(r, ns)->n, 3, 0);
+        assert_near(value_of(r, rate) * value_of(r, ns), 64 * sizeof(float), 1e-6);
+    }
+    assert_int_equal(r->n, 3 * 8);
+    run_free(&run);
+    kvant_close(&codec);
+    free(data.x);
+}
+
+static void too_many_vectors(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(100, 16, 0);
+    const kvant_probe *p = probe("distortion");
+    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .vectors = &(kvant_codec){ 0 } };
+    assert_int_equal(kvant_parse(p->params, "n=101", &job.args, NULL), KVANT_OK);
+    probe_run run;
+    kvant_error err = { "" };
+    assert_int_equal(run_probe(p, &job, &run, &err), KVANT_INVALID);
+    assert_non_null(strstr(err.text, "100"));
+    free(data.x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_whole),
+        cmocka_unit_test(finds_probes_and_metrics),
+        cmocka_unit_test(perplexity_from_chunks),
+        cmocka_unit_test(perplexity_weighs_tokens_and_keeps_nan),
+        cmocka_unit_test(needle_from_trials),
+        cmocka_unit_test(distortion_clusters_by_text),
+        cmocka_unit_test(distortion_clusters_vectors),
+        cmocka_unit_test(throughput_takes_median_and_best),
+        cmocka_unit_test(half_is_exact),
+        cmocka_unit_test(signs_meet_closed_forms),
+        cmocka_unit_test(library_quantizers_meet_theirs),
+        cmocka_unit_test(blocks_that_do_not_divide),
+        cmocka_unit_test(zeros_and_nan),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(throughput_of_vectors),
+        cmocka_unit_test(too_many_vectors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
