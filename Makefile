@@ -13,7 +13,7 @@ Q := @
 say = @echo '$(1)'
 endif
 
-PKGS    := gsl libcjson sqlite3 libpcre2-8 libarchive libcurl libcrypto
+PKGS    := gsl libcjson sqlite3 libpcre2-8 libarchive zlib libcurl libcrypto
 CC_release := gcc
 CC_clang   := clang
 CC_asan    := gcc
