@@ -1,5 +1,6 @@
 /* plan_cell.c - says what a cell is: its bits by the quantizers' plans, its canonical config, its hashes and its label.
  * The config holds everything that a value can depend on; two cells with one config are one cell. */
+#include "harness/check.h"
 #include "harness/lm/gemm.h"
 #include "harness/plan_internal.h"
 #include "harness/version.h"
@@ -181,16 +182,8 @@ static kvant_status add_code(text *t, part_list *parts, bool model, kvant_error 
 
 kvant_status plan_code_version(const kvant_quantizer *quantizer, const char *target, char hex[SHA256_HEX], kvant_error *err)
 {
-    part_list parts = { .n = 0 };
-    text t = { 0 };
-    add_quantizer(&parts, quantizer->name, target);
-    kvant_status status = add_code(&t, &parts, false, err);
-    if (!status && t.failed)
-        status = kvant_fail(err, KVANT_NOMEM, "no memory to describe the code of %s", quantizer->name);
-    if (!status)
-        sha256_of(t.data, t.length, hex);
-    text_free(&t);
-    return status;
+    check_code_version(quantizer, target, hex);
+    return hex[0] ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory to describe the code of %s", quantizer->name);
 }
 
 /* ---- Config -------------------------------------------------------------------------------- */

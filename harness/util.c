@@ -327,6 +327,17 @@ size_t resident_bytes(void) { return proc_bytes("VmRSS"); }
 
 size_t peak_bytes(void) { return proc_bytes("VmHWM"); }
 
+void processor_text(char model_name[128])
+{
+    char line[256];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    model_name[0] = '\0';
+    while (f && !model_name[0] && fgets(line, sizeof line, f))
+        sscanf(line, "model name : %127[^\n]", model_name);
+    if (f)
+        fclose(f);
+}
+
 /* ---- Texts --------------------------------------------------------------------------------- */
 
 void bytes_text(uint64_t bytes, char digits[16])

@@ -39,6 +39,7 @@ double seconds_now(void);                              /* monotonic */
 void time_text(char utc_text[32]);                     /* UTC, 2026-11-22T15:34:23Z */
 size_t resident_bytes(void);                           /* VmRSS, 0 if unknown */
 size_t peak_bytes(void);                               /* VmHWM */
+void processor_text(char model_name[128]);             /* of the first processor; empty if the system does not say */
 
 /* The known name with the least edit distance to `name`, or NULL when none is near. names: NULL-terminated. */
 const char *nearest_name(const char *name, const char *const *names);
