@@ -28,8 +28,8 @@ CREATE INDEX cell_pairing ON cell(pairing);
 
 CREATE TABLE experiment_cell (
   experiment TEXT NOT NULL REFERENCES experiment(name) ON DELETE CASCADE,
-  ordinal INTEGER NOT NULL,
   cell TEXT NOT NULL REFERENCES cell(key) ON DELETE CASCADE,
+  ordinal INTEGER NOT NULL,
   PRIMARY KEY (experiment, cell)
 ) STRICT, WITHOUT ROWID;
 
@@ -60,7 +60,7 @@ CREATE TABLE measurement (
 
 CREATE TABLE skip (
   experiment TEXT NOT NULL REFERENCES experiment(name) ON DELETE CASCADE,
-  label TEXT NOT NULL, config TEXT NOT NULL, reason TEXT NOT NULL,
+  config TEXT NOT NULL, label TEXT NOT NULL, reason TEXT NOT NULL,
   PRIMARY KEY (experiment, config)
 ) STRICT, WITHOUT ROWID;
 

@@ -45,8 +45,8 @@ static const char *const sql[N_STATEMENTS] = {
                    "WHERE key = ?1 AND units = (SELECT count(*) FROM unit WHERE cell = ?1)",
     [SQL_CHECK] = "INSERT INTO \"check\"(run, quantizer, code_version, target, name, input, args, metric, source, measured, "
                   "expected, se, z, verdict) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    [SQL_CHECKED] = "SELECT 1 FROM \"check\" WHERE quantizer = ? AND code_version = ? HAVING count(*) > 0 "
-                    "AND sum(verdict = 'fail') = 0",
+    [SQL_CHECKED] = "SELECT 1 WHERE EXISTS (SELECT 1 FROM \"check\" WHERE quantizer = ?1 AND code_version = ?2) AND NOT EXISTS "
+                    "(SELECT 1 FROM \"check\" WHERE quantizer = ?1 AND code_version = ?2 AND verdict = 'fail')",
 };
 
 _Static_assert((int)N_STATEMENTS <= (int)STORE_STATEMENTS, "store_internal.h: room for every prepared statement");
