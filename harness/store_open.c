@@ -10,7 +10,7 @@
 
 extern const char schema_sql[];
 
-enum { APPLICATION_ID = 0x4b56616e, SCHEMA_VERSION = 1, BUSY_MS = 30000 };    /* the first two as schema.sql sets them */
+enum { APPLICATION_ID = 0x4b56616e, SCHEMA_VERSION = 1, BUSY_MS = 30000, WAIT_MS = 20 };    /* the first two as in schema.sql */
 
 sqlite3 *store_sql(store *s) { return s->db; }
 const char *store_path(const store *s) { return s->path; }
@@ -40,15 +40,19 @@ static void sql_sqrt(sqlite3_context *context, int n, sqlite3_value **values)
         sqlite3_result_double(context, sqrt(x));
 }
 
-static bool pragma_int(store *s, const char *query, int64_t *value)
+/* The file's kind, its schema's version and number of tables: in one transaction, for another process may be creating them. */
+static bool identity(store *s, int64_t id[3])
 {
-    sqlite3_stmt *statement;
-    if (sqlite3_prepare_v2(s->db, query, -1, &statement, NULL) != SQLITE_OK)
-        return false;
-    bool row = sqlite3_step(statement) == SQLITE_ROW;
-    if (row)
-        *value = sqlite3_column_int64(statement, 0);
-    return sqlite3_finalize(statement) == SQLITE_OK && row;
+    static const char *const queries[3] = { "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema" };
+    bool good = sqlite3_exec(s->db, "SAVEPOINT identity", NULL, NULL, NULL) == SQLITE_OK;
+    for (int i = 0; good && i < 3; i++) {
+        sqlite3_stmt *row;
+        good = sqlite3_prepare_v2(s->db, queries[i], -1, &row, NULL) == SQLITE_OK && sqlite3_step(row) == SQLITE_ROW;
+        if (good)
+            id[i] = sqlite3_column_int64(row, 0);
+        good = sqlite3_finalize(row) == SQLITE_OK && good;
+    }
+    return good && sqlite3_exec(s->db, "RELEASE identity", NULL, NULL, NULL) == SQLITE_OK;
 }
 
 char *store_uri(const char *path, const char *mode, bool immutable)
@@ -93,10 +97,10 @@ static kvant_status connect(store *s, store_mode mode, kvant_error *err)
 /* Is it a store of this schema? *empty: a database without any table. */
 static kvant_status identify(store *s, bool *empty, kvant_error *err)
 {
-    int64_t application, version, tables;
-    if (!pragma_int(s, "PRAGMA application_id", &application) || !pragma_int(s, "PRAGMA user_version", &version) ||
-        !pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables))
+    int64_t id[3];
+    if (!identity(s, id))
         return store_fail(s, "cannot read the store", err);
+    int64_t application = id[0], version = id[1], tables = id[2];
     *empty = tables == 0 && application == 0 && version == 0;
     if (*empty)
         return KVANT_OK;
@@ -139,10 +143,14 @@ static kvant_status open_for_writing(store *s, kvant_error *err)
     if (empty && (status = create_schema(s, err)) != KVANT_OK)
         return status;
     /* WAL with NORMAL: a kill loses the open transaction, a power cut at most the last few, and neither breaks the file. */
-    if (sqlite3_exec(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON", NULL, NULL,
-                     NULL) != SQLITE_OK)
-        return store_fail(s, "cannot set up the store", err);
-    return KVANT_OK;
+    static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
+    int rc = sqlite3_exec(s->db, setup, NULL, NULL, NULL);
+    /* The change to WAL needs the file alone, and SQLite gives up at once when another process has it: wait here instead. */
+    for (int waited = 0; (rc & 0xff) == SQLITE_BUSY && waited < BUSY_MS; waited += WAIT_MS) {
+        sqlite3_sleep(WAIT_MS);
+        rc = sqlite3_exec(s->db, setup, NULL, NULL, NULL);
+    }
+    return rc == SQLITE_OK ? KVANT_OK : store_fail(s, "cannot set up the store", err);
 }
 
 /* A WAL file with content must be read together with the store; without one the store alone is the whole truth. */
