@@ -230,8 +230,7 @@ static void symbols(const void *state, const uint8_t *code, size_t n, uint16_t *
 static const kvant_param params[] = {
     [BITS] = { .name = "bits", .help = "bits per coordinate, the norm apart", .type = KVANT_INT, .def = 4, .min = 1,
                .max = CODEBOOK_MAX_BITS },
-    [ROTATION] = { .name = "rotation", .help = "haar: uniform over all rotations; hadamard: signs and a fast transform, by blocks; none",
-                   .type = KVANT_CHOICE, .def = ROTATION_HAAR, .choices = ROTATION_NAMES },
+    [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
     [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, or the Gaussian limit",
                    .type = KVANT_CHOICE, .def = CODEBOOK_EXACT, .choices = (const char *const[]) { "exact", "gaussian", NULL } },
     [NORM] = { .name = "norm", .help = "format of the stored norm", .type = KVANT_CHOICE, .def = NORM_F16,

@@ -43,6 +43,23 @@ static inline uint16_t float_to_half(float x)
     return (uint16_t)(sign | (magnitude >= 0x477ff000u ? special : half));
 }
 
+/* The same, but finite numbers beyond the range become 65504, not infinity: for scales, which multiply zeros too. */
+static inline uint16_t float_to_half_finite(float x)
+{
+    float clamped = x > 65504 ? 65504 : x < -65504 ? -65504 : x;
+    return float_to_half(clamped);
+}
+
+/* A half at any address. */
+static inline void half_store(uint8_t *to, uint16_t half) { memcpy(to, &half, sizeof half); }
+
+static inline float half_load(const uint8_t *from)
+{
+    uint16_t half;
+    memcpy(&half, from, sizeof half);
+    return half_to_float(half);
+}
+
 /* Exact. NaN becomes quiet. */
 static inline float bf16_to_float(uint16_t bf16)
 {

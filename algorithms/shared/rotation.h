@@ -8,7 +8,11 @@
 #include "harness/kvant.h"
 
 typedef enum { ROTATION_HAAR, ROTATION_HADAMARD, ROTATION_NONE } rotation_kind;
-#define ROTATION_NAMES (const char *const[]) { "haar", "hadamard", "none", NULL }     /* the choices of a parameter */
+
+/* A parameter of this name, for a quantizer's table. */
+#define ROTATION_PARAM(default_kind) \
+    { .name = "rotation", .help = "haar: uniform over all rotations; hadamard: signs and a fast transform, by blocks; none", \
+      .type = KVANT_CHOICE, .def = default_kind, .choices = (const char *const[]) { "haar", "hadamard", "none", NULL } }
 
 /* Floats of the table: d^2 (the matrix, row by row), d (signs over the root of the block) or, for none, 0. */
 size_t rotation_floats(rotation_kind kind, uint32_t d);
