@@ -1,0 +1,222 @@
+/* run.c - orders what a plan lacks into jobs, records the run and the experiment, checks quantizers first, and runs job by job.
+ * Jobs that share a model stand together, so that each model is loaded once. */
+#include "harness/run_internal.h"
+#include "harness/lm/gemm.h"
+#include "harness/version.h"
+
+#include <cjson/cJSON.h>
+#include <gsl/gsl_version.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void run_say(runner *r, double rate, const char *format, ...)
+{
+    if (!r->options->progress)
+        return;
+    char what[320];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    /* The plan's estimate, corrected by how it did so far. */
+    double pace = r->planned > 0 ? r->spent / r->planned : 1, left = r->left > 0 ? r->left * pace : 0;
+    run_progress progress = { what, r->result->done, r->result->cells - r->result->already, left, rate };
+    r->options->progress(r->options->user, &progress);
+}
+
+/* ---- For the record ---------------------------------------------------------------------------- */
+
+static void cpu_name(char name[128])
+{
+    snprintf(name, 128, "unknown");
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    char line[512];
+    while (f && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        if (!strncmp(line, "model name", 10) && colon) {
+            snprintf(name, 128, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+            break;
+        }
+    }
+    if (f)
+        fclose(f);
+}
+
+/* The targets whose ops run, each once. */
+static void add_target(text *t, const char *target)
+{
+    if (!t->data || !strstr(t->data, target))
+        text_add(t, "%s%s", t->length ? " " : "", target);
+}
+
+static kvant_status record_run(runner *r, const size_t *cells, size_t n, kvant_error *err)
+{
+    char started[32], cpu[128], libraries[160];
+    text isa = { 0 };
+    time_text(started);
+    cpu_name(cpu);
+    snprintf(libraries, sizeof libraries, "%s, GSL %s, SQLite %s, cJSON %s", gemm_library(), gsl_version, sqlite3_libversion(),
+             cJSON_Version());
+    for (size_t i = 0; i < n; i++) {
+        add_target(&isa, r->p->cells[cells[i]].key_target);
+        if (r->p->cells[cells[i]].model)
+            add_target(&isa, r->p->cells[cells[i]].value_target);
+    }
+    kvant_status status = isa.failed ? kvant_fail(err, KVANT_NOMEM, "no memory to record the run") : KVANT_OK;
+    store_run_info info = { .started = started, .version = kvant_version(), .commit = version_commit, .compiler = version_compiler,
+                            .flags = version_flags, .cpu = cpu, .gpu = "", .libraries = libraries, .isa = isa.data,
+                            .command = r->options->command, .dirty = version_dirty, .threads = r->options->threads };
+    if (!status)
+        status = store_run(r->s, &info, &r->run, err);
+    text_free(&isa);
+    return status;
+}
+
+kvant_status run_put_cell(runner *r, size_t index, uint32_t units, kvant_error *err)
+{
+    const plan_cell *c = &r->p->cells[index];
+    const kvcache_policy *policy = &c->policy;
+    store_cell row = { .key = c->key, .pairing = c->pairing, .config = c->config, .probe = c->probe->name,
+                       .model = c->model ? c->model->input.name : NULL, .data = c->data->name,
+                       .key_quantizer = policy->key.quantizer->name, .key_params = c->key_params,
+                       .value_quantizer = policy->value.quantizer ? policy->value.quantizer->name : NULL,
+                       .value_params = c->value_params, .label = c->label, .reference = c->reference,
+                       .bits_asked = c->bits_asked, .bits_stored = c->bits_stored, .units = units };
+    return store_cell_put(r->s, r->p->spec->name, (uint32_t)index, &row, err);
+}
+
+/* The experiment with all its cells, those of other shards too, so that shards may share a store. */
+static kvant_status record_experiment(runner *r, kvant_error *err)
+{
+    const plan *p = r->p;
+    kvant_status status = store_begin(r->s, err);
+    if (!status)
+        status = store_experiment(r->s, p->spec->name, p->spec->json, err);
+    for (size_t i = 0; i < p->n_cells && !status; i++)
+        status = run_put_cell(r, i, 0, err);
+    for (size_t i = 0; i < p->n_skips && !status; i++)
+        status = store_skip(r->s, p->spec->name, p->skips[i].cell.label, p->skips[i].cell.config, p->skips[i].reason, err);
+    if (!status)
+        status = store_commit(r->s, err);
+    if (status)
+        store_rollback(r->s);
+    return status;
+}
+
+/* ---- Checks ------------------------------------------------------------------------------------ */
+
+static kvant_status check_side(runner *r, const kvcache_side *side, const char *target, kvant_error *err)
+{
+    char version[SHA256_HEX];
+    kvant_status status = plan_code_version(side->quantizer, target, version, err);
+    if (status || store_checked(r->s, side->quantizer->name, version))
+        return status;
+    run_say(r, 0, "checking %s (%s)", side->quantizer->name, target);
+    status = r->options->check(r->options->user, r->s, r->run, side->quantizer, target, version, err);
+    /* A check that stored nothing would be asked for again by every cell, and its results would be unchecked ones. */
+    if (!status && !store_checked(r->s, side->quantizer->name, version))
+        status = kvant_fail(err, KVANT_FAILED, "%s: its checks did not pass; `kvant check %s` shows them", side->quantizer->name,
+                            side->quantizer->name);
+    return status;
+}
+
+static kvant_status check_quantizers(runner *r, const size_t *cells, size_t n, kvant_error *err)
+{
+    double began = seconds_now();
+    kvant_status status = KVANT_OK;
+    for (size_t i = 0; i < n && !status; i++) {
+        const plan_cell *c = &r->p->cells[cells[i]];
+        status = check_side(r, &c->policy.key, c->key_target, err);
+        if (!status && c->model)
+            status = check_side(r, &c->policy.value, c->value_target, err);
+    }
+    r->result->times.checks = seconds_now() - began;
+    return status;
+}
+
+/* ---- Order ------------------------------------------------------------------------------------- */
+
+/* By model (vector data first), then job, then place in the plan. */
+static int by_job(const void *a, const void *b, void *all)
+{
+    const plan_cell *cells = all;
+    size_t i = *(const size_t *)a, j = *(const size_t *)b;
+    uintptr_t x = (uintptr_t)cells[i].model, y = (uintptr_t)cells[j].model;
+    if (x != y)
+        return x < y ? -1 : 1;
+    if (cells[i].job != cells[j].job)
+        return cells[i].job < cells[j].job ? -1 : 1;
+    return (i > j) - (i < j);
+}
+
+/* Cells of this shard that are not done, in the order of running. */
+static size_t *missing_cells(runner *r, size_t *n)
+{
+    const plan *p = r->p;
+    const run_options *o = r->options;
+    size_t *cells = calloc(p->n_cells + 1, sizeof *cells);
+    *n = 0;
+    for (size_t i = 0; cells && i < p->n_cells; i++) {
+        if (i % o->shards != o->shard - 1)
+            continue;
+        r->result->cells++;
+        if (store_cell_done(r->s, p->cells[i].key))
+            r->result->already++;
+        else {
+            cells[(*n)++] = i;
+            r->left += p->cells[i].seconds;
+        }
+    }
+    if (cells)
+        qsort_r(cells, *n, sizeof *cells, by_job, p->cells);
+    return cells;
+}
+
+static uint32_t largest_context(const plan *p, const size_t *cells, size_t n)
+{
+    uint32_t largest = 0;
+    for (size_t i = 0; i < n && p->cells[cells[i]].model == p->cells[cells[0]].model; i++) {
+        const plan_cell *c = &p->cells[cells[i]];
+        uint32_t context = c->model ? c->probe->context(&c->args) : 0;
+        largest = context > largest ? context : largest;
+    }
+    return largest;
+}
+
+static kvant_status run_jobs(runner *r, const size_t *cells, size_t n, kvant_error *err)
+{
+    const plan_cell *all = r->p->cells;
+    kvant_status status = KVANT_OK;
+    for (size_t at = 0, end; at < n && !status; at = end) {
+        for (end = at; end < n && all[cells[end]].job == all[cells[at]].job;)
+            end++;
+        if (all[cells[at]].model != r->stock.of)
+            r->context = largest_context(r->p, cells + at, n - at);
+        if (interrupted())
+            return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
+        status = run_job(r, cells + at, end - at, err);
+    }
+    return status;
+}
+
+kvant_status run_plan(plan *p, store *s, const run_options *options, run_result *result, kvant_error *err)
+{
+    double began = seconds_now();
+    *result = (run_result){ .skipped = p->n_skips };
+    runner r = { .p = p, .s = s, .options = options, .result = result };
+    size_t n, *cells = missing_cells(&r, &n);
+    kvant_status status = cells ? record_experiment(&r, err) : kvant_fail(err, KVANT_NOMEM, "no memory for %zu cells", p->n_cells);
+    if (!status && n)
+        status = record_run(&r, cells, n, err);
+    result->times.store = seconds_now() - began;
+    if (!status && n)
+        status = check_quantizers(&r, cells, n, err);
+    if (!status)
+        status = run_jobs(&r, cells, n, err);
+    stock_close(&r.stock);
+    result->times.model = r.stock.spent;
+    free(cells);
+    result->times.total = seconds_now() - began;
+    return status;
+}
