@@ -1,6 +1,7 @@
 /* run.c - orders what a plan lacks into jobs, records the run and the experiment, checks quantizers first, and runs job by job.
  * Jobs that share a model stand together, so that each model is loaded once. */
 #include "harness/run_internal.h"
+#include "harness/check.h"
 #include "harness/lm/gemm.h"
 #include "harness/version.h"
 
@@ -106,18 +107,38 @@ static kvant_status record_experiment(runner *r, kvant_error *err)
 
 /* ---- Checks ------------------------------------------------------------------------------------ */
 
+typedef struct { runner *r; kvant_status status; kvant_error *err; } check_rows;
+
+static void take_check(void *user, const store_check *row)
+{
+    check_rows *rows = user;
+    if (!rows->status)
+        rows->status = store_check_put(rows->r->s, rows->r->run, row, rows->err);
+}
+
+/* In one transaction: half the checks of a killed run would look like all of them. */
 static kvant_status check_side(runner *r, const kvcache_side *side, const char *target, kvant_error *err)
 {
     char version[SHA256_HEX];
-    kvant_status status = plan_code_version(side->quantizer, target, version, err);
-    if (status || store_checked(r->s, side->quantizer->name, version))
-        return status;
+    check_code_version(side->quantizer, target, version);
+    if (store_checked(r->s, side->quantizer->name, version))
+        return KVANT_OK;
     run_say(r, 0, "checking %s (%s)", side->quantizer->name, target);
-    status = r->options->check(r->options->user, r->s, r->run, side->quantizer, target, version, err);
-    /* A check that stored nothing would be asked for again by every cell, and its results would be unchecked ones. */
-    if (!status && !store_checked(r->s, side->quantizer->name, version))
-        status = kvant_fail(err, KVANT_FAILED, "%s: its checks did not pass; `kvant check %s` shows them", side->quantizer->name,
-                            side->quantizer->name);
+    check_rows rows = { .r = r, .err = err };
+    check_options options = { .target = target, .quick = true, .row = take_check, .user = &rows };
+    bool passed = false;
+    kvant_status status = store_begin(r->s, err);
+    if (!status)
+        status = check_run(side->quantizer, &options, &passed, err);
+    if (!status)
+        status = rows.status;
+    if (!status)
+        status = store_commit(r->s, err);
+    if (status)
+        store_rollback(r->s);
+    else if (!passed)
+        status = kvant_fail(err, KVANT_FAILED, "%s (%s): does not pass its checks, so nothing of it is stored; `kvant check %s` shows "
+                            "them", side->quantizer->name, target, side->quantizer->name);
     return status;
 }
 

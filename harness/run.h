@@ -16,9 +16,6 @@ typedef struct {
     unsigned shard, shards;        /* this process takes every shards-th cell of the plan, beginning with the shard-th (1-based) */
     int threads;                   /* for the record */
     const char *command;           /* for the record */
-    /* Checks a quantizer before anything of it is stored, and stores the checks under code_version. KVANT_FAILED ends the run. */
-    kvant_status (*check)(void *user, store *s, int64_t run, const kvant_quantizer *quantizer, const char *target,
-                          const char *code_version, kvant_error *err);
     void (*progress)(void *user, const run_progress *progress);
     void *user;
 } run_options;
@@ -34,7 +31,8 @@ typedef struct {
     run_times times;
 } run_result;
 
-/* Runs what is missing. *result is valid whatever is returned. KVANT_INTERRUPTED: finished units are stored, the others are not,
+/* Runs what is missing; a quantizer whose checks for this code version the store lacks is checked first, and KVANT_FAILED when
+ * it does not pass. *result is valid whatever is returned. KVANT_INTERRUPTED: finished units are stored, the others are not,
  * and the same call goes on. */
 kvant_status run_plan(plan *p, store *s, const run_options *options, run_result *result, kvant_error *err);
 

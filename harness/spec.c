@@ -38,8 +38,8 @@ static kvant_status unknown_param(const document *doc, const cJSON *at, const ch
     }
     names[n] = NULL;
     const char *near = nearest_name(name, names);
-    document_fail(doc, at, err, "%s '%s' has no parameter of this name%s%s%s; it has %s", what, owner, near ? "; did you mean `" : "",
-                  near ? near : "", near ? "`?" : "", all.data && !all.failed ? all.data : "none");
+    document_fail(doc, at, err, "%s '%s' has no parameter of this name%s%s%s; its parameters: %s", what, owner,
+                  near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "", all.data && !all.failed ? all.data : "none");
     text_free(&all);
     return KVANT_INVALID;
 }

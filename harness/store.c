@@ -27,7 +27,8 @@ static const char *const sql[N_STATEMENTS] = {
     [SQL_FORGET_SKIPS] = "DELETE FROM skip WHERE experiment = ?",
     [SQL_CELL] = "INSERT INTO cell(key, pairing, config, probe, model, data, key_quantizer, key_params, value_quantizer, "
                  "value_params, label, reference, bits_asked, bits_stored, units) "
-                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO NOTHING",
+                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET units = excluded.units "
+                 "WHERE finished IS NULL AND excluded.units > 0",
     [SQL_EXPERIMENT_CELL] = "INSERT INTO experiment_cell(experiment, ordinal, cell) VALUES (?, ?, ?) "
                             "ON CONFLICT(experiment, cell) DO UPDATE SET ordinal = excluded.ordinal",
     [SQL_SKIP] = "INSERT INTO skip(experiment, label, config, reason) VALUES (?, ?, ?, ?) "

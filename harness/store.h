@@ -33,13 +33,14 @@ typedef struct {
     const char *label;             /* short text for tables and plots: "turboquant_mse 3b", "affine 4b / f16" */
     bool reference;                /* the f16 cell of its pairing */
     double bits_asked, bits_stored;
-    uint32_t units;
+    uint32_t units;                /* 0: not known yet; such a cell cannot have any */
 } store_cell;
 
 /* Records the experiment anew: which cells and skips it had is forgotten (the cells themselves stay), so that the plan of a
  * changed spec leaves nothing behind. Put all of its cells and skips again in the same transaction. */
 kvant_status store_experiment(store *s, const char *name, const char *spec_json, kvant_error *err);
-/* Makes the cell known (a known one is kept) and puts it at `ordinal` of the experiment. */
+/* Makes the cell known (of a known one only the units are set, while it is unfinished) and puts it at `ordinal` of the
+ * experiment. */
 kvant_status store_cell_put(store *s, const char *experiment, uint32_t ordinal, const store_cell *cell, kvant_error *err);
 kvant_status store_skip(store *s, const char *experiment, const char *label, const char *config, const char *reason,
                         kvant_error *err);
@@ -76,8 +77,8 @@ kvant_status store_check_put(store *s, int64_t run, const store_check *check, kv
 bool store_checked(store *s, const char *quantizer, const char *code_version);
 
 /* Joins another store into s: experiments, runs, cells, units, samples, measurements, skips and checks, all or nothing. A cell
- * that both know stays s's own, unless only the other's is finished; *cells counts those that came from the other. Doing it
- * again changes nothing. KVANT_INVALID when both are the same file. */
+ * that both know stays s's own, unless only the other's is finished or has begun; *cells counts those that came from the other.
+ * Doing it again changes nothing. KVANT_INVALID when both are the same file. */
 kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_error *err);
 
 #endif

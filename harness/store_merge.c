@@ -10,7 +10,7 @@
 static const char *const steps[] = {
     "CREATE TEMP TABLE taken(key TEXT PRIMARY KEY)",
     "INSERT INTO taken SELECT o.key FROM other.cell o LEFT JOIN main.cell c ON c.key = o.key "
-    "WHERE c.key IS NULL OR (c.finished IS NULL AND o.finished IS NOT NULL)",
+    "WHERE c.key IS NULL OR (c.finished IS NULL AND (o.finished IS NOT NULL OR c.units < o.units))",
 
     "CREATE TEMP TABLE run_of(theirs INTEGER PRIMARY KEY, ours INTEGER)",
     "INSERT INTO run_of SELECT o.id, min(r.id) FROM other.run o LEFT JOIN main.run r ON (r.started, r.version, r.commit_id, r.dirty, "

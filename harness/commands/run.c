@@ -1,0 +1,142 @@
+/* run.c - `kvant run`: measures what the store lacks of a spec, and says what it does and where the time went.
+ * On a terminal one line is kept up to date; elsewhere a line every few seconds. All of it is talk, and goes to stderr. */
+#include "harness/experiment.h"
+#include "harness/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct { bool terminal, shown; double last; } screen;
+
+static void show(void *user, const run_progress *p)
+{
+    screen *s = user;
+    double now = seconds_now();
+    if (s->shown && now - s->last < (s->terminal ? 0.1 : 5))
+        return;
+    char left[32], rate[48] = "";
+    duration_text(p->left, left);
+    if (p->rate > 0)
+        snprintf(rate, sizeof rate, ", %.0f/s", p->rate);
+    fprintf(stderr, s->terminal ? "\r\033[K%zu/%zu cells, %s left%s | %.90s" : "%zu/%zu cells, %s left%s | %.200s\n", p->done, p->cells,
+            left, rate, p->what);
+    fflush(stderr);
+    s->shown = true;
+    s->last = now;
+}
+
+static void clear(const screen *s)
+{
+    if (s->terminal && s->shown)
+        fputs("\r\033[K", stderr);
+}
+
+/* "2/4": the second of four. */
+static bool parse_shard(const cli *c, unsigned *shard, unsigned *shards)
+{
+    const char *given = cli_get(c, "shard");
+    *shard = *shards = 1;
+    if (!given)
+        return true;
+    char *end = NULL, *last = NULL;
+    unsigned long i = strtoul(given, &end, 10), n = *end == '/' ? strtoul(end + 1, &last, 10) : 0;
+    if (*given < '0' || *given > '9' || !last || end[1] < '0' || end[1] > '9' || *last || i < 1 || i > n || n > 1000000) {
+        cli_usage(c, "--shard %.40s: must be I/N with I from 1 to N, e.g. 2/4", given);
+        return false;
+    }
+    *shard = (unsigned)i;
+    *shards = (unsigned)n;
+    return true;
+}
+
+static void part(const char *name, double seconds, double total)
+{
+    fprintf(stderr, "  %-22s %9.2f s %6.2f %%\n", name, seconds, 100 * seconds / total);
+}
+
+/* Where the time went. What no line names is the runner's own, and so the harness's. */
+static void print_times(const experiment *e, const run_times *t)
+{
+    double total = t->total + e->seconds_spec + e->seconds_plan;
+    double model = t->model.matmul + t->model.encode + t->model.attention + t->model.rest;
+    double own = t->total - model - t->load - t->codecs - t->checks - t->probe - t->store;
+    fprintf(stderr, "time %.2f s\n", total);
+    if (t->model.tokens) {
+        part("model: load", t->load, total);
+        part("model: products", t->model.matmul, total);
+        part("model: encode", t->model.encode, total);
+        part("model: attention", t->model.attention, total);
+        part("model: rest", t->model.rest, total);
+    }
+    part("quantizers: set-up", t->codecs, total);
+    part("quantizers: checks", t->checks, total);
+    part("probes", t->probe, total);
+    part("harness: spec", e->seconds_spec, total);
+    part("harness: plan, inputs", e->seconds_plan, total);
+    part("harness: store", t->store, total);
+    part("harness: rest", own > 0 ? own : 0, total);
+}
+
+static void print_end(const experiment *e, const run_result *r, const char *shard)
+{
+    char memory[16];
+    bytes_text(peak_bytes(), memory);
+    if (r->done)
+        print_times(e, &r->times);
+    fprintf(stderr, "%zu cell%s%s%s: %zu done now, %zu already there; %zu skipped; at most %s of memory\n", r->cells,
+            r->cells == 1 ? "" : "s", shard ? " of shard " : "", shard ? shard : "", r->done, r->already, r->skipped, memory);
+    fprintf(stderr, "store: %s; see it by: kvant report %s", store_path(e->store), e->spec.name);
+    if (strcmp(store_path(e->store), DEFAULT_STORE))
+        fprintf(stderr, " --store %s", store_path(e->store));
+    fputc('\n', stderr);
+}
+
+static int run(const cli *c)
+{
+    experiment e;
+    int code;
+    unsigned shard, shards;
+    if (!parse_shard(c, &shard, &shards))
+        return EXIT_USAGE;
+    if (!experiment_open(c, STORE_WRITE, &e, &code))
+        return code;
+    screen s = { .terminal = isatty(STDERR_FILENO) };
+    run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c), .progress = show, .user = &s };
+    run_result result;
+    kvant_error err;
+    kvant_status status = run_plan(&e.plan, e.store, &options, &result, &err);
+    clear(&s);
+    if (status == KVANT_INTERRUPTED) {
+        snprintf(err.text, sizeof err.text, "stopped; %zu of %zu cells are stored; the same command goes on", result.already + result.done,
+                 result.cells);
+        code = cli_fail(c, status, &err);
+    } else if (status) {
+        code = cli_fail(c, status, &err);
+    } else {
+        print_end(&e, &result, cli_get(c, "shard"));
+        code = EXIT_DONE;
+    }
+    experiment_close(&e);
+    return code;
+}
+
+static const cli_option options[] = {
+    OPTION_EXPERIMENT,
+    { "shard", "I/N", "measure every N-th cell only, beginning with the I-th; `kvant merge` joins stores", false },
+    { NULL, NULL, NULL, false },
+};
+
+const cli_command command_run = {
+    .name = "run",
+    .arguments = "SPEC.json",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "measure what the store lacks of a spec",
+    .details = "Cells that are there are not measured again, and a run that was stopped, in whatever way, goes on where it was. Before a\n"
+               "quantizer's first cell is stored, its checks are run; one that fails ends the run with status 1.",
+    .example = "# half of the demo's cells, with four chunks of text\n"
+               "kvant run experiments/demo.json --set chunks=4 --shard 1/2 --store half.db",
+    .options = options,
+    .run = run,
+};

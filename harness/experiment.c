@@ -1,0 +1,84 @@
+/* experiment.c - opens a spec with its overrides, the store and the plan, for the commands that work on one experiment.
+ * Lives beside the commands: it reads the command line and words complaints by cli.c. */
+#include "harness/experiment.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --isa comes first, so that an explicit --set isa=... wins; both are overrides like any other. */
+static kvant_status read_spec(const cli *c, spec *s, kvant_error *err)
+{
+    const char *isa = cli_get(c, "isa");
+    size_t n = 0;
+    while (cli_get_nth(c, "set", (int)n))
+        n++;
+    const char **sets = calloc(n + 1, sizeof *sets);
+    char *first = isa ? text_format("isa=%s", isa) : NULL;
+    kvant_status status = KVANT_OK;
+    if (!sets || (isa && !first))
+        status = kvant_fail(err, KVANT_NOMEM, "no memory for the overrides");
+    else {
+        size_t at = 0;
+        if (isa)
+            sets[at++] = first;
+        for (size_t i = 0; i < n; i++)
+            sets[at++] = cli_get_nth(c, "set", (int)i);
+        status = spec_read(cli_arg(c, 0), sets, at, s, err);
+    }
+    free(first);
+    free(sets);
+    return status;
+}
+
+bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status)
+{
+    *e = (experiment){ .threads = 0 };
+    *status = EXIT_USAGE;
+    if (!option_threads(c))
+        return false;
+    e->threads = omp_get_max_threads();
+    const char *path = cli_get(c, "store") ? cli_get(c, "store") : DEFAULT_STORE;
+    kvant_error err;
+    double began = seconds_now();
+    kvant_status done = read_spec(c, &e->spec, &err);
+    e->seconds_spec = seconds_now() - began;
+    /* A store that must be written is not made for a spec that cannot be planned: the plan is made without one first. */
+    bool there = access(path, F_OK) == 0;
+    if (!done && there)
+        done = store_open(path, mode, &e->store, &err);
+    began = seconds_now();
+    if (!done)
+        done = plan_open(&e->spec, e->store, e->threads, &e->plan, &err);
+    e->seconds_plan = seconds_now() - began;
+    if (!done && !there && mode == STORE_WRITE)
+        done = store_open(path, mode, &e->store, &err);
+    if (!done)
+        return true;
+    *status = cli_fail(c, done, &err);
+    experiment_close(e);
+    return false;
+}
+
+void experiment_close(experiment *e)
+{
+    plan_close(&e->plan);
+    if (e->store)
+        store_close(e->store);
+    e->store = NULL;
+    spec_close(&e->spec);
+}
+
+void duration_text(double seconds, char out[32])
+{
+    if (!(seconds >= 0))
+        seconds = 0;
+    if (seconds < 99.5)
+        snprintf(out, 32, seconds < 9.95 ? "%.1f s" : "%.0f s", seconds);
+    else if (seconds < 3600)
+        snprintf(out, 32, "%d min %d s", (int)seconds / 60, (int)seconds % 60);
+    else
+        snprintf(out, 32, "%.0f h %d min", floor(seconds / 3600), (int)fmod(seconds, 3600) / 60);
+}

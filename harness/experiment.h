@@ -1,0 +1,33 @@
+/* experiment.h - what `kvant plan` and `kvant run` begin with: spec, overrides, store and threads from the command line, and the plan.
+ * Both commands take the same options and must come to the same cells. */
+#ifndef KVANT_EXPERIMENT_H
+#define KVANT_EXPERIMENT_H
+
+#include "harness/cli.h"
+#include "harness/options.h"
+#include "harness/plan.h"
+
+#define DEFAULT_STORE "results/kvant.db"
+
+#define OPTION_EXPERIMENT                                                                                                    \
+    { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },                                                     \
+    { "set", "KEY=VALUE", "override a key of the spec: chunks=4, key.bits=[2,3]", true },                                    \
+    { "isa", "TARGET", "kernels to use, like --set isa=TARGET: auto, scalar, or a target", false },                          \
+    OPTION_THREADS
+
+typedef struct {
+    spec spec;
+    store *store;                  /* NULL: not there, and only to be read */
+    plan plan;
+    int threads;
+    double seconds_spec, seconds_plan;     /* that reading the spec, and planning with its inputs, took */
+} experiment;
+
+/* Opens all of it for the command's first argument. False: it has been said what is wrong, and *status is the exit status. */
+bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status);
+void experiment_close(experiment *e);
+
+/* "43 s", "12 min 5 s", "3 h 20 min" */
+void duration_text(double seconds, char out[32]);
+
+#endif
