@@ -1,0 +1,98 @@
+/* fuzz_tokenizer.c - any text through small vocabularies of every kind, and any bytes as a vocabulary.
+ * Encoding cannot fail, its ids are in the vocabulary, and byte-level BPE brings every byte back. */
+#include "harness/lm/tokenizer.h"
+#include "tests/gguf_writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static tokenizer *open_bpe(const char *pre)
+{
+    static const char *const tokens[] = {"<s>", "<x><s>", "<x>", "aa", "aab", ("\xc4\xa0" "a"), "12", "\xc3\xb0\xc5\x81"};
+    static const int32_t types[] = {3, 3, 4, 1, 1, 1, 1, 1};
+    static const char *const merges[] = {"a a", "aa b", "\xc4\xa0 a", "1 2", "\xc3\xb0 \xc5\x81", "b b", "bb aa", "< s"};
+    gguf_writer w = writer_begin();
+    writer_bpe(&w, pre, tokens, types, COUNT(tokens), merges, COUNT(merges));
+    writer_u32(&w, "tokenizer.ggml.bos_token_id", 256);
+    gguf *file;
+    tokenizer *t;
+    if (gguf_open_buffer(writer_end(&w), &file, NULL) || tokenizer_open(file, &t, NULL))
+        abort();
+    return t;                                           /* the file stays open as long as the program runs */
+}
+
+static void there_and_back(const tokenizer *t, const char *text, size_t bytes, bool exact)
+{
+    for (int flags = 0; flags < 4; flags++) {
+        kvant_error err;
+        int32_t *ids;
+        char *back;
+        size_t n, n_back;
+        if (tokenizer_encode(t, text, bytes, flags & 1, flags & 2, &ids, &n, &err))
+            abort();
+        for (size_t i = 0; i < n; i++)
+            if (ids[i] < 0 || (size_t)ids[i] >= tokenizer_n_vocab(t))
+                abort();
+        if (tokenizer_decode(t, ids, n, true, &back, &n_back, &err))
+            abort();
+        if (exact && !(flags & 1) && (n_back != bytes || (bytes && memcmp(back, text, bytes))))
+            abort();
+        free(ids);
+        free(back);
+    }
+}
+
+/* The input as keys of a file: its first byte chooses the algorithm, the rest are tokens, merges, types and scores. */
+static void hostile_vocabulary(const char *text, size_t bytes)
+{
+    gguf_writer w = writer_begin();
+    char *copy = malloc(bytes + 1), *rest = copy;
+    const char *words[64];
+    int32_t types[64];
+    float scores[64];
+    size_t n = 0;
+    if (!copy)
+        return;
+    memcpy(copy, text, bytes);
+    copy[bytes] = 0;
+    for (char *word; n < COUNT(words) && (word = strsep(&rest, "\n")); n++) {
+        words[n] = word;
+        types[n] = 1 + word[0] % 6;
+        scores[n] = (float)-(word[0] % 9);
+    }
+    writer_string(&w, "tokenizer.ggml.model", text[0] & 1 ? "gpt2" : "llama");
+    writer_strings(&w, "tokenizer.ggml.tokens", words, n);
+    writer_array(&w, "tokenizer.ggml.token_type", GGUF_I32, types, n, n * sizeof *types);
+    writer_array(&w, "tokenizer.ggml.scores", GGUF_F32, scores, n, n * sizeof *scores);
+    writer_strings(&w, "tokenizer.ggml.merges", words + n / 2, n - n / 2);
+    writer_u32(&w, "tokenizer.ggml.bos_token_id", (uint8_t)text[0] % 8);
+    gguf *file;
+    tokenizer *t;
+    kvant_error err;
+    if (gguf_open_buffer(writer_end(&w), &file, &err))
+        abort();
+    if (!tokenizer_open(file, &t, &err)) {
+        there_and_back(t, text, bytes, false);
+        tokenizer_close(t);
+    }
+    gguf_close(file);
+    free(copy);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    static const char *const pres[] = {"smollm", "gpt-2", "llama-bpe", "qwen2", "default"};
+    static tokenizer *known[COUNT(pres)];
+    if (!bytes)
+        return 0;
+    for (size_t i = 0; i < COUNT(pres); i++) {
+        known[i] = known[i] ? known[i] : open_bpe(pres[i]);
+        there_and_back(known[i], (const char *)data, bytes, true);
+    }
+    hostile_vocabulary((const char *)data, bytes);
+    return 0;
+}
