@@ -121,7 +121,7 @@ kvant_status haystack_draw(const haystack *h, uint32_t seed, uint32_t trial, uin
     for (int attempt = 0; found && attempt < 1000; attempt++) {
         t->number[0] = (char)('1' + gsl_rng_uniform_int(rng, 9));
         for (uint32_t i = 1; i < digits; i++)
-            t->number[i] = (char)('0' + gsl_rng_uniform_int(rng, 10));
+            t->number[i] = (char)('0' + (t->number[i - 1] - '0' + 1 + (int)gsl_rng_uniform_int(rng, 9)) % 10);
         t->number[digits] = '\0';
         found = memmem(h->source, h->bytes, t->number, digits) != NULL;
     }

@@ -24,7 +24,8 @@ enum { HAYSTACK_MAX_DIGITS = 16 };
 typedef struct { const char *city; char number[HAYSTACK_MAX_DIGITS + 1]; size_t first; } haystack_trial;
 
 /* Draws trial `trial` of `trials` with GSL's mt19937 seeded by 65536 seed + trial + 1: the city, the passage (the trials part the
- * text among them, each begins somewhere in its part), then the digits until the text does not contain them.
+ * text among them, each begins somewhere in its part), then the digits until the text does not contain them. No digit stands
+ * twice in a row: how well small models count repeats is another question.
  * seed and trial < 65536, 4 <= digits <= HAYSTACK_MAX_DIGITS. KVANT_INVALID when no such number was found. */
 kvant_status haystack_draw(const haystack *h, uint32_t seed, uint32_t trial, uint32_t trials, uint32_t digits, haystack_trial *t,
                            kvant_error *err);

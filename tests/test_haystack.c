@@ -109,6 +109,8 @@ static void fits_length_and_depth(void **state)
             assert_int_equal(strlen(t.number), 7);
             assert_int_equal(strspn(t.number, "0123456789"), 7);
             assert_null(strstr(source, t.number));
+            for (size_t i = 1; i < 7; i++)
+                assert_true(t.number[i] != t.number[i - 1]);
             char *fact = text_format("The special magic number for %s is %s.", t.city, t.number);
             char *start = haystack_answer(&t);
             assert_memory_equal(start, fact, strlen(start));

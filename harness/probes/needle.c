@@ -24,7 +24,7 @@ static const kvant_param params[] = {
 
 static const probe_metric metrics[] = {
     { "needle_accuracy", "", "share of trials whose number was answered exactly, with its Wilson interval", 1, false },
-    { "needle_correct", "", "sample: 1 when the greedy answer is the number's own tokens and no digit follows", 1, false },
+    { "needle_correct", "", "sample: 1 when the greedy digits are the number's own tokens and no digit follows", 1, false },
     { "needle_log_prob", "nats", "mean log-probability of the right digits' tokens, the right ones before them given", 1, false },
     { "needle_depth", "", "depth that the sentence boundaries allowed, mean over trials", 0, false },
     { "prompt_tokens", "tokens", "length that the sentences allowed, mean over trials", 0, false },
@@ -160,7 +160,8 @@ static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
     return status;
 }
 
-/* Feeds the right answer token by token. As long as each is also the likeliest, that is what greedy generation does. */
+/* Feeds the right answer token by token. As long as each is also the likeliest, that is what greedy generation does. A space
+ * that is a token of its own belongs to the words that are given. */
 static kvant_status answer(const probe_job *job, needle *p, kvcache *cache, bool *correct, double *log_prob, double *n,
                            kvant_error *err)
 {
@@ -170,8 +171,8 @@ static kvant_status answer(const probe_job *job, needle *p, kvcache *cache, bool
     double sum = 0, digits = 0;
     *correct = true;
     for (size_t i = 0; i < p->n_answer && !status; i++) {
-        *correct = *correct && lm_argmax(p->logits, n_vocab) == p->answer[i];
         if (p->digit[i]) {
+            *correct = *correct && lm_argmax(p->logits, n_vocab) == p->answer[i];
             sum += lm_log_prob(p->logits, n_vocab, p->answer[i]);
             digits++;
         }
