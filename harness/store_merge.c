@@ -16,8 +16,7 @@ static const char *const steps[] = {
     "INSERT INTO run_of SELECT o.id, min(r.id) FROM other.run o LEFT JOIN main.run r ON (r.started, r.version, r.commit_id, r.dirty, "
     "r.compiler, r.flags, r.cpu, r.gpu, r.libraries, r.isa, r.threads, r.command) = (o.started, o.version, o.commit_id, o.dirty, "
     "o.compiler, o.flags, o.cpu, o.gpu, o.libraries, o.isa, o.threads, o.command) GROUP BY o.id",
-    "UPDATE run_of SET ours = (SELECT coalesce(max(id), 0) FROM main.run) + "
-    "(SELECT count(*) FROM run_of b WHERE b.ours IS NULL AND b.theirs <= run_of.theirs) WHERE ours IS NULL",
+    "UPDATE run_of SET ours = theirs + (SELECT coalesce(max(id), 0) FROM main.run) WHERE ours IS NULL",
     "INSERT INTO main.run SELECT m.ours, o.started, o.version, o.commit_id, o.dirty, o.compiler, o.flags, o.cpu, o.gpu, o.libraries, "
     "o.isa, o.threads, o.command FROM other.run o JOIN run_of m ON m.theirs = o.id "
     "WHERE m.ours NOT IN (SELECT id FROM main.run)",

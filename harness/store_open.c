@@ -85,9 +85,7 @@ static kvant_status connect(store *s, store_mode mode, kvant_error *err)
     if (rc != SQLITE_OK)
         return store_fail(s, "cannot open the store", err);
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    /* A store may come from elsewhere: its schema gets no rights beyond those of a table and a view. */
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);      /* a store may come from elsewhere */
     if (sqlite3_create_function(s->db, "sqrt", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL, sql_sqrt, NULL,
                                 NULL) != SQLITE_OK)
         return store_fail(s, "cannot open the store", err);
