@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_VARIANTS = 64, VECTORS = 40, QUERIES = 3, GUARD = 64, GATE_SEEDS = 8, NMSE_VECTORS = 32 };
+enum { VECTORS = 40, QUERIES = 3, GUARD = 64, GATE_SEEDS = 8, NMSE_VECTORS = 32 };
 
 enum { BYTES, STATE, RANGE, SCORE, MIX, FINITE, NMSE, MONOTONE, GATES };
 
@@ -22,8 +22,6 @@ static const struct { const char *name, *metric, *input; double limit; } gates[G
     [NMSE] = { "nmse", "nmse; at most 1 unless the quantizer states more", "gaussian", 1 },
     [MONOTONE] = { "monotone", "rise of nmse with one more bit, in standard errors", "gaussian", 4.5 },
 };
-
-typedef struct { kvant_args args; char given[CHECK_TEXT]; bool by_bits; } variant;
 
 /* Everything that one variant is tried with. */
 typedef struct {
@@ -277,12 +275,12 @@ static kvant_status try_all(trial *t, uint32_t dim, const kvant_args *args, kvan
 
 /* ---- Variants and rows ----------------------------------------------------------------------------------- */
 
-static void add_variant(variant *all, size_t *n, const kvant_param *params, int index, double value, bool by_bits)
+static void add_variant(check_variant *all, size_t *n, const kvant_param *params, int index, double value, bool by_bits)
 {
     char text_value[CHECK_TEXT / 2];
-    if (*n == MAX_VARIANTS)
+    if (*n == CHECK_VARIANTS)
         return;
-    variant *v = &all[(*n)++];
+    check_variant *v = &all[(*n)++];
     v->args = kvant_defaults(params);
     v->args.v[index] = value;
     v->by_bits = by_bits;
@@ -290,11 +288,10 @@ static void add_variant(variant *all, size_t *n, const kvant_param *params, int 
     snprintf(v->given, sizeof v->given, "%.100s=%s", params[index].name, text_value);
 }
 
-/* The defaults; every number of bits; every choice that is not the default. */
-static size_t list_variants(const kvant_param *params, variant *all)
+size_t check_variants(const kvant_param *params, check_variant *all)
 {
     size_t n = 1;
-    all[0] = (variant) { .args = kvant_defaults(params) };
+    all[0] = (check_variant) { .args = kvant_defaults(params) };
     for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++) {
         if (params[i].type == KVANT_INT && !strcmp(params[i].name, "bits"))
             for (double b = params[i].min; b <= params[i].max; b++)
@@ -342,7 +339,7 @@ static void emit_shape(check *c, uint32_t dim, const char *given, kvant_status s
                                   .verdict = status == KVANT_SKIP ? "skip" : "fail" });
 }
 
-static kvant_status check_dim(check *c, uint32_t dim, const variant *variants, size_t n, kvant_error *err)
+static kvant_status check_dim(check *c, uint32_t dim, const check_variant *variants, size_t n, kvant_error *err)
 {
     worst_of worst[GATES] = { { false, 0, NULL } };
     stats_mean before = { NAN, NAN, 0 };           /* nmse at one bit less */
@@ -381,10 +378,10 @@ kvant_status check_gates(check *c, kvant_error *err)
     static const uint32_t all[] = { 64, 80, 96, 128, 256 }, quick[] = { 64, 80 };
     const uint32_t *dims = c->options->quick ? quick : all;
     size_t n_dims = c->options->quick ? sizeof quick / sizeof *quick : sizeof all / sizeof *all;
-    variant *variants = calloc(MAX_VARIANTS, sizeof *variants);
+    check_variant *variants = calloc(CHECK_VARIANTS, sizeof *variants);
     if (!variants)
         return kvant_fail(err, KVANT_NOMEM, "check: no memory");
-    size_t n = list_variants(c->quantizer->params, variants);
+    size_t n = check_variants(c->quantizer->params, variants);
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < n_dims && !status; i++)
         status = check_dim(c, dims[i], variants, n, err);

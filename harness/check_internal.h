@@ -1,4 +1,4 @@
-/* check_internal.h - what check.c (oracles, verdicts) and check_gates.c (universal gates) share. */
+/* check_internal.h - what check.c (oracles, verdicts) and check_gates.c (universal gates) share, and tests with them. */
 #ifndef KVANT_CHECK_INTERNAL_H
 #define KVANT_CHECK_INTERNAL_H
 
@@ -34,6 +34,12 @@ typedef struct { double value[FIDELITY_N][CHECK_SEEDS], weight[FIDELITY_N][CHECK
 /* Measures seeds 0 ... seeds-1, each of the quantizer and of its own vectors (rounded up to blocks), on all threads. */
 kvant_status check_measure(const check *c, const char *distribution, uint32_t dim, const kvant_args *args, size_t vectors,
                            uint32_t seeds, check_clusters *result, kvant_error *err);
+
+/* A quantizer's parameters as checks vary them: the defaults (given is empty), every number of bits, every choice that is not the
+ * default. Fills `all` [CHECK_VARIANTS] and returns how many there are. */
+enum { CHECK_VARIANTS = 64 };
+typedef struct { kvant_args args; char given[CHECK_TEXT]; bool by_bits; } check_variant;
+size_t check_variants(const kvant_param *params, check_variant *all);
 
 kvant_status check_gates(check *c, kvant_error *err);
 

@@ -1,0 +1,405 @@
+/* checkkernels.c - holds every kernel of metal/ to the scalar code it stands for, then times both.
+ * Hostile memory (guard pages on both sides, pointers aligned to an element and no more) and hostile values; bounds are derived. */
+#include "harness/check_internal.h"
+#include "harness/kernels.h"
+
+#include <gsl/gsl_errno.h>
+#include <gsl/gsl_randist.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int passed, failed;
+
+/* ---- Memory between guard pages ------------------------------------------------------------------------ */
+
+/* `bytes` usable at `data`: they end where an unreadable page begins, or begin one element behind one. The rest is a canary. */
+typedef struct { uint8_t *map, *data; size_t mapped, bytes; } area;
+enum { CANARY = 0x5a };
+
+static size_t page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static area area_open(size_t bytes, size_t align, bool at_end)
+{
+    size_t writable = (bytes + 2 * align + page() - 1) / page() * page();
+    area a = { .mapped = writable + 2 * page(), .bytes = bytes };
+    a.map = mmap(NULL, a.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (a.map == MAP_FAILED || mprotect(a.map + page(), writable, PROT_READ | PROT_WRITE)) {
+        perror("checkkernels: mmap");
+        exit(EXIT_FAILURE);
+    }
+    memset(a.map + page(), CANARY, writable);
+    a.data = a.map + page() + (at_end ? writable - (bytes + align - 1) / align * align : align);
+    memset(a.data, 0, bytes);
+    return a;
+}
+
+static bool area_intact(const area *a)
+{
+    for (const uint8_t *p = a->map + page(); p < a->map + a->mapped - page(); p++)
+        if ((p < a->data || p >= a->data + a->bytes) && *p != CANARY)
+            return false;
+    return true;
+}
+
+/* A kernel that leaves its arrays ends here instead of ending the program. */
+static sigjmp_buf outside;
+static void on_fault(int signal_number) { siglongjmp(outside, signal_number); }
+
+/* ---- Input ------------------------------------------------------------------------------------------------ */
+
+static float adversarial(size_t i)
+{
+    static const float values[] = { 0, -0.0f, 1e-45f, -1e-40f, 6e-8f, 0x1p-25f, 0x1.8p-25f, 0x1p-24f, 0x1.ffcp-15f, 0x1p-14f, 65504,
+                                    -65504, 65519.996f, 1, 1.00048828125f, 1.0014648f, -3, 1e-30f };
+    return values[i % (sizeof values / sizeof *values)];
+}
+
+enum { RANDOM, STRUCTURED, ADVERSARIAL, SPECIAL, KINDS };
+static const char *const kinds[] = { "random", "structured", "adversarial", "special" };
+
+/* n vectors; a special one holds NaN or infinity in one place, every other vector stays ordinary. */
+static void fill(gsl_rng *rng, int kind, float *x, size_t n, size_t d)
+{
+    for (size_t i = 0; i < n * d; i++)
+        switch (kind) {
+        case STRUCTURED: x[i] = (float)(i % d) - (float)d / 2 + (float)(i / d % 3); break;
+        case ADVERSARIAL: x[i] = adversarial(i + i / d); break;
+        default: x[i] = (float)gsl_ran_gaussian_ziggurat(rng, 1);
+        }
+    for (size_t v = 0; kind == SPECIAL && v < n; v += 2)
+        x[v * d + (v * 7 + d - 1) % d] = v % 3 == 0 ? NAN : v % 3 == 1 ? INFINITY : -INFINITY;
+}
+
+/* ---- Comparison --------------------------------------------------------------------------------------------- */
+
+/* Both finite and within the bound, or both NaN, or the same infinity. */
+static bool near(double kernel, double scalar, double bound)
+{
+    if (!isfinite(scalar) || !isfinite(kernel))
+        return isnan(scalar) ? isnan(kernel) : kernel == scalar;
+    return fabs(kernel - scalar) <= bound;
+}
+
+static double norm(const float *x, size_t d)
+{
+    double sum = 0;
+    for (size_t i = 0; i < d; i++)
+        sum += (double)x[i] * x[i];
+    return sqrt(sum);
+}
+
+/* Vectors: relative l2 distance within what the kernel states; where one is not finite, the same coordinates are not. */
+static const char *compare_vectors(const float *kernel, const float *scalar, size_t n, size_t d, double distance)
+{
+    for (size_t v = 0; v < n; v++, kernel += d, scalar += d) {
+        double off = 0, length = 0;
+        for (size_t k = 0; k < d; k++) {
+            if (!near(kernel[k], scalar[k], INFINITY))
+                return "other values are not finite";
+            if (isfinite(scalar[k])) {
+                off += ((double)kernel[k] - scalar[k]) * ((double)kernel[k] - scalar[k]);
+                length += (double)scalar[k] * scalar[k];
+            }
+        }
+        if (!(sqrt(off) <= distance * sqrt(length)))
+            return "vectors are further apart than the kernel states";
+    }
+    return NULL;
+}
+
+/* A float sum of m products, in any order, fused or not, is within g = m 2^-24 / (1 - m 2^-24) times the sum of their magnitudes of
+ * the exact one, so two of them are within 2 g of each other. Magnitudes sum up to at most |q| |x^|. The operands may themselves
+ * be computed differently (rotated, scaled), which adds the distance that the kernel states. */
+static double bound_of(size_t m, double distance)
+{
+    double roundings = (double)(m + 4) * 0x1p-24;              /* and a few for scales and for the last additions */
+    return 2 * roundings / (1 - roundings) + distance;
+}
+
+/* ---- One case ------------------------------------------------------------------------------------------------ */
+
+typedef struct { kvant_codec codec; area code, x, decoded, prepared, dot, acc, out, scratch; } side;
+
+typedef struct {
+    const kvant_kernel *kernel;
+    const check_variant *variant;
+    size_t d, n, nq;
+    int kind;
+    bool at_end;
+} test_case;
+
+static void side_areas(side *s, const test_case *t)
+{
+    const kvant_codec *c = &s->codec;
+    size_t d = t->d, f = sizeof(float);
+    s->code = area_open(kvant_bytes(c, t->n), 64, t->at_end);
+    s->x = area_open(t->n * d * f, f, t->at_end);
+    s->decoded = area_open(t->n * d * f, f, t->at_end);
+    s->prepared = area_open(t->nq * c->query, 64, t->at_end);
+    s->dot = area_open(t->nq * t->n * f, f, t->at_end);
+    s->acc = area_open(t->nq * c->acc * f, f, t->at_end);
+    s->out = area_open(t->nq * d * f, f, t->at_end);
+    s->scratch = area_open(c->scratch ? c->scratch : 64, 64, t->at_end);
+}
+
+static bool side_close(side *s)
+{
+    area *all[] = { &s->code, &s->x, &s->decoded, &s->prepared, &s->dot, &s->acc, &s->out, &s->scratch };
+    bool intact = true;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->map) {
+            intact = intact && area_intact(all[i]);
+            munmap(all[i]->map, all[i]->mapped);
+        }
+    kvant_close(&s->codec);
+    return intact;
+}
+
+/* Everything that the ops do with the input, each side by its own ops and on its own codes. w and q are shared. */
+static void exercise(side *s, const test_case *t, const float *x, const float *q, const float *w)
+{
+    const kvant_codec *c = &s->codec;
+    void *scratch = s->scratch.data;
+    memcpy(s->x.data, x, s->x.bytes);
+    kvant_encode(c, (const float *)(void *)s->x.data, 0, t->n, s->code.data, scratch);
+    kvant_decode(c, s->code.data, 0, t->n, (float *)(void *)s->decoded.data, scratch);
+    kvant_query(c, q, t->nq, s->prepared.data, scratch);
+    kvant_score(c, s->prepared.data, t->nq, s->code.data, 0, t->n, (float *)(void *)s->dot.data, scratch);
+    size_t from = t->n / 2;                        /* mixes a range that begins anywhere; weights then are [nq][n - from] */
+    kvant_mix(c, w, t->nq, s->code.data, from, t->n - from, (float *)(void *)s->acc.data, scratch);
+    kvant_finish(c, (const float *)(void *)s->acc.data, t->nq, (float *)(void *)s->out.data, scratch);
+}
+
+static const char *compare(const test_case *t, const side *kernel, const side *scalar, const float *q, const float *w)
+{
+    const float *x = (const float *)(void *)scalar->decoded.data;
+    const float *dots[] = { (const float *)(void *)kernel->dot.data, (const float *)(void *)scalar->dot.data };
+    const float *outs[] = { (const float *)(void *)kernel->out.data, (const float *)(void *)scalar->out.data };
+    double distance = t->kernel->distance;
+    const char *wrong = compare_vectors((const float *)(void *)kernel->decoded.data, x, t->n, t->d, distance);
+    if (wrong)
+        return wrong;
+    for (size_t i = 0; i < t->nq; i++)
+        for (size_t v = 0; v < t->n; v++) {
+            double bound = bound_of(t->d, distance) * norm(q + i * t->d, t->d) * norm(x + v * t->d, t->d);
+            if (!near(dots[0][i * t->n + v], dots[1][i * t->n + v], bound))
+                return "scores differ";
+        }
+    size_t from = t->n / 2, n = t->n - from;
+    for (size_t i = 0; i < t->nq; i++) {
+        double magnitude = 0;
+        for (size_t v = 0; v < n; v++) {
+            double length = norm(x + (from + v) * t->d, t->d);
+            magnitude += isfinite(length) ? fabs((double)w[i * n + v]) * length : 0;
+        }
+        for (size_t k = 0; k < t->d; k++)
+            if (!near(outs[0][i * t->d + k], outs[1][i * t->d + k], bound_of(t->d + n, distance) * magnitude))
+                return "mixes differ";
+    }
+    return NULL;
+}
+
+/* Kernels that keep the layout read the scalar code's codes. */
+static const char *compare_codes(const test_case *t, side *kernel, const side *scalar)
+{
+    if (kernel->codec.plan.tile != scalar->codec.plan.tile)
+        return NULL;
+    float *x = (float *)(void *)kernel->decoded.data;
+    kvant_decode(&kernel->codec, scalar->code.data, 0, t->n, x, kernel->scratch.data);
+    return compare_vectors(x, (const float *)(void *)scalar->decoded.data, t->n, t->d, t->kernel->distance);
+}
+
+static const char *run_case(const test_case *t, gsl_rng *rng)
+{
+    const kvant_quantizer *q = kvant_find(t->kernel->quantizer, NULL);
+    kvant_shape shape = { .dim = (uint32_t)t->d, .side = KVANT_VECTOR, .seed = 1 };
+    side kernel, scalar;
+    memset(&kernel, 0, sizeof kernel), memset(&scalar, 0, sizeof scalar);
+    area x = area_open(t->n * t->d * sizeof(float), sizeof(float), t->at_end);
+    area queries = area_open(t->nq * t->d * sizeof(float), sizeof(float), t->at_end);
+    area weights = area_open(t->nq * t->n * sizeof(float), sizeof(float), t->at_end);
+    fill(rng, t->kind, (float *)(void *)x.data, t->n, t->d);
+    fill(rng, RANDOM, (float *)(void *)queries.data, t->nq, t->d);
+    fill(rng, RANDOM, (float *)(void *)weights.data, t->nq, t->n);
+    const char *wrong = NULL;
+    if (!q || kvant_open(q, &shape, &t->variant->args, t->kernel->target, &kernel.codec, NULL) ||
+        kvant_open(q, &shape, &t->variant->args, "scalar", &scalar.codec, NULL))
+        wrong = "cannot be opened";
+    if (!wrong) {
+        side_areas(&kernel, t), side_areas(&scalar, t);
+        const float *qs = (const float *)(void *)queries.data, *ws = (const float *)(void *)weights.data;
+        if (sigsetjmp(outside, 1))
+            wrong = "reads or writes outside of its arrays";
+        else {
+            exercise(&scalar, t, (const float *)(void *)x.data, qs, ws);
+            exercise(&kernel, t, (const float *)(void *)x.data, qs, ws);
+            wrong = compare(t, &kernel, &scalar, qs, ws);
+            wrong = wrong ? wrong : compare_codes(t, &kernel, &scalar);
+        }
+    }
+    bool intact = side_close(&kernel);
+    intact = side_close(&scalar) && intact && area_intact(&x) && area_intact(&queries) && area_intact(&weights);
+    munmap(x.map, x.mapped), munmap(queries.map, queries.mapped), munmap(weights.map, weights.mapped);
+    return wrong || intact ? wrong : "writes outside of its arrays";
+}
+
+/* ---- All cases of a kernel ------------------------------------------------------------------------------------- */
+
+/* One line per kernel, dimension and variant; the first of its cases that fails is named. */
+static void check_shape(const kvant_kernel *k, const check_variant *variant, uint32_t d, size_t block, gsl_rng *rng)
+{
+    static const size_t counts[] = { 1, 2, 3, 5, 8, 33 }, queries[] = { 1, 3, 4, 5, 9 };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts * KINDS * 2; i++) {
+        test_case t = { .kernel = k, .variant = variant, .d = d, .n = counts[i / KINDS / 2] * block,
+                        .nq = queries[i % (sizeof queries / sizeof *queries)], .kind = (int)(i / 2 % KINDS), .at_end = i % 2 };
+        const char *wrong = run_case(&t, rng);
+        if (wrong) {
+            printf("[  FAILED  ] %s_%s d=%u %s: %zu vectors, %zu queries, %s: %s\n", k->quantizer, k->target, d, variant->given, t.n,
+                   t.nq, kinds[t.kind], wrong);
+            failed++;
+            return;
+        }
+    }
+    printf("[       OK ] %s_%s d=%u %s\n", k->quantizer, k->target, d, variant->given);
+    passed++;
+}
+
+static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
+{
+    static const uint32_t dims[] = { 9, 64, 72, 80, 96, 100, 128, 256 };
+    static check_variant variants[CHECK_VARIANTS];
+    const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
+    size_t n = q ? check_variants(q->params, variants) : 0, shapes = 0;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        for (size_t j = 0; j < n; j++) {
+            kvant_shape shape = { .dim = dims[i], .side = KVANT_VECTOR, .seed = 1 };
+            kvant_codec codec;
+            if (!k->usable(&shape, &variants[j].args) || kvant_describe(q, &shape, &variants[j].args, k->target, &codec, NULL))
+                continue;
+            check_shape(k, &variants[j], dims[i], codec.plan.block, rng);
+            shapes++;
+        }
+    if (!q) {
+        printf("[  FAILED  ] %s_%s: there is no such quantizer\n", k->quantizer, k->target);
+        failed++;
+    } else if (!shapes) {
+        printf("this processor does not have %s\n[  SKIPPED ] %s_%s\n", k->target, k->quantizer, k->target);
+    }
+}
+
+/* ---- Timing ------------------------------------------------------------------------------------------------------ */
+
+enum { BENCH_VECTORS = 1024, REPEATS = 200 };
+
+typedef struct { const kvant_codec *c; const float *x; uint8_t *code; float *out; void *prepared, *scratch; size_t nq; } bench;
+
+static void bench_encode(const bench *b) { kvant_encode(b->c, b->x, 0, BENCH_VECTORS, b->code, b->scratch); }
+static void bench_decode(const bench *b) { kvant_decode(b->c, b->code, 0, BENCH_VECTORS, b->out, b->scratch); }
+static void bench_score(const bench *b) { kvant_score(b->c, b->prepared, b->nq, b->code, 0, BENCH_VECTORS, b->out, b->scratch); }
+static void bench_mix(const bench *b) { kvant_mix(b->c, b->x, b->nq, b->code, 0, BENCH_VECTORS, b->out, b->scratch); }
+
+/* Least nanoseconds per vector: what disturbs a run only ever adds. */
+static double time_of(const bench *b, void (*op)(const bench *))
+{
+    double least = INFINITY;
+    for (int i = 0; i < REPEATS; i++) {
+        double start = seconds_now();
+        op(b);
+        double took = seconds_now() - start;
+        least = took < least ? took : least;
+    }
+    return least * 1e9 / BENCH_VECTORS;
+}
+
+static const struct { const char *name; size_t nq; void (*op)(const bench *); } timed[] = {
+    { "encode", 1, bench_encode }, { "decode", 1, bench_decode }, { "score", 1, bench_score }, { "score", 4, bench_score },
+    { "mix", 1, bench_mix }, { "mix", 4, bench_mix }
+};
+enum { TIMED = sizeof timed / sizeof *timed };
+
+static bool time_ops(const kvant_kernel *k, uint32_t d, const char *isa, const float *x, double ns[TIMED])
+{
+    kvant_shape shape = { .dim = d, .side = KVANT_VECTOR, .seed = 1 };
+    kvant_codec c;
+    if (kvant_open(kvant_find(k->quantizer, NULL), &shape, NULL, isa, &c, NULL))
+        return false;
+    size_t wide = c.acc > d ? c.acc : d;
+    bench b = { &c, x, kvant_alloc(kvant_bytes(&c, BENCH_VECTORS)), kvant_alloc(BENCH_VECTORS * wide * sizeof(float)),
+                kvant_alloc(4 * c.query), kvant_alloc(c.scratch), 1 };
+    bool ready = b.code && b.out && b.prepared && b.scratch;
+    if (ready) {
+        bench_encode(&b);
+        kvant_query(&c, x, 4, b.prepared, b.scratch);
+    }
+    for (size_t i = 0; ready && i < TIMED; i++) {
+        b.nq = timed[i].nq;
+        ns[i] = time_of(&b, timed[i].op);
+    }
+    free(b.code), free(b.out), free(b.prepared), free(b.scratch);
+    kvant_close(&c);
+    return ready;
+}
+
+static void time_kernel(const kvant_kernel *k, gsl_rng *rng)
+{
+    static const uint32_t dims[] = { 64, 128 };
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        double scalar[TIMED], kernel[TIMED];
+        float *x = kvant_alloc((size_t)BENCH_VECTORS * dims[i] * sizeof *x);
+        if (!x)
+            return;
+        fill(rng, RANDOM, x, BENCH_VECTORS, dims[i]);
+        if (time_ops(k, dims[i], k->target, x, kernel) && time_ops(k, dims[i], "scalar", x, scalar))
+            for (size_t j = 0; j < TIMED; j++)
+                printf("%-16s d=%-4u %-7s %zu queries  %8.1f ns/vector  scalar %8.1f  ratio %5.2f\n", k->quantizer, dims[i],
+                       timed[j].name, timed[j].nq, kernel[j], scalar[j], scalar[j] / kernel[j]);
+        free(x);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const char *filter = "";
+    bool list = false, timing = false;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--list"))
+            list = true;
+        else if (!strcmp(argv[i], "--bench"))
+            timing = true;
+        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
+            filter = argv[++i];
+        else {
+            fprintf(stderr, "usage: checkkernels [--list] [--bench] [--filter NAME]\n");
+            return EXIT_FAILURE;
+        }
+    }
+    gsl_set_error_handler_off();
+    signal(SIGSEGV, on_fault);
+    signal(SIGBUS, on_fault);
+    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+    if (!rng)
+        return EXIT_FAILURE;
+    for (const kvant_kernel *const *k = kvant_kernels(); *k; k++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s_%s", (*k)->quantizer, (*k)->target);
+        if (!strstr(name, filter))
+            continue;
+        if (list) {
+            printf("%s  distance %g%s%s\n", name, (*k)->distance, (*k)->reason ? ": " : "", (*k)->reason ? (*k)->reason : "");
+            continue;
+        }
+        int before = failed;
+        check_kernel(*k, rng);
+        if (timing && failed == before)
+            time_kernel(*k, rng);
+    }
+    gsl_rng_free(rng);
+    if (!list)
+        printf("%d passed, %d failed\n", passed, failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
