@@ -1,17 +1,18 @@
 /* q4_0.c - llama.cpp's four-bit blocks of 32 (ggml, block_q4_0): x ~ scale * (code - 8), the scale in half precision.
- * Idea: the block's coordinate of largest magnitude, sign included, is -8 scale, so that the end of the grid which has no counterpart
- * is spent where it matters. After a Hadamard rotation this is the baseline that a vector quantizer for caches has to beat.
+ * Idea: the block's coordinate of largest magnitude, sign included, is -8 scale, so that the end of the grid which has no
+ * counterpart is spent where it matters. After a Hadamard rotation this is the baseline that a vector quantizer for caches has to
+ * beat.
  *
- * Cost: 4.5 bits per coordinate, 18 bytes per 32; one multiplication per coordinate to decode. Where it loses: an outlier stretches
- * the grid of its 31 neighbours (rotation spreads it); the side opposite to the extreme is clipped at 7 scale; and Lloyd-Max codes of
- * 4.5 bits would have two thirds of its error on Gaussian data.
+ * Cost: 4.5 bits per coordinate, 18 bytes per 32; one multiplication per coordinate to decode. Where it loses: an outlier
+ * stretches the grid of its 31 neighbours (rotation spreads it); the side opposite to the extreme is clipped at 7 scale; and
+ * Lloyd-Max codes of 4.5 bits would have two thirds of its error on Gaussian data.
  *
- * Codes and scales are bit for bit those of that engine's reference quantizer: scale = extreme / -8 in float, code = x (1 / scale)
- * + 8.5 truncated, at most 15, before the scale is rounded to half.
+ * Codes and scales are bit for bit those of that engine's reference quantizer: scale = extreme / -8 in float, code = x (1 /
+ * scale) + 8.5 truncated, at most 15, before the scale is rounded to half.
  *
- * Defined: a zero block decodes to zero, one below half's range (2^-22) too; scales beyond it saturate at 65504, where that engine
- * has infinity. A block that holds NaN or infinity decodes to NaN and its neighbours do not notice; behind a rotation the block is
- * the rotation's. */
+ * Defined: a zero block decodes to zero, one below half's range (2^-22) too; scales beyond it saturate at 65504, where that
+ * engine has infinity. A block that holds NaN or infinity decodes to NaN and its neighbours do not notice, unless a rotation
+ * mixes them. */
 #include "algorithms/shared/block.h"
 
 enum { BYTES = 2 + NIBBLES };
@@ -20,10 +21,10 @@ static void encode_block(const float *x, uint8_t *block)
 {
     uint8_t codes[BLOCK];
     half_store(block, float_to_half_finite(block_quantize(x, 8, codes)));
-    block_pack_nibbles(block + 2, codes);
+    block_pack_nibbles(block + 2, codes, BLOCK);
 }
 
-static void codes_of(const uint8_t *block, uint8_t *codes) { block_unpack_nibbles(codes, block + 2); }
+static void codes_of(const uint8_t *block, uint8_t *codes) { block_unpack_nibbles(codes, block + 2, BLOCK); }
 
 static void decode_block(const uint8_t *block, float *x)
 {

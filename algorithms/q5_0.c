@@ -1,15 +1,15 @@
 /* q5_0.c - llama.cpp's five-bit blocks of 32 (ggml, block_q5_0): x ~ scale * (code - 16), the scale in half precision.
  * Idea: q4_0 with twice the steps; the fifth bits of a block are one word of 32 bits, so that the rest are nibbles as before.
  *
- * Cost: 5.5 bits per coordinate, 22 bytes per 32. Where it loses: where q4_0 does; and its codes take the most work of
- * the family to unpack.
+ * Cost: 5.5 bits per coordinate, 22 bytes per 32. Where it loses: where q4_0 does; and its codes take the most work of the family
+ * to unpack.
  *
- * Codes and scales are bit for bit those of that engine's reference quantizer: scale = extreme / -16 in float, code = x (1 / scale)
- * + 16.5 truncated, at most 31, before the scale is rounded to half.
+ * Codes and scales are bit for bit those of that engine's reference quantizer: scale = extreme / -16 in float, code = x (1 /
+ * scale) + 16.5 truncated, at most 31, before the scale is rounded to half.
  *
- * Defined: a zero block decodes to zero, one below half's range (2^-21) too; scales beyond it saturate at 65504, where that engine
- * has infinity. A block that holds NaN or infinity decodes to NaN and its neighbours do not notice; behind a rotation the block is
- * the rotation's. */
+ * Defined: a zero block decodes to zero, one below half's range (2^-21) too; scales beyond it saturate at 65504, where that
+ * engine has infinity. A block that holds NaN or infinity decodes to NaN and its neighbours do not notice, unless a rotation
+ * mixes them. */
 #include "algorithms/shared/block.h"
 
 enum { HIGH = 2, LOW = 6, BYTES = LOW + NIBBLES };       /* where the fifth bits and the nibbles are */
@@ -22,14 +22,14 @@ static void encode_block(const float *x, uint8_t *block)
     for (int i = 0; i < BLOCK; i++)
         high |= (uint32_t)(codes[i] >> 4) << i;
     memcpy(block + HIGH, &high, sizeof high);
-    block_pack_nibbles(block + LOW, codes);
+    block_pack_nibbles(block + LOW, codes, BLOCK);
 }
 
 static void codes_of(const uint8_t *block, uint8_t *codes)
 {
     uint32_t high;
     memcpy(&high, block + HIGH, sizeof high);
-    block_unpack_nibbles(codes, block + LOW);
+    block_unpack_nibbles(codes, block + LOW, BLOCK);
     for (int i = 0; i < BLOCK; i++)
         codes[i] |= (uint8_t)((high >> i & 1) << 4);
 }

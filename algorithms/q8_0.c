@@ -1,16 +1,17 @@
-/* q8_0.c - llama.cpp's eight-bit blocks of 32 (ggml, block_q8_0): x ~ scale * code, code = -127 ... 127, the scale in half precision.
+/* q8_0.c - llama.cpp's eight-bit blocks of 32 (ggml, block_q8_0): x ~ scale * code, code = -127 ... 127, the scale in half
+ * precision.
  * Idea: the cache format that users call lossless; the control which shows what a measure makes of almost no error.
  *
- * Cost: 8.5 bits per coordinate, 34 bytes per 32; one multiplication per coordinate to decode. Where it loses: half the memory of f16
- * is all that it can save.
+ * Cost: 8.5 bits per coordinate, 34 bytes per 32; one multiplication per coordinate to decode. Where it loses: half the memory of
+ * f16 is all that it can save.
  *
- * Codes and scales are bit for bit those of that engine's reference quantizer: scale = largest magnitude / 127 in float, code =
- * x (1 / scale) to the nearest integer, halves away from zero, before the scale is rounded to half. (Its vector code takes halves to
- * even, which moves a code by one where x (1 / scale) is exactly between two.)
+ * Codes and scales are bit for bit those of that engine's reference quantizer: scale = largest magnitude / 127 in float, code = x
+ * (1 / scale) to the nearest integer, halves away from zero, before the scale is rounded to half. (Its vector code takes halves
+ * to even, which moves a code by one where x (1 / scale) is exactly between two.)
  *
- * Defined: a zero block decodes to zero, one below half's range (2^-18) too; scales beyond it saturate at 65504, where that engine
- * has infinity. A block that holds NaN or infinity decodes to NaN and its neighbours do not notice; behind a rotation the block is
- * the rotation's. */
+ * Defined: a zero block decodes to zero, one below half's range (2^-18) too; scales beyond it saturate at 65504, where that
+ * engine has infinity. A block that holds NaN or infinity decodes to NaN and its neighbours do not notice, unless a rotation
+ * mixes them. */
 #include "algorithms/shared/block.h"
 
 enum { BYTES = 2 + BLOCK };

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { BLOCK = 32, NIBBLES = BLOCK / 2 };
+enum { BLOCK = 32, NIBBLES = BLOCK / 2 /* bytes */ };
 
 typedef struct {
     const char *name;              /* the quantizer's */
@@ -77,9 +77,9 @@ static inline float block_inverse(float scale)
     return isfinite(inverse) ? inverse : 0;
 }
 
-/* Codes of x [32] on the grid scale * (code - half), code = 0 ... 2 half - 1, whose lower end is the block's extreme: the scale takes
- * its sign, and the other end is one step short. Returns the scale, for which the codes are taken before it is rounded to half; NaN,
- * with codes of zero, when a coordinate is not finite. */
+/* Codes of x [32] on the grid scale * (code - half), code = 0 ... 2 half - 1, whose lower end is the block's extreme: the scale
+ * takes its sign, and the other end is one step short. Returns the scale, for which the codes are taken before it is rounded to
+ * half; NaN, with codes of zero, when a coordinate is not finite. */
 static inline float block_quantize(const float *x, int half, uint8_t *codes)
 {
     float scale = block_extreme(x, BLOCK) / (float)-half, inverse = block_inverse(scale), shift = (float)half + .5f;
@@ -100,18 +100,18 @@ static inline void block_dequantize(float scale, const uint8_t *codes, int half,
         x[i] = scale * (float)(codes[i] - half);
 }
 
-/* codes [32] <-> packed [16]; bits above a code's lowest four are left out. */
-static inline void block_pack_nibbles(uint8_t *packed, const uint8_t *codes)
+/* codes [n] <-> packed [n/2], n even: the first half in low nibbles; bits above a code's lowest four are left out. */
+static inline void block_pack_nibbles(uint8_t *packed, const uint8_t *codes, size_t n)
 {
-    for (int i = 0; i < NIBBLES; i++)
-        packed[i] = (uint8_t)((codes[i] & 15) | codes[i + NIBBLES] << 4);
+    for (size_t i = 0; i < n / 2; i++)
+        packed[i] = (uint8_t)((codes[i] & 15) | codes[i + n / 2] << 4);
 }
 
-static inline void block_unpack_nibbles(uint8_t *codes, const uint8_t *packed)
+static inline void block_unpack_nibbles(uint8_t *codes, const uint8_t *packed, size_t n)
 {
-    for (int i = 0; i < NIBBLES; i++) {
+    for (size_t i = 0; i < n / 2; i++) {
         codes[i] = packed[i] & 15;
-        codes[i + NIBBLES] = packed[i] >> 4;
+        codes[i + n / 2] = packed[i] >> 4;
     }
 }
 

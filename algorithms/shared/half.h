@@ -50,15 +50,17 @@ static inline uint16_t float_to_half_finite(float x)
     return float_to_half(clamped);
 }
 
-/* A half at any address. */
+/* The bits of a half, or of a bfloat16, to and from any address; and a half's value. */
 static inline void half_store(uint8_t *to, uint16_t half) { memcpy(to, &half, sizeof half); }
 
-static inline float half_load(const uint8_t *from)
+static inline uint16_t half_bits(const uint8_t *from)
 {
     uint16_t half;
     memcpy(&half, from, sizeof half);
-    return half_to_float(half);
+    return half;
 }
+
+static inline float half_load(const uint8_t *from) { return half_to_float(half_bits(from)); }
 
 /* Exact. NaN becomes quiet. */
 static inline float bf16_to_float(uint16_t bf16)

@@ -1,6 +1,6 @@
 /* rotated.h - the ops of a method that codes each vector by itself, after a rotation or without one.
  * The method says how one rotated vector becomes bytes and comes back; scores and mixes stay in the rotated domain, where the
- * query goes once and from where the output comes back once. */
+ * query goes once and from where the output comes back once. Rotated, a vector whose norm is beyond float's range holds infinity. */
 #ifndef KVANT_ROTATED_H
 #define KVANT_ROTATED_H
 
@@ -13,7 +13,7 @@ typedef struct { uint32_t d, code, bytes, rotation; } rotated;
 typedef void rotated_encoder(const void *state, const float *y, uint8_t *code);
 typedef void rotated_decoder(const void *state, const uint8_t *code, float *y);
 
-/* plan: every field of *s is set; `name` is the quantizer's. init: *s is copied to the state's beginning; the method sets the rest. */
+/* Every field of *s is set; `name` is the quantizer's. init copies *s to the state's beginning; the method sets the rest. */
 kvant_status rotated_plan(const char *name, const rotated *s, double bits_asked, kvant_plan *plan, kvant_error *err);
 kvant_status rotated_init(const rotated *s, uint32_t seed, void *state, kvant_error *err);
 
