@@ -1,5 +1,5 @@
 /* input.h - models, texts and vectors by name: the manifest, where files lie, and how they are fetched.
- * A name is looked up in datasets/manifest.json; anything with a '/' or an existing file is a path. */
+ * Anything with a '/' is a path; a name is looked up in datasets/manifest.json, and is a file's only when it is not there. */
 #ifndef KVANT_INPUT_H
 #define KVANT_INPUT_H
 
@@ -16,8 +16,8 @@ typedef struct {
     uint64_t bytes;
 } kvant_input;
 
-/* Finds an input on this machine: KVANT_DATA's folders first, then the cache. Hashes it (the hash of an unchanged file is
- * remembered in the cache by path, size and mtime). KVANT_INVALID when unknown (with the nearest name) or not fetched yet
+/* Finds an input on this machine: the folders of KVANT_DATA first (four levels deep, by name, size and hash), then the cache, then
+ * installed packages. Hashes it; the hash of a file whose path, size, times and inode are unchanged is remembered in the cache. KVANT_INVALID when unknown (with the nearest name) or not fetched yet
  * (with the command that does it), or when the file is not the one the manifest names. */
 kvant_status input_find(const char *name, kvant_input *input, kvant_error *err);
 

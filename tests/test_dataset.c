@@ -154,7 +154,7 @@ static void student_t(void **state)
 static void correlated(void **state)
 {
     (void)state;
-    kvant_data d = drawn("distribution=correlated,dim=48,n=6000,seed=5");
+    kvant_data d = drawn("distribution=correlated,dim=48,n=60000,seed=5");
     expect_mean(&d, first, 0);
     expect_mean(&d, square, 1);
     expect_mean(&d, last_square, 1);
