@@ -109,34 +109,34 @@ CREATE VIEW paired AS
 WITH student(dof, t) AS (
   VALUES (1, 12.706204736), (2, 4.3026527297), (3, 3.1824463053), (4, 2.7764451052), (5, 2.5705818366),
          (6, 2.4469118511), (7, 2.3646242516), (8, 2.3060041352), (9, 2.2621571628)
-), chunks AS (
-  SELECT a.experiment, a.ordinal, a.cell, a.reference_cell, s.metric, sum(s.n) AS w,
-         sum(s.n * (s.value - r.value)) AS wd, sum(s.n * r.value) AS wr, count(*) - count(s.value - r.value) AS broken
-  FROM against a JOIN sample s ON s.cell = a.cell
-  JOIN sample r ON r.cell = a.reference_cell AND r.unit = s.unit AND r.metric = s.metric AND r.chunk = s.chunk AND r.idx = s.idx
-  GROUP BY a.experiment, a.cell, s.metric, s.chunk
-), means AS (
-  SELECT experiment, cell, metric, count(*) AS n, sum(w) AS w, sum(wr) / sum(w) AS reference_value,
-         CASE WHEN sum(broken) = 0 THEN sum(wd) / sum(w) END AS difference
-  FROM chunks GROUP BY experiment, cell, metric
-), errors AS (
-  SELECT k.experiment, k.ordinal, k.cell, k.reference_cell, k.metric, m.reference_value, m.difference, m.n,
-         sqrt(m.n / (m.n - 1.0) * sum((k.wd - k.w * m.difference) * (k.wd - k.w * m.difference))) / m.w AS se
-  FROM chunks k JOIN means m USING (experiment, cell, metric) GROUP BY k.experiment, k.cell, k.metric
-), quantiles AS (
-  SELECT e.*, coalesce((SELECT t FROM student WHERE dof = e.n - 1), 1.959963984540 + (2.372271230299 + (2.822498615740 +
-         (2.555849679508 + 1.589534053393 / (e.n - 1)) / (e.n - 1)) / (e.n - 1)) / (e.n - 1)) AS t
-  FROM errors e
 )
 SELECT q.experiment, q.ordinal, c.probe, c.model, c.data, c.label, c.bits_stored, q.metric, q.reference_value, q.difference, q.se,
        q.difference - q.t * q.se AS lo, q.difference + q.t * q.se AS hi, q.n,
        coalesce((SELECT m.timing FROM measurement m WHERE m.cell = q.cell AND m.metric = q.metric), 0) AS timing,
        c.pairing, q.cell, q.reference_cell
-FROM quantiles q JOIN cell c ON c.key = q.cell;
+FROM (
+  SELECT experiment, ordinal, cell, reference_cell, metric, n, reference_value, difference,
+         sqrt(n / (n - 1.0) * sum((wd - w * difference) * (wd - w * difference))) / weight AS se,
+         coalesce((SELECT t FROM student WHERE dof = n - 1), 1.959963984540 + (2.372271230299 + (2.822498615740 +
+         (2.555849679508 + 1.589534053393 / (n - 1)) / (n - 1)) / (n - 1)) / (n - 1)) AS t
+  FROM (
+    SELECT *, count(*) OVER cells AS n, sum(w) OVER cells AS weight, sum(wr) OVER cells / sum(w) OVER cells AS reference_value,
+           CASE WHEN sum(broken) OVER cells = 0 THEN sum(wd) OVER cells / sum(w) OVER cells END AS difference
+    FROM (
+      SELECT a.experiment, a.ordinal, a.cell, a.reference_cell, s.metric, sum(s.n) AS w, sum(s.n * (s.value - r.value)) AS wd,
+             sum(s.n * r.value) AS wr, count(*) - count(s.value - r.value) AS broken
+      FROM against a JOIN sample s ON s.cell = a.cell
+      JOIN sample r ON r.cell = a.reference_cell AND r.unit = s.unit AND r.metric = s.metric AND r.chunk = s.chunk
+                   AND r.idx = s.idx
+      GROUP BY a.experiment, a.cell, s.metric, s.chunk)
+    WINDOW cells AS (PARTITION BY experiment, cell, metric))
+  GROUP BY experiment, cell, metric) q
+JOIN cell c ON c.key = q.cell;
 
 -- Different cells of one experiment and probe whose samples of a metric are equal bit for bit: a parameter that was ignored, most
 -- likely. Counts, hits and single figures (bytes, ratios) coincide honestly, so that only metrics with several values, not all
--- integers, tell. Not listed: references among themselves, and the same quantizers in the same setting or with another seed, of which many methods make no use.
+-- integers, tell. Not listed: references among themselves, and cells that differ in seeds or kernels alone, for many methods use
+-- no seed and a good kernel changes no bit.
 CREATE VIEW identical AS
 WITH print AS (
   SELECT e.experiment, e.ordinal, s.cell, s.metric, count(*) AS n, sum(s.value) AS total
@@ -153,9 +153,8 @@ JOIN print b ON b.experiment = a.experiment AND b.metric = a.metric AND b.n = a.
 JOIN cell x ON x.key = a.cell
 JOIN cell y ON y.key = b.cell AND y.probe = x.probe
 WHERE NOT (x.reference AND y.reference)
-  AND NOT (x.key_quantizer IS y.key_quantizer AND x.key_params IS y.key_params
-           AND x.value_quantizer IS y.value_quantizer AND x.value_params IS y.value_params
-           AND (x.pairing = y.pairing OR json_remove(x.config, '$.seed') = json_remove(y.config, '$.seed')))
+  AND json_remove(x.config, '$.seed', '$.seed_rule', '$.isa', '$.code')
+   <> json_remove(y.config, '$.seed', '$.seed_rule', '$.isa', '$.code')
   AND NOT EXISTS (
     SELECT 1 FROM sample s LEFT JOIN sample t
       ON t.cell = b.cell AND t.unit = s.unit AND t.metric = s.metric AND t.chunk = s.chunk AND t.idx = s.idx

@@ -43,7 +43,7 @@ static const char *const sql[N_STATEMENTS] = {
     [SQL_MEASUREMENT] = "INSERT OR REPLACE INTO measurement(cell, metric, unit, better, timing, value, n, se, lo, hi) "
                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [SQL_FINISH] = "UPDATE cell SET finished = ?2, run = ?3 "
-                   "WHERE key = ?1 AND units = (SELECT count(*) FROM unit WHERE cell = ?1)",
+                   "WHERE key = ?1 AND units > 0 AND units = (SELECT count(*) FROM unit WHERE cell = ?1)",
     [SQL_CHECK] = "INSERT INTO \"check\"(run, quantizer, code_version, target, name, input, args, metric, source, measured, "
                   "expected, se, z, verdict) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [SQL_CHECKED] = "SELECT 1 WHERE EXISTS (SELECT 1 FROM \"check\" WHERE quantizer = ?1 AND code_version = ?2) AND NOT EXISTS "

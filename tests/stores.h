@@ -24,10 +24,14 @@ static inline int64_t put_run(store *s, const char *command)
     return run;
 }
 
-/* A planned cell with the least that it needs; pairing and config as the tests set them. */
+/* A planned cell with the least that it needs; the config holds its label, so that other labels are other configs. */
 static inline store_cell made_cell(const char *key, const char *label, double bits)
 {
-    return (store_cell){ .key = key, .pairing = "pair", .config = "{\"seed\":0}", .probe = "perplexity", .model = "tiny",
+    static char configs[64][128];
+    static size_t used;
+    char *config = configs[used++ % 64];
+    snprintf(config, sizeof configs[0], "{\"key\":{\"quantizer\":\"%s\"},\"seed\":0}", label);
+    return (store_cell){ .key = key, .pairing = "pair", .config = config, .probe = "perplexity", .model = "tiny",
                          .data = "prose", .key_quantizer = label, .key_params = "{}", .value_quantizer = label,
                          .value_params = "{}", .label = label, .reference = !strcmp(label, "f16"), .bits_asked = bits,
                          .bits_stored = bits, .units = 4 };

@@ -169,8 +169,8 @@ static void twins(void **state)
     assert_ok(store_experiment(s, "e", "{}", err));
     store_cell f16 = made_cell("a", "f16", 16), two = made_cell("b", "affine 2b", 2), four = made_cell("c", "affine 4b", 4),
                seed = made_cell("d", "affine 4b", 4), path_axis = made_cell("f", "affine 4b", 4), again = made_cell("g", "f16", 16);
-    seed.pairing = "other seed", seed.config = "{\"seed\":1}";
-    path_axis.pairing = "decode", path_axis.config = "{\"path\":\"decode\",\"seed\":0}";
+    seed.config = "{\"key\":{\"quantizer\":\"affine 4b\"},\"seed\":1}";
+    path_axis.pairing = "decode", path_axis.config = "{\"key\":{\"quantizer\":\"affine 4b\"},\"path\":\"decode\",\"seed\":0}";
     again.pairing = "decode";
     finish_cell(s, "e", 0, &f16, run, REFERENCE_NLL);
     finish_cell(s, "e", 1, &two, run, WORSE_NLL);
