@@ -17,8 +17,9 @@ typedef struct {
 } kvant_input;
 
 /* Finds an input on this machine: the folders of KVANT_DATA first (four levels deep, by name, size and hash), then the cache, then
- * installed packages. Hashes it; the hash of a file whose path, size, times and inode are unchanged is remembered in the cache. KVANT_INVALID when unknown (with the nearest name) or not fetched yet
- * (with the command that does it), or when the file is not the one the manifest names. */
+ * installed packages. Hashes it; the hash of a file whose path, size, times and inode are unchanged is remembered in the cache.
+ * KVANT_INVALID when unknown (with the nearest name) or not fetched yet (with the command that does it), or when the file is not
+ * the one the manifest names. */
 kvant_status input_find(const char *name, kvant_input *input, kvant_error *err);
 
 /* Fetches a manifest entry into the cache, verified, by a temporary name and rename. Says what it does through `say`
@@ -30,7 +31,7 @@ kvant_status input_list(void (*each)(void *user, const char *name, const char *k
                                      bool here, const char *about), void *user, kvant_error *err);
 
 /* Settings that main reads from the environment once (this file does not): folders of KVANT_DATA separated by ':' (may be
- * NULL), the cache folder, and the folder that holds datasets/manifest.json. The strings must stay alive. */
+ * NULL), the cache folder, and the path of datasets/manifest.json. The strings must stay alive. */
 void input_settings(const char *data_folders, const char *cache_folder, const char *manifest_path);
 
 #endif
