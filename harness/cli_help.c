@@ -1,47 +1,43 @@
 /* cli_help.c - help texts from the commands' tables: the overview, and one page per command.
- * Lines are wrapped at words; line breaks and indentation that an author wrote are kept. */
+ * Paragraphs are filled anew; lines that an author indented stay lines of their own. */
 #include "harness/cli.h"
 
 #include <string.h>
 
 enum { WIDTH = 92 };
 
-/* Appends `string`, each of its lines indented by `indent` beside its own indentation; the first starts at `column`. */
+/* Where the paragraph or the indented line at `line` ends: at a blank line, an indented line, or the end. */
+static const char *end_of_paragraph(const char *line)
+{
+    const char *end = line + strcspn(line, "\n");
+    while (*line != ' ' && *line != '\n' && *end && end[1] && end[1] != '\n' && end[1] != ' ')
+        end += 1 + strcspn(end + 1, "\n");
+    return end;
+}
+
+/* Appends `string` in lines indented by `indent` beside what it is indented by itself; the first starts at `column`. */
 static void add_wrapped(text *out, const char *string, int indent, int column)
 {
-    for (const char *line = string; *line; ) {
-        size_t own = strspn(line, " ");
-        size_t length = strcspn(line, "\n");
-        const char *p = line + own, *end = line + length;
+    for (const char *p = string; *p; ) {
+        const char *end = end_of_paragraph(p);
+        const int start = indent + (int)strspn(p, " ");
         bool fresh = true;
-        while (p < end) {
-            size_t word = 0;
-            while (p + word < end && p[word] != ' ')
-                word++;
-            if (!fresh && column + 1 + (int)word > WIDTH) {
+        while (p += strspn(p, " \n"), p < end) {
+            const int word = (int)strcspn(p, " \n");
+            if (!fresh && column + 1 + word > WIDTH) {
                 text_add(out, "\n");
                 column = 0;
                 fresh = true;
             }
-            if (fresh) {
-                int start = indent + (int)own;
-                if (column < start)
-                    text_add(out, "%*s", start - column, "");
-                column = column < start ? start : column;
-            } else {
-                text_add(out, " ");
-                column++;
-            }
-            text_add(out, "%.*s", (int)word, p);
-            column += (int)word;
+            const int gap = fresh ? start - column : 1;
+            text_add(out, "%*s%.*s", gap > 0 ? gap : 0, "", word, p);
+            column += (gap > 0 ? gap : 0) + word;
             fresh = false;
             p += word;
-            while (p < end && *p == ' ')
-                p++;
         }
         text_add(out, "\n");
         column = 0;
-        line = *end ? end + 1 : end;
+        p = *end ? end + 1 : end;
     }
 }
 

@@ -81,7 +81,7 @@ else
 fi
 
 # ---- Stores -------------------------------------------------------------------------------------------------
-refuses store_in_no_folder 2 '/dev/null/x\.db' "$kvant" run tiny.json --store /dev/null/x.db
+refuses store_in_no_folder 2 '/dev/null' "$kvant" run tiny.json --store /dev/null/x.db
 echo 'not a database, but a text that is long enough to be read as the header of one, which it is not' > text.db
 refuses store_is_a_text 2 'text\.db' "$kvant" run tiny.json --store text.db
 refuses report_without_store 2 'absent\.db' "$kvant" report small --store absent.db

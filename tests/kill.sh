@@ -6,13 +6,14 @@ trials=${1:-20}
 seed=${KILL_SEED:-$(date +%N | sed 's/^0*//')}
 echo "KILL_SEED=$seed"
 
-random() { # 0...$1, in thousandths of a second
+random() { # sets `moment` to 0...$1 - 1
     seed=$(((seed * 1103515245 + 12345) % 2147483648))
-    echo $((seed / 65536 * $1 / 32768))
+    moment=$((seed / 65536 * $1 / 32768))
 }
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
 try() { # name spec trials
+    cp "$work/checked.db" "$work/$1.db"
     begin=$(milliseconds)
     check "$1_undisturbed" "$kvant" run "$2" --store "$work/$1.db"
     length=$(($(milliseconds) - begin))
@@ -20,7 +21,9 @@ try() { # name spec trials
     trial=1
     while [ $trial -le "$3" ]; do
         store=$work/$1.$trial.db
-        moment=$(random "$length")
+        # Some begin with nothing, so that the quantizers' checks are hit too.
+        [ $((trial % 5)) = 0 ] || cp "$work/checked.db" "$store"
+        random "$length"
         "$kvant" run "$2" --store "$store" > /dev/null 2>&1 &
         pid=$!
         sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
@@ -45,6 +48,7 @@ try() { # name spec trials
     else failed "$1_was_interrupted" "only $interrupted of $3 runs were still running"; fi
 }
 
+check checks_first "$kvant" check f16 affine turboquant_mse --quick --store "$work/checked.db"
 vector_spec vectors > "$work/vectors.json"
 model=$(find_model tok-smollm.gguf)
 if [ -n "$model" ]; then

@@ -20,7 +20,7 @@ static const cli_option options[] = {
 
 static const cli_command command = {
     .name = "try", .arguments = "SPEC [FILE]", .min_args = 1, .max_args = 2, .summary = "Try things",
-    .details = "A paragraph.", .example = "# tries it\nkvant try a.json", .options = options, .run = nothing
+    .details = "A paragraph\nof two lines.\n\nAnother one:\n  kept apart\nand an end.", .example = "# tries it\nkvant try a.json", .options = options, .run = nothing
 };
 
 /* Parses up to six words after "kvant try". */
@@ -145,7 +145,7 @@ static void help_names_every_option_and_the_example(void **state)
     assert_non_null(strstr(t.data, "kvant try [OPTION...] SPEC [FILE]\n"));
     assert_non_null(strstr(t.data, "  --set KEY=VALUE "));
     assert_non_null(strstr(t.data, "  --quiet "));
-    assert_non_null(strstr(t.data, "A paragraph.\n"));
+    assert_non_null(strstr(t.data, "\n\nA paragraph of two lines.\n\nAnother one:\n  kept apart\nand an end.\n\n"));
     assert_non_null(strstr(t.data, "Example:\n  # tries it\n  kvant try a.json\n"));
     text_free(&t);
 }
