@@ -1,8 +1,9 @@
-/* fuzz_gguf.c - any bytes as a GGUF file: it is refused with a reason, or all of it can be read.
+/* fuzz_gguf.c - any bytes as a GGUF file, and any bytes strewn over a good one: refused with a reason, or readable in full.
  * Reads every key and item by every getter, and dequantises every row whose type is supported. */
 #include "harness/lm/dequant.h"
 #include "tests/gguf_writer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +52,7 @@ static void read_tensors(const gguf *f)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+static void read_file(const uint8_t *data, size_t bytes)
 {
     kvant_error err = {""};
     gguf *f;
@@ -62,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (gguf_open_bytes(data, bytes, &f, &err)) {
         if (f || strlen(err.text) < 20)
             abort();
-        return 0;
+        return;
     }
     sink += read_keys(f);
     read_tensors(f);
@@ -72,5 +73,48 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         sink += gguf_tensor_find(f, *key) != NULL;
     }
     gguf_close(f);
+}
+
+/* A key of every type and a tensor of every tensor type. */
+static byte_buffer good_file(void)
+{
+    static const uint8_t zeros[8192];
+    gguf_writer w = writer_begin();
+    char name[16];
+    for (uint32_t type = 0; type < GGUF_N_TYPES; type++) {
+        snprintf(name, sizeof name, "k%u", type);
+        if (type != GGUF_STRING && type != GGUF_ARRAY) {
+            writer_value(&w, name, type, zeros, gguf_type_bytes((gguf_type)type));
+            name[0] = 'a';
+            writer_array(&w, name, type, zeros, 2, 2 * gguf_type_bytes((gguf_type)type));
+        }
+    }
+    writer_string(&w, "general.name", "x");
+    writer_strings(&w, "words", (const char *const[]){"a", "", "b"}, 3);
+    writer_u32(&w, "general.alignment", 32);
+    for (uint32_t type = 0; type < 64; type++) {
+        const ggml_type *t = ggml_type_find(type);
+        if (!t)
+            continue;
+        snprintf(name, sizeof name, "t%u", type);
+        writer_tensor(&w, name, type, 2, (uint64_t[]){t->block, 2}, zeros, 2 * t->bytes);
+    }
+    return writer_end(&w);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    static byte_buffer good;
+    if (!good.data)
+        good = good_file();
+    read_file(data, bytes);
+    uint8_t *file = malloc(good.bytes);
+    if (!file)
+        return 0;
+    memcpy(file, good.data, good.bytes);
+    for (size_t i = 0; i + 2 < bytes; i += 3)           /* place and value, three bytes each */
+        file[(size_t)(data[i] | data[i + 1] << 8) % good.bytes] = data[i + 2];
+    read_file(file, good.bytes);
+    free(file);
     return 0;
 }

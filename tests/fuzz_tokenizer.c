@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static tokenizer *open_bpe(const char *pre)
+/* The file stays open as long as the program runs. */
+static tokenizer *open_bpe(const char *pre, gguf **file)
 {
     static const char *const tokens[] = {"<s>", "<x><s>", "<x>", "aa", "aab", ("\xc4\xa0" "a"), "12", "\xc3\xb0\xc5\x81"};
     static const int32_t types[] = {3, 3, 4, 1, 1, 1, 1, 1};
@@ -18,11 +19,10 @@ static tokenizer *open_bpe(const char *pre)
     gguf_writer w = writer_begin();
     writer_bpe(&w, pre, tokens, types, COUNT(tokens), merges, COUNT(merges));
     writer_u32(&w, "tokenizer.ggml.bos_token_id", 256);
-    gguf *file;
     tokenizer *t;
-    if (gguf_open_buffer(writer_end(&w), &file, NULL) || tokenizer_open(file, &t, NULL))
+    if (gguf_open_buffer(writer_end(&w), file, NULL) || tokenizer_open(*file, &t, NULL))
         abort();
-    return t;                                           /* the file stays open as long as the program runs */
+    return t;
 }
 
 static void there_and_back(const tokenizer *t, const char *text, size_t bytes, bool exact)
@@ -87,10 +87,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static const char *const pres[] = {"smollm", "gpt-2", "llama-bpe", "qwen2", "default"};
     static tokenizer *known[COUNT(pres)];
+    static gguf *files[COUNT(pres)];
     if (!bytes)
         return 0;
     for (size_t i = 0; i < COUNT(pres); i++) {
-        known[i] = known[i] ? known[i] : open_bpe(pres[i]);
+        known[i] = known[i] ? known[i] : open_bpe(pres[i], &files[i]);
         there_and_back(known[i], (const char *)data, bytes, true);
     }
     hostile_vocabulary((const char *)data, bytes);
