@@ -18,46 +18,56 @@ extern char **environ;
 
 /* ---- What the child wrote ------------------------------------------------------------------ */
 
-/* The line of the log that says most: the last one that speaks of an error, else the last one. */
-static void last_words(const char *log, char words[512])
+/* The child's talk comes by a pipe and is forgotten but for one line, the one that says most: the last that speaks of an error
+ * and does not just announce a traceback, else the last. A log on disk would fail together with a full disk. */
+typedef struct { char line[512], words[512]; size_t n; bool error; } listener;
+
+static void end_line(listener *l)
 {
-    char line[512];
-    bool error = false;
-    words[0] = '\0';
-    FILE *f = fopen(log, "re");
-    while (f && fgets(line, sizeof line, f)) {
-        line[strcspn(line, "\r\n")] = '\0';
-        for (char *p = line; *p; p++)
-            if ((unsigned char)*p < ' ' || *p == 127)
-                *p = ' ';
-        bool this_one = !strncmp(line, "ERROR", 5) || !strncmp(line, "E: ", 3);
-        if (line[strspn(line, " ")] && (this_one || !error)) {
-            strcpy(words, line);
-            error = this_one;
-        }
+    l->line[l->n] = '\0';
+    bool announces = l->n && l->line[l->n - 1] == ':';
+    bool error = !announces && (!strncmp(l->line, "ERROR", 5) || !strncmp(l->line, "E: ", 3));
+    if (l->line[strspn(l->line, " ")] && (error || !l->error)) {
+        memcpy(l->words, l->line, l->n + 1);
+        l->error = error;
     }
-    if (f)
-        fclose(f);
+    l->n = 0;
 }
 
-/* Bytes of all files below a folder, for progress. Looked at while another process works there, so anything may vanish. */
-static uint64_t bytes_below(const char *folder, int depth)
+/* Takes what is there now; the pipe does not block. */
+static void hear(listener *l, int pipe)
+{
+    char piece[4096];
+    for (ssize_t n; (n = read(pipe, piece, sizeof piece)) > 0;)
+        for (ssize_t i = 0; i < n; i++) {
+            unsigned char c = (unsigned char)piece[i];
+            if (c == '\n' || c == '\r')
+                end_line(l);
+            else if (l->n < sizeof l->line - 1)
+                l->line[l->n++] = c < ' ' || c == 127 ? ' ' : (char)c;
+        }
+}
+
+/* Bytes of the largest file below a folder, for progress: pip copies what it has downloaded. Looked at while another process
+ * works there, so anything may vanish. */
+static uint64_t largest_below(const char *folder, int depth)
 {
     DIR *d = depth ? opendir(folder) : NULL;
-    uint64_t bytes = 0;
+    uint64_t largest = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat there;
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(dirfd(d), e->d_name, &there, AT_SYMLINK_NOFOLLOW))
             continue;
         char path[4096];
-        if (S_ISREG(there.st_mode))
-            bytes += (uint64_t)there.st_size;
-        else if (S_ISDIR(there.st_mode) && (size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path)
-            bytes += bytes_below(path, depth - 1);
+        uint64_t bytes = S_ISREG(there.st_mode) ? (uint64_t)there.st_size : 0;
+        if (S_ISDIR(there.st_mode) && (size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path)
+            bytes = largest_below(path, depth - 1);
+        if (bytes > largest)
+            largest = bytes;
     }
     if (d)
         closedir(d);
-    return bytes;
+    return largest;
 }
 
 /* ---- The child ----------------------------------------------------------------------------- */
@@ -83,7 +93,7 @@ static char **environment(const char *folder)
     return all;
 }
 
-static int start(const char *const *command, const char *work, const char *log, char **env, pid_t *child)
+static int start(const char *const *command, const char *work, int talk_to, char **env, pid_t *child)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -99,9 +109,9 @@ static int start(const char *const *command, const char *work, const char *log, 
     sigaddset(&usual, SIGPIPE);
     int code = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     if (!code)
-        code = posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        code = posix_spawn_file_actions_adddup2(&files, talk_to, 1);
     if (!code)
-        code = posix_spawn_file_actions_adddup2(&files, 1, 2);
+        code = posix_spawn_file_actions_adddup2(&files, talk_to, 2);
     if (!code)
         code = posix_spawn_file_actions_addchdir_np(&files, work);
     if (!code)
@@ -117,14 +127,15 @@ static int start(const char *const *command, const char *work, const char *log, 
     return code;
 }
 
-/* Waits for the child and tells how much lies below `folder`; a user who breaks off ends the child, too. */
-static int wait_for(pid_t child, const char *folder, uint64_t bytes, fetch_talk *t)
+/* Waits for the child and tells how much has come; a user who breaks off ends the child, too. */
+static int wait_for(pid_t child, int pipe, listener *l, const char *folder, uint64_t bytes, fetch_talk *t)
 {
     const struct timespec moment = { .tv_nsec = 50 * 1000 * 1000 };
     double asked = 0;
     int code = 0;
     for (;;) {
         pid_t ended = waitpid(child, &code, WNOHANG);
+        hear(l, pipe);
         if (ended == child)
             return code;
         if (ended < 0 && errno != EINTR)
@@ -135,7 +146,7 @@ static int wait_for(pid_t child, const char *folder, uint64_t bytes, fetch_talk 
         } else if (asked > 0 && seconds_now() - asked > 3)
             kill(child, SIGKILL);
         else if (seconds_now() - t->last > 2)
-            talk_progress(t, "downloading", bytes_below(folder, 8), bytes);
+            talk_progress(t, "downloading", largest_below(folder, 8), bytes);
         nanosleep(&moment, NULL);
     }
 }
@@ -143,26 +154,31 @@ static int wait_for(pid_t child, const char *folder, uint64_t bytes, fetch_talk 
 static kvant_status run(const char *const *command, const char *folder, const char *work, uint64_t bytes, fetch_talk *t,
                         kvant_error *err)
 {
-    char *log = text_format("%s/log", folder), **env = environment(folder), words[512];
+    char **env = environment(folder);
+    listener l = { .n = 0 };
+    int ends[2] = { -1, -1 };
     kvant_status status = KVANT_OK;
     pid_t child;
-    int code = log && env ? start(command, work, log, env, &child) : ENOMEM;
+    int code = !env ? ENOMEM : pipe2(ends, O_CLOEXEC) || fcntl(ends[0], F_SETFL, O_NONBLOCK) ? errno
+             : start(command, work, ends[1], env, &child);
     if (code == ENOENT)
         status = kvant_fail(err, KVANT_IO, "%s: %s is not on this machine; install it", t->name, command[0]);
     else if (code)
         status = kvant_fail(err, KVANT_IO, "%s: cannot start %s: %s", t->name, command[0], strerror(code));
     else {
-        code = wait_for(child, folder, bytes, t);
-        last_words(log, words);
+        code = wait_for(child, ends[0], &l, folder, bytes, t);
+        end_line(&l);
         if (interrupted())
             status = kvant_fail(err, KVANT_INTERRUPTED, "%s: interrupted", t->name);
         else if (code < 0 || !WIFEXITED(code) || WEXITSTATUS(code))
-            status = kvant_fail(err, KVANT_IO, "%s: %s failed: %s", t->name, command[0], *words ? words : "it gave no reason");
+            status = kvant_fail(err, KVANT_IO, "%s: %s failed: %s", t->name, command[0], *l.words ? l.words : "it gave no reason");
     }
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0)
+            close(ends[i]);
     if (env)
         free(env[0]);
     free(env);
-    free(log);
     return status;
 }
 

