@@ -69,7 +69,7 @@ static const kvant_oracle oracles[] = {
 
 const kvant_quantizer quantizer_mxfp4 = {
     .name = "mxfp4", .summary = "blocks of 32 four-bit floats that share a power of two",
-    .source = "OCP Microscaling Formats (MX) 1.0, sections 5.1 and 6.3", .params = block_params, .oracles = oracles, .plan = plan,
+    .source = "OCP Microscaling Formats (MX) 1.0, section 6.3", .params = block_params, .oracles = oracles, .plan = plan,
     .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
              .symbols = symbols }

@@ -38,13 +38,3 @@ void fp8_symbols(const void *state, const uint8_t *code, size_t n, uint16_t *sym
         for (size_t j = 0; j < s->base.d; j++)
             sym[j] = code[s->base.code - s->base.d + j];
 }
-
-float fp8_scale(const float *x, size_t n, float max)
-{
-    float largest = 0;
-    for (size_t i = 0; i < n; i++) {
-        float magnitude = fabsf(x[i]);
-        largest = magnitude > largest && magnitude < INFINITY ? magnitude : largest;
-    }
-    return largest / max > 0 ? largest / max : 1;
-}

@@ -17,8 +17,12 @@ kvant_status fp8_plan(const kvant_shape *shape, const kvant_args *args, kvant_pl
 kvant_status fp8_init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err);
 void fp8_symbols(const void *state, const uint8_t *code, size_t n, uint16_t *sym);
 
-/* What maps the largest finite magnitude of x [n] to `max`; 1 where that is nothing, or too small to divide by. */
-float fp8_scale(const float *x, size_t n, float max);
+/* Maps the largest finite magnitude of x [n] to `max`; 1 where that is zero, or so small that the scale would be. */
+static inline float fp8_scale(const float *x, size_t n, float max)
+{
+    float scale = minifloat_largest(x, n) / max;
+    return scale > 0 ? scale : 1;
+}
 
 /* One vector's code: the scale, if there is one, then a byte per coordinate. Inline, so that the conversions are. */
 static inline void fp8_encode(const fp8_state *s, float max, uint8_t convert(float), const float *x, uint8_t *code)

@@ -6,6 +6,7 @@
 #include "algorithms/shared/half.h"
 
 #include <math.h>
+#include <stddef.h>
 
 /* |x| as an unsigned code of `mantissa` bits below an exponent of this bias, at most `max`, whatever x is. */
 static inline uint8_t minifloat_magnitude(float x, unsigned mantissa, unsigned bias, uint32_t max)
@@ -25,6 +26,17 @@ static inline float minifloat_value(uint32_t magnitude, unsigned mantissa, unsig
     float subnormal = (float)magnitude * float_of_bits((128 - bias - mantissa) << 23);
     float normal = float_of_bits((magnitude << (23 - mantissa)) + ((127 - bias) << 23));
     return magnitude >> mantissa ? normal : subnormal;
+}
+
+/* The largest finite magnitude of x [n]: what a scale maps to a format's largest number. */
+static inline float minifloat_largest(const float *x, size_t n)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        float magnitude = fabsf(x[i]);
+        largest = magnitude > largest && magnitude < INFINITY ? magnitude : largest;
+    }
+    return largest;
 }
 
 /* Four bits: 0 .5 1 1.5 2 3 4 6 and their negatives; NaN and infinity become 6. */

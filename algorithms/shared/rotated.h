@@ -1,6 +1,6 @@
 /* rotated.h - the ops of a method that codes each vector by itself, after a rotation or without one.
  * The method says how one rotated vector becomes bytes and comes back; scores and mixes stay in the rotated domain, where the
- * query goes once and from where the output comes back once. Rotated, a vector whose norm is beyond float's range holds infinity. */
+ * query goes once and from where the output comes back once. A vector whose norm is beyond float's range rotates to infinities. */
 #ifndef KVANT_ROTATED_H
 #define KVANT_ROTATED_H
 
