@@ -57,8 +57,10 @@ static kvant_status set_number(const kvant_param *p, const char *given, double *
     double v = strtod(given, &end);
     if (!plain || *end || errno == ERANGE || !isfinite(v))
         return kvant_fail(err, KVANT_INVALID, "%s: '%.64s' is not a number", p->name, given);
-    if (p->type == KVANT_INT && (v != floor(v) || fabs(v) > 0x1p53))
-        return kvant_fail(err, KVANT_INVALID, "%s: %.64s is not an integer", p->name, given);
+    /* 2^53 + 1 would round to 2^53 in silence. */
+    bool exact = fabs(v) < 0x1p53 || (fabs(v) == 0x1p53 && strtoll(given, NULL, 10) == (long long)v);
+    if (p->type == KVANT_INT && (v != floor(v) || !exact))
+        return kvant_fail(err, KVANT_INVALID, "%s: %.64s is not an integer of at most 2^53", p->name, given);
     if (!(v >= p->min && v <= p->max))
         return kvant_fail(err, KVANT_INVALID, "%s: %.64s is out of range; use %.17g to %.17g", p->name, given, p->min, p->max);
     *value = v;
