@@ -61,7 +61,9 @@ static void finds_probes_and_metrics(void **state)
     assert_non_null(strstr(err.text, "'perplexity'"));
     const kvant_probe *p = probe("perplexity");
     assert_string_equal(probe_metric_find(p, "perplexity_at_16")->name, "perplexity_at_N");
-    static const char *const unknown[] = { "perplexity_at_", "perplexity_at_N1", "perplexity_16", "perplexity_at_16x", "", "16", "_16" };
+    static const char *const unknown[] = {
+        "perplexity_at_", "perplexity_at_N1", "perplexity_16", "perplexity_at_16x", "", "16", "_16"
+    };
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         assert_null(probe_metric_find(p, unknown[i]));
 }
@@ -475,6 +477,36 @@ static void throughput_of_vectors(void **state)
     free(data.x);
 }
 
+static void no_vector_is_its_own_query(void **state)
+{
+    (void)state;
+    /* Unit vectors along the axes: pairs of different ones have product 0, a vector with itself would have 1. */
+    enum { DIM = 16 };
+    float x[DIM * DIM] = { 0 };
+    for (size_t i = 0; i < DIM; i++)
+        x[i * DIM + i] = 1;
+    static const ptrdiff_t self[] = { 0, 1, 2 }, others[] = { FIDELITY_NOT_CODED, FIDELITY_NOT_CODED, FIDELITY_NOT_CODED };
+    kvant_shape shape = { .dim = DIM, .side = KVANT_VECTOR };
+    kvant_args none = kvant_defaults(no_params);
+    kvant_codec codec = { 0 };
+    fidelity_work work;
+    fidelity f;
+    assert_int_equal(kvant_open(&half, &shape, &none, NULL, &codec, NULL), KVANT_OK);
+    assert_int_equal(fidelity_open(&codec, 1, DIM, &work, NULL), KVANT_OK);
+    fidelity_measure(&codec, x, DIM, x, self, 3, &work, &f);
+    assert_near(f.weight[FIDELITY_IP_SLOPE], 0, 0);
+    assert_near(f.weight[FIDELITY_IP_BIAS], 3 * (DIM - 1), 0);
+    assert_near(f.value[FIDELITY_IP_BIAS], 0, 0);
+    fidelity_measure(&codec, x, DIM, x, others, 3, &work, &f);
+    assert_near(f.weight[FIDELITY_IP_SLOPE], 3, 0);
+    assert_near(f.value[FIDELITY_IP_SLOPE], .5, 0);
+    assert_near(f.weight[FIDELITY_IP_BIAS], 3 * DIM, 0);
+    assert_near(f.value[FIDELITY_IP_BIAS], -.5 / DIM, 1e-15);
+    assert_near(f.weight[FIDELITY_IP_VARIANCE], 3 * (DIM - 1), 0);     /* parallel pairs have no part across */
+    fidelity_close(&work);
+    kvant_close(&codec);
+}
+
 static void too_many_vectors(void **state)
 {
     (void)state;
@@ -507,6 +539,7 @@ int main(void)
         cmocka_unit_test(zeros_and_nan),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(throughput_of_vectors),
+        cmocka_unit_test(no_vector_is_its_own_query),
         cmocka_unit_test(too_many_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,8 @@ static probe_job job_of(const kvant_probe *p, const char *args, lm_model *model,
     return job;
 }
 
-static void run_on(const char *name, const char *args, lm_model *model, const kvcache_codecs *codecs, size_t n_cells, probe_run *run)
+static void run_on(const char *name, const char *args, lm_model *model, const kvcache_codecs *codecs, size_t n_cells,
+                   probe_run *run)
 {
     probe_job job = job_of(probe(name), args, model, codecs, n_cells);
     run_ok(probe(name), &job, run);
@@ -141,7 +142,8 @@ static void perplexity_is_what_logits_say(void **state)
         kvcache_codecs codecs = open_codecs(model, "f32", "", "f32", "");
         int32_t *ids = NULL;
         size_t n = 0;
-        assert_int_equal(tokenizer_encode(lm_tokenizer(model, NULL), words.text, words.bytes, true, false, &ids, &n, NULL), KVANT_OK);
+        const tokenizer *tok = lm_tokenizer(model, NULL);
+        assert_int_equal(tokenizer_encode(tok, words.text, words.bytes, true, false, &ids, &n, NULL), KVANT_OK);
         assert_int_equal(ids[0] == TINY_BOS, bos);
         assert_int_equal(n, words.bytes + (size_t)bos);
         for (int chunk = 0; chunk < 3 && bos; chunk++)
@@ -172,8 +174,8 @@ static void paths_and_steps_agree(void **state)
     for (size_t i = 0; i < 2; i++) {
         double nll = nll_of(model, &codecs[i], "context=80,chunks=7");
         static const char *const others[] = {
-            "context=80,chunks=7,batch=13", "context=80,chunks=7,path=decode,lockstep=1", "context=80,chunks=7,path=decode,lockstep=4",
-            "context=80,chunks=7,path=decode,lockstep=16",
+            "context=80,chunks=7,batch=13", "context=80,chunks=7,path=decode,lockstep=1",
+            "context=80,chunks=7,path=decode,lockstep=4", "context=80,chunks=7,path=decode,lockstep=16",
         };
         /* Codes are the same wherever a coordinate does not round across a step; one that does moves a chunk's mean by little. */
         for (size_t j = 0; j < sizeof others / sizeof *others; j++)
@@ -412,8 +414,8 @@ int main(void)
 {
     text t = { 0 };
     for (int i = 0; i < 200; i++)
-        text_add(&t, "Sentence %d says that %d apples and %d pears were %s on the table near the window. ", i, i * 37 % 11, i * i % 17,
-                 i % 3 ? "left" : "found again");
+        text_add(&t, "Sentence %d says that %d apples and %d pears were %s on the table near the window. ", i, i * 37 % 11,
+                 i * i % 17, i % 3 ? "left" : "found again");
     words = (kvant_data){ .text = t.data, .bytes = t.length };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uniform_model_has_perplexity_of_its_vocabulary),

@@ -151,7 +151,8 @@ static inline void tiny_model_write(const char *path, tiny_options options)
     tiny_key_u32(f, "tokenizer.ggml.eos_token_id", TINY_END);
     tiny_key(f, "tokenizer.ggml.add_bos_token", TINY_BOOL);
     tiny_put(f, &add_bos, 1);
-    tiny_key_string(f, "tokenizer.chat_template", "<|im_start|> You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+    tiny_key_string(f, "tokenizer.chat_template",
+                    "<|im_start|> You are a helpful AI assistant named SmolLM, trained by Hugging Face");
 
     uint64_t offset = 0;
     for (size_t i = 0; i < n; i++) {
