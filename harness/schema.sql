@@ -113,7 +113,7 @@ WITH student(dof, t) AS (
 SELECT q.experiment, q.ordinal, c.probe, c.model, c.data, c.label, c.bits_stored, q.metric, q.reference_value, q.difference, q.se,
        q.difference - q.t * q.se AS lo, q.difference + q.t * q.se AS hi, q.n,
        coalesce((SELECT m.timing FROM measurement m WHERE m.cell = q.cell AND m.metric = q.metric), 0) AS timing,
-       c.pairing, q.cell, q.reference_cell
+       c.pairing, c.reference, q.cell, q.reference_cell
 FROM (
   SELECT experiment, ordinal, cell, reference_cell, metric, n, reference_value, difference,
          sqrt(n / (n - 1.0) * sum((wd - w * difference) * (wd - w * difference))) / weight AS se,
@@ -159,3 +159,19 @@ WHERE NOT (x.reference AND y.reference)
     SELECT 1 FROM sample s LEFT JOIN sample t
       ON t.cell = b.cell AND t.unit = s.unit AND t.metric = s.metric AND t.chunk = s.chunk AND t.idx = s.idx
     WHERE s.cell = a.cell AND s.metric = a.metric AND (t.cell IS NULL OR s.value IS NOT t.value));
+
+-- Needles of a grid taken together: found and asked for over all depths and lengths, with Wilson's 95 % interval.
+CREATE VIEW needle AS
+SELECT experiment, ordinal, model, data, label, settings, reference, bits_asked, bits_stored, found, n, found / n AS value,
+       CASE WHEN found > 0 THEN (found + z2 / 2 - half) / (n + z2) ELSE 0.0 END AS lo,
+       CASE WHEN found < n THEN (found + z2 / 2 + half) / (n + z2) ELSE 1.0 END AS hi, log_prob
+FROM (
+  SELECT *, 3.841458820694124 AS z2, sqrt(3.841458820694124 * (found * (n - found) / n + 3.841458820694124 / 4)) AS half
+  FROM (
+    SELECT r.experiment, min(r.ordinal) AS ordinal, r.model, r.data, r.label,
+           json_remove(json_extract(r.config, '$.probe.params'), '$.depth', '$.length') AS settings, max(r.reference) AS reference,
+           avg(r.bits_asked) AS bits_asked, avg(r.bits_stored) AS bits_stored, sum(round(r.value * r.n)) AS found, sum(r.n) AS n,
+           avg(m.value) AS log_prob
+    FROM result r LEFT JOIN measurement m ON m.cell = r.cell AND m.metric = 'needle_log_prob'
+    WHERE r.metric = 'needle_accuracy'
+    GROUP BY r.experiment, r.model, r.data, r.label, settings, json_extract(r.config, '$.isa')));
