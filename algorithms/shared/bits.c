@@ -72,25 +72,15 @@ void bits_unpack(uint8_t *codes, const uint8_t *packed, size_t n, unsigned b)
 
 void bits_pack16(uint8_t *packed, const uint16_t *codes, size_t n, unsigned b)
 {
-    uint32_t waiting = 0;
-    unsigned bits = 0;                 /* of `waiting`, below 8 before each code */
-    for (size_t i = 0; i < n; i++) {
-        waiting |= (uint32_t)codes[i] << bits;
-        for (bits += b; bits >= 8; bits -= 8, waiting >>= 8)
-            *packed++ = (uint8_t)waiting;
-    }
-    if (bits)
-        *packed = (uint8_t)waiting;
+    bits_writer w = { .at = packed };
+    for (size_t i = 0; i < n; i++)
+        bits_put(&w, codes[i], b);
+    bits_flush(&w);
 }
 
 void bits_unpack16(uint16_t *codes, const uint8_t *packed, size_t n, unsigned b)
 {
-    uint32_t waiting = 0;
-    unsigned bits = 0;
-    for (size_t i = 0; i < n; i++) {
-        for (; bits < b; bits += 8)
-            waiting |= (uint32_t)*packed++ << bits;
-        codes[i] = (uint16_t)(waiting & ((1u << b) - 1));
-        waiting >>= b, bits -= b;
-    }
+    bits_reader r = { .at = packed };
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint16_t)bits_get(&r, b);
 }

@@ -16,4 +16,32 @@ void bits_unpack(uint8_t *codes, const uint8_t *packed, size_t n, unsigned b);
 void bits_pack16(uint8_t *packed, const uint16_t *codes, size_t n, unsigned b);
 void bits_unpack16(uint16_t *codes, const uint8_t *packed, size_t n, unsigned b);
 
+/* Codes of changing width in one such string: begin with {at}, put codes of 1..16 bits, end with bits_flush, which writes the last
+ * byte where one is begun. Reading, a cursor takes bytes only as codes need them. */
+typedef struct { uint8_t *at; uint32_t waiting; unsigned bits; } bits_writer;
+typedef struct { const uint8_t *at; uint32_t waiting; unsigned bits; } bits_reader;
+
+static inline void bits_put(bits_writer *w, unsigned code, unsigned b)
+{
+    w->waiting |= (uint32_t)code << w->bits;
+    for (w->bits += b; w->bits >= 8; w->bits -= 8, w->waiting >>= 8)
+        *w->at++ = (uint8_t)w->waiting;
+}
+
+static inline void bits_flush(bits_writer *w)
+{
+    if (w->bits)
+        *w->at++ = (uint8_t)w->waiting;
+    w->waiting = w->bits = 0;
+}
+
+static inline unsigned bits_get(bits_reader *r, unsigned b)
+{
+    for (; r->bits < b; r->bits += 8)
+        r->waiting |= (uint32_t)*r->at++ << r->bits;
+    unsigned code = r->waiting & ((1u << b) - 1);
+    r->waiting >>= b, r->bits -= b;
+    return code;
+}
+
 #endif

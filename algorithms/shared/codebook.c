@@ -7,13 +7,14 @@
 #include <gsl/gsl_errno.h>
 #include <gsl/gsl_integration.h>
 #include <gsl/gsl_linalg.h>
+#include <gsl/gsl_math.h>
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_sf_gamma.h>
 #include <math.h>
 
 enum { HALF = 1 << (CODEBOOK_MAX_BITS - 1), POINTS = 32, ROUNDS = 60 };
 
-/* A symmetric density f of unit variance on [-edge, edge], described on its positive half. */
+/* A symmetric density f on [-edge, edge], described on its positive half. */
 typedef struct {
     codebook_density kind;
     double d, peak, edge;                      /* peak: f(0) */
@@ -27,6 +28,10 @@ static law law_of(codebook_density kind, uint32_t d)
         f.peak = gsl_sf_poch((d - 1) / 2.0, .5) / sqrt(M_PI * d);
         f.edge = sqrt(d);
     }
+    if (kind == CODEBOOK_ANGLE) {
+        f.peak = gsl_sf_poch((d + 1) / 2.0, .5) / sqrt(M_PI);
+        f.edge = M_PI_2;
+    }
     return f;
 }
 
@@ -34,7 +39,21 @@ static double density(const law *f, double u)
 {
     if (f->kind == CODEBOOK_GAUSSIAN)
         return gsl_ran_ugaussian_pdf(u);
+    if (f->kind == CODEBOOK_ANGLE)
+        return f->peak * pow(cos(u), f->d);
     return u < f->edge ? f->peak * pow(1 - u * u / f->d, (f->d - 3) / 2) : 0;
+}
+
+/* Integral of u^power f(u) du over [a, b], for angles: smooth up to the edge, so that the rule is exact to the last digits. */
+static double angle_moment(const law *f, double a, double b, int power)
+{
+    double sum = 0;
+    for (size_t i = 0; i < POINTS; i++) {
+        double u, weight;
+        gsl_integration_glfixed_point(a, b, i, &u, &weight, f->rule);
+        sum += weight * gsl_pow_int(u, power) * density(f, u);
+    }
+    return sum;
 }
 
 /* Integral of f(u) du over [a, b]. With u = sqrt(d) sin(angle) the exact density is cos^(d-2), smooth up to the edge; beyond nine
@@ -43,6 +62,8 @@ static double mass(const law *f, double a, double b)
 {
     if (f->kind == CODEBOOK_GAUSSIAN)
         return gsl_cdf_ugaussian_Q(a) - gsl_cdf_ugaussian_Q(b);
+    if (f->kind == CODEBOOK_ANGLE)
+        return angle_moment(f, a, b, 0);
     double sum = 0, from = asin(a / f->edge), to = fmin(asin(b / f->edge), from + 9 / f->edge);
     for (size_t i = 0; i < POINTS; i++) {
         double angle, weight;
@@ -57,6 +78,8 @@ static double moment(const law *f, double a, double b)
 {
     if (f->kind == CODEBOOK_GAUSSIAN)
         return -gsl_ran_ugaussian_pdf(a) * expm1((a - b) * (a + b) / 2);
+    if (f->kind == CODEBOOK_ANGLE)
+        return angle_moment(f, a, b, 1);
     double power = (f->d - 1) / 2, at = 1 - a * a / f->d;
     double change = b < f->edge ? expm1(power * log1p((a - b) * (a + b) / (f->d * at))) : -1;
     return -f->peak * f->d / (f->d - 1) * pow(at, power) * change;
@@ -66,12 +89,14 @@ static double moment(const law *f, double a, double b)
  * variance 3. A coordinate on the sphere is a Gaussian bent inwards, and so is its start. */
 static double start(const law *f, double quantile)
 {
+    if (f->kind == CODEBOOK_ANGLE)
+        return f->edge * quantile;             /* bounded and flat: evenly spaced is near enough */
     double g = sqrt(3) * gsl_cdf_ugaussian_Pinv((1 + quantile) / 2);
     return f->kind == CODEBOOK_GAUSSIAN ? g : g / sqrt(1 + g * g / f->d);
 }
 
 /* A Newton system for c = T(c), T_i the mean of cell i, whose edges are midpoints (and 0, and the edge of the density).
- * For log-concave densities, as both are, a cell's mean moves by less than its edges do: I - T' is an M-matrix everywhere, while
+ * For log-concave densities, as all are, a cell's mean moves by less than its edges do: I - T' is an M-matrix everywhere, while
  * the Hessian of the error is indefinite far from the solution and throws the outermost centroids away. */
 typedef struct { double residual[HALF], diagonal[HALF], above[HALF], below[HALF], step[HALF]; } newton;
 
@@ -145,7 +170,7 @@ static kvant_status iterate(const law *f, double *c, size_t m, kvant_error *err)
 
 kvant_status codebook_solve(codebook_density kind, uint32_t d, unsigned bits, double *centroids, double *mse, kvant_error *err)
 {
-    if (bits < 1 || bits > CODEBOOK_MAX_BITS || (kind == CODEBOOK_EXACT && d < 4))
+    if (bits < 1 || bits > CODEBOOK_MAX_BITS || (kind == CODEBOOK_EXACT && d < 4) || (kind == CODEBOOK_ANGLE && d < 1))
         return kvant_fail(err, KVANT_INVALID, "codebook: %u bits, dim %u: use 1 to %d bits and at least 4 dimensions", bits, d,
                           CODEBOOK_MAX_BITS);
     size_t m = (size_t)1 << (bits - 1);
@@ -159,8 +184,8 @@ kvant_status codebook_solve(codebook_density kind, uint32_t d, unsigned bits, do
         explained += 2 * c[i] * moment(&f, lower, upper);
         centroids[m - 1 - i] = -c[i];
     }
-    if (mse)
-        *mse = 1 - explained;      /* E u^2 - E c^2, since a centroid is the mean of its cell */
+    if (mse)                       /* E u^2 - E c^2, since a centroid is the mean of its cell */
+        *mse = (kind == CODEBOOK_ANGLE ? 2 * angle_moment(&f, 0, f.edge, 2) : 1) - explained;
     gsl_integration_glfixed_table_free(f.rule);
     return status;
 }
