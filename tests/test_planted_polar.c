@@ -15,9 +15,9 @@
 static double unwrapped(double y, double x) { return fmax(atan2(y, x), 0); }
 static double wrapped(double y, double x) { return atan2(y, x); }
 
-static double (*angle)(double, double);
+static double (*angle_of)(double, double);
 
-#define atan2(y, x) angle(y, x)
+#define atan2(y, x) angle_of(y, x)
 #define quantizer_polarquant planted
 #include "algorithms/polarquant.c"
 
@@ -36,7 +36,7 @@ static failures failures_with(double (*function)(double, double))
     bool passed;
     kvant_error err;
     const check_options options = { .target = "scalar", .quick = true, .row = count, .user = &f };
-    angle = function;
+    angle_of = function;
     if (check_run(&planted, &options, &passed, &err))
         fail_msg("%s", err.text);
     assert_int_equal(passed, f.oracles + f.gates == 0);
