@@ -68,6 +68,8 @@ static void try_bytes(trial *t, uint8_t *over_zeros)
     kvant_decode(&t->codec, t->code, 0, t->n, t->decoded, t->scratch);
 }
 
+/* The state of a twin of the same seed must have the same bytes, and must work where the first one's lay, with its own memory
+ * overwritten: whatever pointed into it would lead astray. */
 static kvant_status try_state(trial *t, const kvant_args *args, kvant_error *err)
 {
     size_t dim = t->codec.shape.dim, bytes = t->codec.plan.state;
@@ -75,17 +77,19 @@ static kvant_status try_state(trial *t, const kvant_args *args, kvant_error *err
     kvant_status status = check_open(t->c, "gaussian", (uint32_t)dim, args, t->codec.shape.seed, &twin, err);
     if (status)
         return status;
-    size_t wrong = count_different(twin.state, t->codec.state, bytes);
-    memset(t->codec.state, 0xa5, bytes);           /* a pointer from the twin's state into its model would lead here */
-    kvant_decode(&twin, t->code, 0, t->n, t->other, t->scratch);
-    wrong += count_different(t->other, t->decoded, t->n * dim * sizeof(float));
-    memcpy(t->codec.state, twin.state, bytes);
-    memset(twin.state, 0xa5, bytes);
-    kvant_decode(&t->codec, t->code, 0, t->n, t->other, t->scratch);
-    wrong += count_different(t->other, t->decoded, t->n * dim * sizeof(float));
-    t->measured[STATE] = (double)wrong;
+    void *saved = kvant_alloc(bytes);
+    if (saved) {
+        size_t wrong = count_different(twin.state, t->codec.state, bytes);
+        memcpy(saved, t->codec.state, bytes);
+        memcpy(t->codec.state, twin.state, bytes);
+        memset(twin.state, 0xa5, bytes);
+        kvant_decode(&t->codec, t->code, 0, t->n, t->other, t->scratch);
+        memcpy(t->codec.state, saved, bytes);
+        t->measured[STATE] = (double)(wrong + count_different(t->other, t->decoded, t->n * dim * sizeof(float)));
+    }
+    free(saved);
     kvant_close(&twin);
-    return KVANT_OK;
+    return saved ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "check: no memory for %zu bytes of state", bytes);
 }
 
 static void try_range(trial *t, const uint8_t *whole)
