@@ -139,11 +139,14 @@ static const kvant_param params[] = {
 };
 
 /* By quadrature over the density of a coordinate on the sphere (sigma makes every vector one), with the step for the Gaussian
- * limit, where the errors are .118846, .037440, .011543, .003495, .001040, .000304 and .0000877. */
+ * limit, where the errors are .118846, .037440, .011543, .003495, .001040, .000304 and .0000877. At 7 and 8 bits the
+ * coordinates that are clipped are rarer than 1 in 3000 and carry a tenth of the error: too few of them are seen to tell their
+ * spread. */
 #define NMSE(input, d, b, rest, value) { input, d, "bits=" #b rest, "nmse", value, 1e-7, "quadrature" }
+#define RARE(input, d, b, rest, value) { input, d, "bits=" #b rest, "nmse", value, .05 * value, "quadrature" }
 #define NMSE7(input, d, rest, b2, b3, b4, b5, b6, b7, b8) \
     NMSE(input, d, 2, rest, b2), NMSE(input, d, 3, rest, b3), NMSE(input, d, 4, rest, b4), NMSE(input, d, 5, rest, b5), \
-    NMSE(input, d, 6, rest, b6), NMSE(input, d, 7, rest, b7), NMSE(input, d, 8, rest, b8)
+    NMSE(input, d, 6, rest, b6), RARE(input, d, 7, rest, b7), RARE(input, d, 8, rest, b8)
 #define NMSE128(input, rest) NMSE7(input, 128, rest, .1172864, .0366895, .0112298, .0033764, .0009982, .0002905, .0000833)
 #define SLOPE(d, b, value) { "sphere", d, "bits=" #b, "ip_slope", value, 1e-6, "quadrature" }
 
