@@ -4,225 +4,86 @@
  *
  *   y = Pi x / |x|;  idx_j = nearest centroid of y_j;  x^ = |x| Pi^T c[idx]
  *
+ * `scale` says what is stored for the norm, at no extra bits: |x|, as in the paper; norm_corrected, |x| / |c[idx]|, which gives x^
+ * the length of x; unbiased, |x| / <y, c[idx]>, which gives <q, x^> the slope 1 (the rescaling of EDEN, arXiv 2108.08842).
+ * `codebook=laplacian` is no part of the paper: other software uses it, and on unrotated keys tails can be that heavy.
+ *
  * Cost: b bits per coordinate and a norm per vector (16 or 32 bits, counted); a rotation per vector to encode, d^2 (haar) or
  * d log d (hadamard) operations, and a table lookup per coordinate to score or mix: queries and outputs are rotated instead of
  * vectors, once each.
  *
- * Where it loses: x^ is too short, <q, x^> is on average (1 - D) <q, x>, which is 0.64 at one bit (algorithm 2 and rescaling mend
- * that); isotropic data is its worst case and its only case, so structure that a trained or a grouped method would use is
+ * Where it loses: x^ is too short, <q, x^> is on average (1 - D) <q, x>, which is 0.64 at one bit (algorithm 2 and scale=unbiased
+ * mend that, the latter at an nmse of D / (1 - D)); isotropic data is its worst case and its only case, so structure that a trained or a grouped method would use is
  * rotated away; the state is d^2 floats per rotation; `hadamard` is no uniform rotation and depends on where outliers are.
  *
- * Defined: a zero vector decodes to zero. With norm=f16 norms are rounded to half: beyond 65504 they saturate, below 2^-25 they
+ * Defined: a zero vector decodes to zero. With norm=f16 stored norms are rounded to half: beyond 65504 they saturate, below 2^-25 they
  * become 0; f32 keeps all. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
-#include "algorithms/shared/bits.h"
-#include "algorithms/shared/codebook.h"
-#include "algorithms/shared/half.h"
-#include "algorithms/shared/rotation.h"
-#include "algorithms/shared/vector.h"
-#include "harness/kvant.h"
+#include "algorithms/shared/direction.h"
+#include "algorithms/shared/scalar.h"
 
 #include <math.h>
 
-enum { BITS, ROTATION, CODEBOOK, NORM };
-enum { NORM_F16, NORM_F32 };
-enum { MAX_CENTROIDS = 1 << CODEBOOK_MAX_BITS, STEP = 16 /* vectors rotated at a time */ };
+enum { BITS, ROTATION, CODEBOOK, NORM, SCALE };
+enum { SCALE_NORM, SCALE_NORM_CORRECTED, SCALE_UNBIASED };
 
-/* Centroids and thresholds are on the scale of the unit sphere: the codebook of unit variance over sqrt(d). */
-typedef struct {
-    uint32_t d, b, rotation, norm;
-    float c[MAX_CENTROIDS], threshold[MAX_CENTROIDS];
-    float pi[];                    /* the rotation's table */
-} turboquant;
-
-/* Per thread: indices of one vector, and two blocks of vectors for what comes and goes. */
-typedef struct { float *in, *out; uint8_t *idx; } workspace;
-
-static workspace workspace_of(const turboquant *s, void *scratch)
-{
-    float *in = scratch, *out = in + STEP * s->d;
-    return (workspace) { in, out, (uint8_t *)(out + STEP * s->d) };
-}
+typedef struct { rotated base; uint32_t norm, scale; scalar_codebook book; } turboquant;
 
 /* One vector's code: the norm, then b bits per coordinate. */
-static size_t norm_bytes(const turboquant *s) { return s->norm == NORM_F16 ? sizeof(uint16_t) : sizeof(float); }
-static size_t code_bytes(const turboquant *s) { return norm_bytes(s) + bits_bytes(s->d, s->b); }
-
-static turboquant header_of(const kvant_shape *shape, const kvant_args *args)
+static turboquant state_of(const kvant_shape *shape, const kvant_args *args)
 {
-    return (turboquant) { .d = shape->dim, .b = (uint32_t)args->v[BITS], .rotation = (uint32_t)args->v[ROTATION],
-                          .norm = (uint32_t)args->v[NORM] };
+    uint32_t norm = (uint32_t)args->v[NORM], b = (uint32_t)args->v[BITS];
+    rotated base = { .d = shape->dim, .code = norm_bytes(norm) + (uint32_t)bits_bytes(shape->dim, b), .bytes = sizeof(turboquant),
+                     .rotation = (uint32_t)args->v[ROTATION] };
+    return (turboquant) { .base = base, .norm = norm, .scale = (uint32_t)args->v[SCALE], .book.bits = b };
 }
 
 static kvant_status plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
-    turboquant s = header_of(shape, args);
-    plan->state = sizeof s;
-    plan->code = code_bytes(&s);
-    plan->query = s.d * sizeof(float);
-    plan->acc = s.d;
-    plan->scratch = 2 * STEP * s.d * sizeof(float) + s.d;
-    plan->bits_asked = s.b;
-    return rotation_plan("turboquant_mse", s.rotation, s.d, plan, err);
+    turboquant s = state_of(shape, args);
+    return direction_plan("turboquant_mse", &s.base, s.book.bits, 0, plan, err);
 }
 
 static kvant_status init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
 {
     turboquant *s = state;
-    double centroids[MAX_CENTROIDS];
-    *s = header_of(shape, args);
-    kvant_status status = codebook_solve((codebook_density)args->v[CODEBOOK], s->d, s->b, centroids, NULL, err);
-    if (status)
-        return status;
-    for (size_t k = 0; k < (size_t)1 << s->b; k++)
-        s->c[k] = (float)(centroids[k] / sqrt(s->d));
-    codebook_thresholds(s->c, (size_t)1 << s->b, s->threshold);
-    return rotation_init(s->rotation, s->d, shape->seed, s->pi, err);
+    *s = state_of(shape, args);
+    kvant_status status = scalar_solve((codebook_density)args->v[CODEBOOK], s->base.d, s->book.bits, &s->book, NULL, err);
+    return status ? status : rotated_init(&s->base, shape->seed, state, err);
 }
 
-/* ---- Norms --------------------------------------------------------------------------------------- */
-
-static double norm_of(const float *x, size_t d)
+/* Every centroid has the sign of its coordinate, so <u, c> = 0 for u = 0 only, which has no direction to keep. */
+static double correction(const turboquant *s, const float *u, const uint8_t *packed)
 {
-    double sum = 0;
-    for (size_t j = 0; j < d; j++)
-        sum += (double)x[j] * (double)x[j];
-    return sqrt(sum);
+    if (s->scale == SCALE_NORM)
+        return 1;
+    scalar_products p = scalar_compare(&s->book, packed, u, s->base.d);
+    if (!(p.dot > 0))
+        return 1;
+    return s->scale == SCALE_UNBIASED ? 1 / p.dot : 1 / sqrt(p.square);
 }
 
-static void put_norm(const turboquant *s, double norm, uint8_t *code)
-{
-    if (!isfinite(norm))
-        norm = NAN;
-    float single = norm > 3.4028234663852886e38 ? 3.4028234663852886e38f : (float)norm;
-    uint16_t half = float_to_half(single > 65504 ? 65504 : single);
-    memcpy(code, s->norm == NORM_F16 ? (void *)&half : (void *)&single, norm_bytes(s));
-}
-
-static float get_norm(const turboquant *s, const uint8_t *code)
-{
-    uint16_t half;
-    float single;
-    if (s->norm == NORM_F16) {
-        memcpy(&half, code, sizeof half);
-        return half_to_float(half);
-    }
-    memcpy(&single, code, sizeof single);
-    return single;
-}
-
-/* ---- Encoding and decoding ----------------------------------------------------------------------- */
-
-/* x / |x| in double, so that neither denormals nor the largest floats leave the range on the way; 0 when there is no direction. */
-static void normalise(const float *x, double norm, size_t d, float *unit)
-{
-    double inverse = norm > 0 && isfinite(norm) ? 1 / norm : 0;
-    for (size_t j = 0; j < d; j++)
-        unit[j] = inverse > 0 ? (float)(x[j] * inverse) : 0;
-}
-
-static void encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
+static void encode_direction(const void *state, double norm, const float *u, uint8_t *code, void *work)
 {
     const turboquant *s = state;
-    workspace w = workspace_of(s, scratch);
-    size_t bytes = code_bytes(s);
-    (void)first;
-    for (size_t done = 0, step; done < n; done += step) {
-        step = n - done < STEP ? n - done : STEP;
-        for (size_t i = 0; i < step; i++) {
-            const float *xi = x + (done + i) * s->d;
-            double norm = norm_of(xi, s->d);
-            put_norm(s, norm, code + (done + i) * bytes);
-            normalise(xi, norm, s->d, w.in + i * s->d);
-        }
-        rotation_forward(s->rotation, s->d, s->pi, w.in, step, w.out);
-        for (size_t i = 0; i < step; i++) {
-            const float *y = w.out + i * s->d;
-            for (size_t j = 0; j < s->d; j++)
-                w.idx[j] = codebook_index(s->threshold, s->b, y[j]);
-            bits_pack(code + (done + i) * bytes + norm_bytes(s), w.idx, s->d, s->b);
-        }
-    }
+    uint8_t *packed = code + norm_bytes(s->norm);
+    (void)work;
+    scalar_encode(&s->book, u, s->base.d, packed);
+    norm_store(s->norm, norm * correction(s, u, packed), code);
 }
 
-/* c[idx] of one vector, without its norm, in the rotated domain. */
-static void look_up(const turboquant *s, const uint8_t *code, uint8_t *idx, float *y)
-{
-    bits_unpack(idx, code + norm_bytes(s), s->d, s->b);
-    for (size_t j = 0; j < s->d; j++)
-        y[j] = s->c[idx[j]];
-}
-
-static void decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
+static void decode_vector(const void *state, const uint8_t *code, float *y)
 {
     const turboquant *s = state;
-    workspace w = workspace_of(s, scratch);
-    size_t bytes = code_bytes(s);
-    (void)first;
-    for (size_t done = 0, step; done < n; done += step) {
-        step = n - done < STEP ? n - done : STEP;
-        for (size_t i = 0; i < step; i++) {
-            const uint8_t *at = code + (done + i) * bytes;
-            float norm = get_norm(s, at), *y = w.in + i * s->d;
-            look_up(s, at, w.idx, y);
-            for (size_t j = 0; j < s->d; j++)
-                y[j] *= norm;
-        }
-        rotation_inverse(s->rotation, s->d, s->pi, w.in, step, x + done * s->d);
-    }
+    scalar_decode(&s->book, code + norm_bytes(s->norm), s->base.d, norm_load(s->norm, code), y);
 }
 
-/* ---- Scoring and mixing: <q, x^> = |x| <Pi q, c[idx]>, sum of w x^ = Pi^T (sum of w |x| c[idx]) ---- */
-
-static void query(const void *state, const float *q, size_t nq, void *prepared, void *scratch)
-{
-    const turboquant *s = state;
-    (void)scratch;
-    rotation_forward(s->rotation, s->d, s->pi, q, nq, prepared);
-}
-
-static void score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot,
-                  void *scratch)
-{
-    const turboquant *s = state;
-    workspace w = workspace_of(s, scratch);
-    size_t bytes = code_bytes(s);
-    const float *q = prepared;
-    (void)first;
-    for (size_t v = 0; v < n; v++, code += bytes) {
-        float norm = get_norm(s, code);
-        look_up(s, code, w.idx, w.in);
-        for (size_t i = 0; i < nq; i++)
-            dot[i * n + v] = norm * vector_dot(q + i * s->d, w.in, s->d);
-    }
-}
-
-static void mix(const void *state, const float *weight, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
-                void *scratch)
-{
-    const turboquant *s = state;
-    workspace w = workspace_of(s, scratch);
-    size_t bytes = code_bytes(s);
-    (void)first;
-    for (size_t v = 0; v < n; v++, code += bytes) {
-        float norm = get_norm(s, code);
-        look_up(s, code, w.idx, w.in);
-        for (size_t i = 0; i < nq; i++)
-            vector_add(acc + i * s->d, weight[i * n + v] * norm, w.in, s->d);
-    }
-}
-
-static void finish(const void *state, const float *acc, size_t nq, float *out, void *scratch)
-{
-    const turboquant *s = state;
-    (void)scratch;
-    rotation_inverse(s->rotation, s->d, s->pi, acc, nq, out);
-}
+DIRECTION_OPS(encode_direction, decode_vector)
 
 static void symbols(const void *state, const uint8_t *code, size_t n, uint16_t *sym)
 {
     const turboquant *s = state;
-    for (size_t v = 0; v < n; v++, code += code_bytes(s), sym += s->d)
-        bits_unpack16(sym, code + norm_bytes(s), s->d, s->b);
+    for (size_t v = 0; v < n; v++, code += s->base.code, sym += s->base.d)
+        bits_unpack16(sym, code + norm_bytes(s->norm), s->base.d, s->book.bits);
 }
 
 /* ---- What it is ------------------------------------------------------------------------------------ */
@@ -231,10 +92,15 @@ static const kvant_param params[] = {
     [BITS] = { .name = "bits", .help = "bits per coordinate, the norm apart", .type = KVANT_INT, .def = 4, .min = 1,
                .max = CODEBOOK_MAX_BITS },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
-    [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, or the Gaussian limit",
-                   .type = KVANT_CHOICE, .def = CODEBOOK_EXACT, .choices = (const char *const[]) { "exact", "gaussian", NULL } },
-    [NORM] = { .name = "norm", .help = "format of the stored norm", .type = KVANT_CHOICE, .def = NORM_F16,
-               .choices = (const char *const[]) { "f16", "f32", NULL } },
+    [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, its Gaussian limit, "
+                                               "or a Laplacian, for coordinates that are not rotated",
+                   .type = KVANT_CHOICE, .def = CODEBOOK_EXACT,
+                   .choices = (const char *const[]) { "exact", "gaussian", "laplacian", NULL } },
+    [NORM] = NORM_PARAM(NORM_F16),
+    [SCALE] = { .name = "scale", .help = "what the stored norm is: |x|; norm_corrected: times 1/|c|, so that |x^| = |x|; "
+                                         "unbiased: times 1/<u,c>, so that <x,x^> = |x|^2",
+                .type = KVANT_CHOICE, .def = SCALE_NORM,
+                .choices = (const char *const[]) { "norm", "norm_corrected", "unbiased", NULL } },
     { .name = NULL }
 };
 
@@ -246,8 +112,18 @@ static const kvant_param params[] = {
 
 #define EXACT "Lloyd-Max error of the exact density (section 3.1)"
 #define LIMIT "error of the Gaussian codebook on the exact density, by quadrature"
+#define LAPLACE "error of the Laplacian codebook on the exact density, by quadrature"
 #define UNIFORM "a uniform rotation leaves no trace of the input"
 #define ISOTROPIC "any rotation of an isotropic input is isotropic"
+#define DRAWN "Monte Carlo on the sphere, 4e5 vectors (d = 64) or 2e5"
+#define SCALED(d, b, scale, metric, value) \
+    { "gaussian", d, "bits=" #b ",scale=" scale, metric, value, .002 * value, DRAWN }
+/* corrected is E<u,c>/|c|, rescaled is E|c|^2/<u,c>^2 - 1 for directions u and their centroids c; across a direction the error of
+ * the rescaled one spreads evenly over d - 1 dimensions. */
+#define SCALES(d, b, corrected, rescaled) \
+    SCALED(d, b, "norm_corrected", "nmse", 2 * (1 - corrected)), SCALED(d, b, "norm_corrected", "ip_slope", corrected), \
+    SCALED(d, b, "unbiased", "nmse", rescaled), SCALED(d, b, "unbiased", "ip_variance", rescaled * d / (d - 1)), \
+    { "gaussian", d, "bits=" #b ",scale=unbiased", "ip_slope", 1, 5e-4, "unbiased but for the norm's rounding" }
 #define SPIKE "H e_1 has equal magnitudes: (1 - c)^2 for the centroid c next to 1"
 
 static const kvant_oracle oracles[] = {
@@ -261,6 +137,12 @@ static const kvant_oracle oracles[] = {
     NMSE4("constant", 128, "", .360889, .116000, .033966, .009315, UNIFORM),
     NMSE4("sparse4", 128, "", .360889, .116000, .033966, .009315, UNIFORM),
     NMSE4("sphere", 64, ",codebook=gaussian", .358397, .114546, .033444, .009171, LIMIT),
+    NMSE4("sphere", 64, ",codebook=laplacian", .3672047, .1370771, .0464978, .0131441, LAPLACE),
+    NMSE4("laplacian", 128, ",codebook=laplacian", .3694148, .1377048, .0464819, .0131625, LAPLACE),
+    SCALES(64, 1, .8010034, .563646), SCALES(64, 2, .9417606, .127990), SCALES(64, 3, .9836135, .033653),
+    SCALES(64, 4, .9955841, .0088966),
+    SCALES(128, 1, .7994544, .567191), SCALES(128, 2, .9405788, .130598), SCALES(128, 3, .9830886, .034733),
+    SCALES(128, 4, .9954140, .0092393),
     NMSE4("sphere", 128, ",rotation=hadamard", .360889, .116000, .033966, .009315, ISOTROPIC),
     NMSE4("gaussian", 96, ",rotation=hadamard", .360056, .115508, .033773, .009253, ISOTROPIC),
     NMSE4("sphere", 128, ",rotation=none", .360889, .116000, .033966, .009315, ISOTROPIC),
@@ -272,5 +154,6 @@ const kvant_quantizer quantizer_turboquant_mse = {
     .name = "turboquant_mse", .summary = "random rotation, then the Lloyd-Max codebook of a coordinate on the sphere",
     .source = "TurboQuant, arXiv 2504.19874, algorithm 1", .params = params, .oracles = oracles,
     .plan = plan, .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish, .symbols = symbols }
+    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
+             .symbols = symbols }
 };

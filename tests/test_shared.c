@@ -176,6 +176,27 @@ static void test_gaussian_codebooks(void **state)
     }
 }
 
+static void test_laplacian_codebooks(void **state)
+{
+    (void)state;
+    static const double mse[] = { 0, .5, .1761948811, .0544759879, .0153725271, .0041021800, .0010609523, .0002698738, .0000680617 };
+    static const double four[] = { .123986, .404839, .728650, 1.110984, 1.577786, 2.177347, 3.016858, 4.431072 };
+    double c[256], got;
+    for (unsigned b = 1; b <= 8; b++) {
+        size_t n = (size_t)1 << b;
+        assert_ok(codebook_solve(CODEBOOK_LAPLACIAN, 0, b, c, &got, err));
+        assert_true(fabs(got - mse[b]) <= 5.1e-11);
+        for (size_t i = 0; i < n; i++) {
+            assert_true(c[i] == -c[n - 1 - i]);
+            assert_true(i == 0 || c[i] > c[i - 1]);
+            if (b == 4 && i >= 8)
+                assert_true(fabs(c[i] - four[i - 8]) <= 5.1e-7);
+        }
+        /* The last cell has no end: its mean is one scale beyond its threshold. */
+        assert_true(fabs(c[n - 1] - (n > 2 ? (c[n - 2] + c[n - 1]) / 2 : 0) - sqrt(.5)) <= 1e-10);
+    }
+}
+
 static void test_exact_codebooks(void **state)
 {
     (void)state;
@@ -418,7 +439,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_half), cmocka_unit_test(test_rounding_to_half), cmocka_unit_test(test_packing),
-        cmocka_unit_test(test_generator_is_stated), cmocka_unit_test(test_gaussian_codebooks), cmocka_unit_test(test_exact_codebooks),
+        cmocka_unit_test(test_generator_is_stated), cmocka_unit_test(test_gaussian_codebooks),
+        cmocka_unit_test(test_laplacian_codebooks), cmocka_unit_test(test_exact_codebooks),
         cmocka_unit_test(test_every_codebook_solves), cmocka_unit_test(test_threshold_search_is_argmin),
         cmocka_unit_test(test_rotation_moments), cmocka_unit_test(test_moments_see_unfixed_signs),
         cmocka_unit_test(test_rotations_are_orthogonal), cmocka_unit_test(test_rotation_plans), cmocka_unit_test(test_seeds),

@@ -41,6 +41,8 @@ static double density(const law *f, double u)
         return gsl_ran_ugaussian_pdf(u);
     if (f->kind == CODEBOOK_ANGLE)
         return f->peak * pow(cos(u), f->d);
+    if (f->kind == CODEBOOK_LAPLACIAN)
+        return exp(-M_SQRT2 * u) / M_SQRT2;
     return u < f->edge ? f->peak * pow(1 - u * u / f->d, (f->d - 3) / 2) : 0;
 }
 
@@ -64,6 +66,8 @@ static double mass(const law *f, double a, double b)
         return gsl_cdf_ugaussian_Q(a) - gsl_cdf_ugaussian_Q(b);
     if (f->kind == CODEBOOK_ANGLE)
         return angle_moment(f, a, b, 0);
+    if (f->kind == CODEBOOK_LAPLACIAN)
+        return -exp(-M_SQRT2 * a) * expm1(M_SQRT2 * (a - b)) / 2;
     double sum = 0, from = asin(a / f->edge), to = fmin(asin(b / f->edge), from + 9 / f->edge);
     for (size_t i = 0; i < POINTS; i++) {
         double angle, weight;
@@ -80,17 +84,24 @@ static double moment(const law *f, double a, double b)
         return -gsl_ran_ugaussian_pdf(a) * expm1((a - b) * (a + b) / 2);
     if (f->kind == CODEBOOK_ANGLE)
         return angle_moment(f, a, b, 1);
+    if (f->kind == CODEBOOK_LAPLACIAN) {       /* beyond a it is the same exponential again, from a on */
+        double beyond = b < f->edge ? gsl_cdf_gamma_P(M_SQRT2 * (b - a), 2, 1) : 1;
+        return a * mass(f, a, b) + exp(-M_SQRT2 * a) * beyond / (2 * M_SQRT2);
+    }
     double power = (f->d - 1) / 2, at = 1 - a * a / f->d;
     double change = b < f->edge ? expm1(power * log1p((a - b) * (a + b) / (f->d * at))) : -1;
     return -f->peak * f->d / (f->d - 1) * pow(at, power) * change;
 }
 
 /* Where to start: with many cells, centroids lie with density f^(1/3) (Panter and Dite), for a Gaussian another Gaussian of
- * variance 3. A coordinate on the sphere is a Gaussian bent inwards, and so is its start. */
+ * variance 3, for a Laplacian another one of three times the scale. A coordinate on the sphere is a Gaussian bent inwards, and so
+ * is its start. */
 static double start(const law *f, double quantile)
 {
     if (f->kind == CODEBOOK_ANGLE)
         return f->edge * quantile;             /* bounded and flat: evenly spaced is near enough */
+    if (f->kind == CODEBOOK_LAPLACIAN)
+        return -3 / M_SQRT2 * log1p(-quantile);
     double g = sqrt(3) * gsl_cdf_ugaussian_Pinv((1 + quantile) / 2);
     return f->kind == CODEBOOK_GAUSSIAN ? g : g / sqrt(1 + g * g / f->d);
 }

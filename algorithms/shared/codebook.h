@@ -5,16 +5,16 @@
 
 #include "harness/kvant.h"
 
-/* Densities. Of unit variance: sqrt(d) times a coordinate of a random unit vector in d dimensions, and its limit N(0, 1). In
- * radians: proportional to cos(u)^d on [-pi/2, pi/2], the angle between the norms of two halves of a Gaussian vector of 2d + 2
- * coordinates, doubled and centred (u = 2 psi - pi/2). */
-typedef enum { CODEBOOK_EXACT, CODEBOOK_GAUSSIAN, CODEBOOK_ANGLE } codebook_density;
+/* Densities. Of unit variance: sqrt(d) times a coordinate of a random unit vector in d dimensions, its limit N(0, 1), and the
+ * Laplacian of scale 1/sqrt(2), whose tails are heavier. In radians: proportional to cos(u)^d on [-pi/2, pi/2], the angle between
+ * the norms of two halves of a Gaussian vector of 2d + 2 coordinates, doubled and centred (u = 2 psi - pi/2). */
+typedef enum { CODEBOOK_EXACT, CODEBOOK_GAUSSIAN, CODEBOOK_LAPLACIAN, CODEBOOK_ANGLE } codebook_density;
 
 enum { CODEBOOK_MAX_BITS = 8 };
 
 /* Solves for bits 1..8 to about 1e-11; centroids [2^bits] ascending, symmetric. mse (may be NULL): of the codebook. d is at
- * least 4 for CODEBOOK_EXACT, 1 for CODEBOOK_ANGLE, and any for the Gaussian. Takes under a millisecond (Gaussian) or a few (exact) at 8 bits. KVANT_FAILED when Newton's
- * method does not converge. */
+ * least 4 for CODEBOOK_EXACT, 1 for CODEBOOK_ANGLE, and any for the other two. Takes under a millisecond, or (exact) a few at 8
+ * bits. KVANT_FAILED when Newton's method does not converge. */
 kvant_status codebook_solve(codebook_density density, uint32_t d, unsigned bits, double *centroids, double *mse,
                             kvant_error *err);
 

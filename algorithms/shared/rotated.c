@@ -7,8 +7,6 @@
 
 enum { STEP = 16 };
 
-static const float *table_of(const rotated *s) { return (const float *)(const void *)((const char *)s + s->bytes); }
-
 kvant_status rotated_plan(const char *name, const rotated *s, double bits_asked, kvant_plan *plan, kvant_error *err)
 {
     plan->state = s->bytes;
@@ -33,7 +31,7 @@ void rotated_encode(const void *state, rotated_encoder *encoder, const float *x,
         const float *y = x;
         step = n - done < STEP ? n - done : STEP;
         if (s->rotation != ROTATION_NONE) {
-            rotation_forward(s->rotation, s->d, table_of(s), x, step, scratch);
+            rotation_forward(s->rotation, s->d, rotated_table(s), x, step, scratch);
             y = scratch;
         }
         for (size_t i = 0; i < step; i++, code += s->code)
@@ -50,7 +48,7 @@ void rotated_decode(const void *state, rotated_decoder *decoder, const uint8_t *
         for (size_t i = 0; i < step; i++, code += s->code)
             decoder(state, code, y + i * s->d);
         if (s->rotation != ROTATION_NONE)
-            rotation_inverse(s->rotation, s->d, table_of(s), y, step, x);
+            rotation_inverse(s->rotation, s->d, rotated_table(s), y, step, x);
     }
 }
 
@@ -81,12 +79,12 @@ void rotated_query(const void *state, const float *q, size_t nq, void *prepared,
 {
     const rotated *s = state;
     (void)scratch;
-    rotation_forward(s->rotation, s->d, table_of(s), q, nq, prepared);
+    rotation_forward(s->rotation, s->d, rotated_table(s), q, nq, prepared);
 }
 
 void rotated_finish(const void *state, const float *acc, size_t nq, float *out, void *scratch)
 {
     const rotated *s = state;
     (void)scratch;
-    rotation_inverse(s->rotation, s->d, table_of(s), acc, nq, out);
+    rotation_inverse(s->rotation, s->d, rotated_table(s), acc, nq, out);
 }

@@ -9,6 +9,9 @@
 /* First member of the method's state. `bytes` is sizeof the state, which the rotation's table follows. */
 typedef struct { uint32_t d, code, bytes, rotation; } rotated;
 
+/* The rotation's table in a whole state. */
+static inline const float *rotated_table(const rotated *s) { return (const float *)(const void *)((const char *)s + s->bytes); }
+
 /* One vector's code, s.code bytes, from its d rotated coordinates, and back. `state` is the method's whole state. */
 typedef void rotated_encoder(const void *state, const float *y, uint8_t *code);
 typedef void rotated_decoder(const void *state, const uint8_t *code, float *y);
@@ -34,6 +37,10 @@ void rotated_finish(const void *state, const float *acc, size_t nq, float *out, 
         (void)first; \
         rotated_encode(state, encoder, x, n, code, scratch); \
     } \
+    ROTATED_READING_OPS(decoder)
+
+/* All but encode. */
+#define ROTATED_READING_OPS(decoder) \
     static void decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
     { \
         (void)first; \
