@@ -53,6 +53,16 @@ static void test_f32(void **state) { (void)state; check_registered("f32"); }
 static void test_f16(void **state) { (void)state; check_registered("f16"); }
 static void test_affine(void **state) { (void)state; check_registered("affine"); }
 static void test_turboquant_mse(void **state) { (void)state; check_registered("turboquant_mse"); }
+static void test_uniform_scalar(void **state) { (void)state; check_registered("uniform_scalar"); }
+
+static void test_formats(void **state)
+{
+    static const char *const names[] = { "bf16", "fp8_e4m3", "fp8_e5m2", "q8_0", "q5_0", "q4_0", "control_broken", "mxfp4", "nvfp4",
+                                         "nf4" };
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_registered(names[i]);
+}
 
 /* D and slope of turboquant_mse by dimension and bits, with the error of the measurement over 64 seeds; quick checks leave out 256. */
 static void test_turboquant_table(void **state)
@@ -328,6 +338,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32), cmocka_unit_test(test_f16), cmocka_unit_test(test_affine), cmocka_unit_test(test_turboquant_mse),
+        cmocka_unit_test(test_uniform_scalar), cmocka_unit_test(test_formats),
         cmocka_unit_test(test_turboquant_table), cmocka_unit_test(test_without_bug), cmocka_unit_test(test_wrong_values_are_found),
         cmocka_unit_test(test_broken_promises_are_found), cmocka_unit_test(test_tables_that_cannot_be_checked),
         cmocka_unit_test(test_code_versions),
