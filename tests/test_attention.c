@@ -13,65 +13,6 @@
 
 #include <cmocka.h>
 
-/* ---- A quantizer that codes 32 vectors together: per channel one f16 scale and 8-bit steps ------- */
-
-enum { BLOCK = 32 };
-
-static kvant_status block_plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
-{
-    (void)args;
-    (void)err;
-    *plan = (kvant_plan){ .state = sizeof(uint32_t), .code = shape->dim * (2 + BLOCK), .block = BLOCK, .bits_asked = 8 };
-    return KVANT_OK;
-}
-
-static kvant_status block_init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
-{
-    (void)args;
-    (void)err;
-    memcpy(state, &shape->dim, sizeof shape->dim);
-    return KVANT_OK;
-}
-
-static void block_encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
-{
-    (void)first;
-    (void)scratch;
-    const uint32_t dim = *(const uint32_t *)state;
-    for (size_t b = 0; b < n / BLOCK; b++, x += BLOCK * dim, code += dim * (2 + BLOCK))
-        for (uint32_t j = 0; j < dim; j++) {
-            float top = 0;
-            for (size_t i = 0; i < BLOCK; i++)
-                top = fmaxf(top, fabsf(x[i * dim + j]));
-            const uint16_t scale = float_to_half(top / 127);
-            memcpy(code + j * (2 + BLOCK), &scale, 2);
-            const float step = half_to_float(scale);
-            for (size_t i = 0; i < BLOCK; i++)
-                code[j * (2 + BLOCK) + 2 + i] =
-                    (uint8_t)(128 + (step > 0 ? fmaxf(-127, fminf(127, rintf(x[i * dim + j] / step))) : 0));
-        }
-}
-
-static void block_decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
-{
-    (void)scratch;
-    const uint32_t dim = *(const uint32_t *)state;
-    for (size_t v = 0; v < n; v++) {
-        const size_t at = first % BLOCK + v;
-        const uint8_t *unit = code + at / BLOCK * dim * (2 + BLOCK);
-        for (uint32_t j = 0; j < dim; j++) {
-            uint16_t scale;
-            memcpy(&scale, unit + j * (2 + BLOCK), 2);
-            x[v * dim + j] = half_to_float(scale) * (float)(unit[j * (2 + BLOCK) + 2 + at % BLOCK] - 128);
-        }
-    }
-}
-
-static const kvant_param no_params[] = { { NULL, NULL, KVANT_INT, 0, 0, 0, NULL } };
-static const kvant_quantizer by_block = { .name = "by_block", .summary = "test", .source = "test", .params = no_params,
-                                          .plan = block_plan, .init = block_init,
-                                          .ops = { .encode = block_encode, .decode = block_decode } };
-
 /* ---- The rule, by itself ------------------------------------------------------------------------ */
 
 enum { TOKENS = 200, GROUP = 3 };
@@ -286,10 +227,11 @@ static void test_paths(void **state)
 {
     (void)state;
     static const uint32_t windows[] = { 0, 7, 128 }, sinks[] = { 0, 3 }, dims[] = { 64, 80 };
-    const kvcache_side block = { &by_block, { { 0 } } }, f16 = side_of("f16", ""), affine = side_of("affine", "bits=4,group_size=16");
+    const kvcache_side block = side_of("kivi", "bits=4,axis=channel"), kivi = side_of("kivi", "bits=4,group_size=16");
+    const kvcache_side f16 = side_of("f16", ""), affine = side_of("affine", "bits=4,group_size=16");
     const kvcache_side turbo = side_of("turboquant_mse", "bits=3,rotation=haar");
     const kvcache_side pairs[][2] = { { f16, f16 }, { affine, affine }, { block, block }, { block, affine }, { turbo, block },
-                                      { turbo, turbo } };
+                                      { kivi, kivi }, { turbo, turbo } };
     for (size_t d = 0; d < 2; d++)
         for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
             for (size_t w = 0; w < 3; w++)
@@ -302,20 +244,20 @@ static void test_paths(void **state)
 static void test_bytes(void **state)
 {
     (void)state;
-    const kvcache_policy policy = { .key = { &by_block, { { 0 } } }, .value = side_of("f16", ""), .sink = 4, .window = 10 };
+    const kvcache_policy policy = { .key = side_of("kivi", "bits=8"), .value = side_of("f16", ""), .sink = 4, .window = 10 };
     const kvcache_shape shape = { .n_layer = 2, .n_kv_head = 3, .head_dim = 64 };
     kvcache_codecs codecs;
     kvcache *cache;
     assert_int_equal(kvcache_codecs_open(&policy, &shape, &codecs, NULL), KVANT_OK);
     /* 150 tokens: 4 sinks and the last 10 in f16; of the 136 between, 4 blocks of 32 are whole and 8 tokens wait. */
     const kvcache_bytes b = kvcache_accounted(&codecs, 150);
-    assert_int_equal(b.key, 6 * (4 * 64 * 34 + (150 - 128) * 128));
+    assert_int_equal(b.key, 6 * (4 * 64 * 36 + (150 - 128) * 128));
     assert_int_equal(b.value, 6 * 150 * 128);
     assert_int_equal(b.f16_key, 6 * 150 * 128);
     assert_int_equal(kvcache_open(&codecs, 150, &cache, NULL), KVANT_OK);
     /* Resident: the same codes and sinks, a ring of window + block tokens, rounded to cache lines. */
     const kvcache_bytes r = kvcache_resident(cache);
-    assert_int_equal(r.key, 6 * (4 * 64 * 34 + 4 * 128 + 42 * 128));
+    assert_int_equal(r.key, 6 * (4 * 64 * 36 + 4 * 128 + 42 * 128));
     assert_true(r.value >= b.value);
     kvcache_close(cache);
     kvcache_codecs_close(&codecs);

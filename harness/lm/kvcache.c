@@ -24,6 +24,17 @@ static const kvant_codec *codec_of(const kvcache_codecs *codecs, uint32_t layer,
     return side == KVANT_KEY ? &codecs->key[layer] : &codecs->value[layer];
 }
 
+/* kvant_open; a codec that has seen no vectors would code nothing. */
+static kvant_status open_codec(const kvcache_policy *policy, const kvcache_side *side, const kvant_shape *shape, kvant_codec *codec,
+                               kvant_error *err)
+{
+    const kvant_status status = kvant_open(side->quantizer, shape, &side->args, policy->isa, codec, err);
+    if (status != KVANT_OK || !codec->plan.train_min)
+        return status;
+    kvant_close(codec);
+    return kvant_fail(err, KVANT_SKIP, "%s: needs calibration data, which specs cannot give yet", side->quantizer->name);
+}
+
 kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_shape *shape, kvcache_codecs *codecs,
                                  kvant_error *err)
 {
@@ -43,10 +54,10 @@ kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_sha
         s.layer = layer;
         s.seed = policy->seed + (policy->seed_rule == SEED_PER_LAYER ? layer : 0);
         s.side = KVANT_KEY;
-        status = kvant_open(policy->key.quantizer, &s, &policy->key.args, policy->isa, &codecs->key[layer], err);
+        status = open_codec(policy, &policy->key, &s, &codecs->key[layer], err);
         s.side = KVANT_VALUE;
         if (status == KVANT_OK)
-            status = kvant_open(policy->value.quantizer, &s, &policy->value.args, policy->isa, &codecs->value[layer], err);
+            status = open_codec(policy, &policy->value, &s, &codecs->value[layer], err);
     }
     if (status != KVANT_OK) {
         kvcache_codecs_close(codecs);

@@ -30,7 +30,7 @@ typedef struct {
     size_t scratch;                /* the largest scratch of all of them */
 } kvcache_codecs;
 
-/* KVANT_SKIP with the quantizer's reason when the shape does not suit it. */
+/* KVANT_SKIP with the reason when the shape does not suit a quantizer, or when it must be trained. */
 kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_shape *shape, kvcache_codecs *codecs,
                                  kvant_error *err);
 void kvcache_codecs_close(kvcache_codecs *codecs);
