@@ -33,9 +33,10 @@ static kvant_status count_weights(const gguf *file, uint64_t *weights, kvant_err
 /* Errors of inputs point at the spec's line, but for those that are not the spec's fault. */
 static kvant_status input_fail(const spec *s, const spec_choice *choice, kvant_status status, const kvant_error *why, kvant_error *err)
 {
-    if (status == KVANT_INVALID || status == KVANT_SKIP)
-        return document_fail(s->doc, choice->item, err, "%s", why->text);
-    return kvant_fail(err, status, "%s", why->text);
+    if (status != KVANT_INVALID && status != KVANT_SKIP && status != KVANT_IO)
+        return kvant_fail(err, status, "%s", why->text);
+    document_fail(s->doc, choice->item, err, "%s", why->text);
+    return status == KVANT_IO ? KVANT_IO : KVANT_INVALID;
 }
 
 static kvant_status load_model(builder *b, const spec_choice *choice, const plan_model **out, kvant_error *err)
