@@ -47,58 +47,102 @@ static double guess(const plan_cell *c, int threads)
     return c->cost * 4 * dim * dim / scalar_rate;
 }
 
-/* Seconds that the store says a finished cell took; 0 when it cannot tell. */
-static double spent(sqlite3_stmt *query, const plan_cell *c)
+/* ---- What the store knows ---------------------------------------------------------------------- */
+
+/* Cells cost alike per token when probe, model and the choices among the probe's parameters (its path, say) are the same. */
+static bool alike(const plan_cell *c, const kvant_args *args)
 {
-    double seconds = 0;
-    if (query && sqlite3_bind_text(query, 1, c->key, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(query) == SQLITE_ROW)
-        seconds = sqlite3_column_double(query, 0);
-    sqlite3_reset(query);
-    return seconds;
+    const kvant_param *params = c->probe->params;
+    for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
+        if (params[i].type == KVANT_CHOICE && c->args.v[i] != args->v[i])
+            return false;
+    return true;
 }
 
-/* Cost and seconds of finished cells: of one job, and of one probe with one model. */
-typedef struct { double cost, seconds; } measured;
+/* The probe's arguments as a stored config gives them; one that another version wrote may lack some. */
+static bool stored_args(const plan_cell *c, const char *config, kvant_args *args)
+{
+    cJSON *root = cJSON_Parse(config);
+    const cJSON *params = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "probe"), "params");
+    bool ok = cJSON_IsObject(params);
+    *args = kvant_defaults(c->probe->params);
+    for (const cJSON *p = ok ? params->child : NULL; p && ok; p = p->next) {
+        char digits[32] = "";
+        if (cJSON_IsNumber(p))
+            number_text(p->valuedouble, digits);
+        ok = kvant_set(c->probe->params, p->string, cJSON_IsString(p) ? p->valuestring : digits, args, NULL) == KVANT_OK;
+    }
+    cJSON_Delete(root);
+    return ok;
+}
+
+/* Seconds per unit of cost, by the latest finished cells that are alike; 0 when there are none. */
+static kvant_status stored_rate(sqlite3_stmt *query, store *s, const plan_cell *c, double *rate, kvant_error *err)
+{
+    const char *model = c->model ? c->model->input.name : NULL;
+    double cost = 0, seconds = 0;
+    int rc = sqlite3_bind_text(query, 1, c->probe->name, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(query, 2, model ? model : c->data->name, -1, SQLITE_STATIC);
+    while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+        rc = sqlite3_step(query);
+        const char *config = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(query, 0) : NULL;
+        kvant_args args;
+        if (config && stored_args(c, config, &args) && alike(c, &args)) {
+            cost += c->probe->cost(&args, &c->data->data);
+            seconds += sqlite3_column_double(query, 1);
+        }
+    }
+    *rate = cost > 0 ? seconds / cost : 0;
+    sqlite3_reset(query);
+    return rc == SQLITE_DONE ? KVANT_OK : kvant_fail(err, KVANT_IO, "%s: cannot read the times of its cells: %s", store_path(s),
+                                                      sqlite3_errmsg(store_sql(s)));
+}
+
+static const char latest_cells[] =
+    "SELECT config, (SELECT sum(seconds) FROM unit WHERE cell = key) FROM cell "
+    "WHERE probe = ?1 AND coalesce(model, data) = ?2 AND finished IS NOT NULL ORDER BY finished DESC LIMIT 64";
+
+/* A rate is asked for once per group of cells that are alike, and kept with the first of them. */
+typedef struct { const plan_cell *first; double rate; } pace;
+
+static kvant_status find_pace(pace *paces, size_t *n, sqlite3_stmt *query, store *s, const plan_cell *c, double *rate, kvant_error *err)
+{
+    for (size_t i = 0; i < *n; i++) {
+        const plan_cell *first = paces[i].first;
+        if (first->probe == c->probe && first->model == c->model && (c->model || first->data == c->data) && alike(first, &c->args)) {
+            *rate = paces[i].rate;
+            return KVANT_OK;
+        }
+    }
+    kvant_status status = query ? stored_rate(query, s, c, rate, err) : KVANT_OK;
+    paces[(*n)++] = (pace){ c, *rate };
+    return status;
+}
 
 kvant_status plan_estimate(plan *p, store *s, int threads, kvant_error *err)
 {
-    measured *jobs = calloc(p->n_jobs + 1, sizeof *jobs), *alike = calloc(p->n_cells + 1, sizeof *alike);
-    size_t *group = calloc(p->n_cells + 1, sizeof *group), n_groups = 0;
-    const plan_cell **leader = calloc(p->n_cells + 1, sizeof *leader);
-    kvant_status status = jobs && alike && group && leader ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for the estimate");
+    size_t n_paces = 0;
+    pace *paces = calloc(p->n_cells + 1, sizeof *paces);
     sqlite3_stmt *query = NULL;
-    if (!status && s && sqlite3_prepare_v2(store_sql(s), "SELECT sum(seconds) FROM unit WHERE cell = ?", -1, &query, NULL) != SQLITE_OK)
-        status = kvant_fail(err, KVANT_IO, "%s: cannot read the times of its cells: %s", store_path(s), sqlite3_errmsg(store_sql(s)));
+    kvant_status status = paces ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for the estimate");
+    if (!status && s && sqlite3_prepare_v2(store_sql(s), latest_cells, -1, &query, NULL) != SQLITE_OK)
+        status = kvant_fail(err, KVANT_IO, "%s: cannot read its cells: %s", store_path(s), sqlite3_errmsg(store_sql(s)));
     for (size_t i = 0; i < p->n_cells && !status; i++) {
         plan_cell *c = &p->cells[i];
+        double rate = 0;
         c->cost = c->probe->cost(&c->args, &c->data->data);
         c->done = s && store_cell_done(s, c->key);
-        for (group[i] = 0; group[i] < n_groups; group[i]++)
-            if (leader[group[i]]->probe == c->probe && leader[group[i]]->model == c->model)
-                break;
-        if (group[i] == n_groups)
-            leader[n_groups++] = c;
-        if (c->done) {
-            double seconds = spent(query, c);
-            jobs[c->job] = (measured){ jobs[c->job].cost + c->cost, jobs[c->job].seconds + seconds };
-            alike[group[i]] = (measured){ alike[group[i]].cost + c->cost, alike[group[i]].seconds + seconds };
-            p->n_done++;
-        }
-    }
-    for (size_t i = 0; i < p->n_cells && !status; i++) {
-        plan_cell *c = &p->cells[i];
-        const measured *m = jobs[c->job].seconds > 0 ? &jobs[c->job] : &alike[group[i]];
-        c->seconds = m->seconds > 0 && m->cost > 0 ? c->cost * m->seconds / m->cost : guess(c, threads);
-        if (c->done)
+        status = find_pace(paces, &n_paces, query, s, c, &rate, err);
+        c->seconds = rate > 0 ? c->cost * rate : guess(c, threads);
+        p->n_done += c->done;
+        if (c->done || status)
             continue;
         status = plan_memory(c, err);
         p->seconds += c->seconds;
         p->memory = c->memory > p->memory ? c->memory : p->memory;
     }
     sqlite3_finalize(query);
-    free(jobs);
-    free(alike);
-    free(group);
-    free(leader);
+    free(paces);
     return status;
 }
