@@ -15,7 +15,6 @@ sums() { find . -type f ! -path './build/*' ! -path './results/*' ! -path ./kvan
 sums > "$work/before"
 
 awk '/^```c$/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md > algorithms/sign.c
-export KVANT_SHARE="$tree"
 cat > "$work/sign.json" << 'JSON'
 { "name": "signs", "probe": "distortion", "data": { "dataset": "synthetic", "distribution": "gaussian", "dim": 64, "n": 8192 },
   "vector": ["sign", { "quantizer": "affine", "bits": [2, 3, 4] }] }

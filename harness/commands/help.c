@@ -87,7 +87,7 @@ static const cli_option options[] = {
 
 const cli_command command_help = {
     .name = "help", .arguments = "[COMMAND]", .min_args = 0, .max_args = 1,
-    .summary = "Explain a command, or list them",
+    .summary = "explain a command, or list them",
     .example = "# the options of `kvant run`\nkvant help run",
     .options = options, .run = run
 };

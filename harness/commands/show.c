@@ -167,7 +167,7 @@ const cli_command command_show = {
     .arguments = "FILE.gguf",
     .min_args = 1,
     .max_args = 1,
-    .summary = "Show the keys and tensors of a GGUF file",
+    .summary = "show the keys and tensors of a GGUF file",
     .details = "Prints version, keys with types and values (long lists cut short), tensors with type and shape (the first "
                "dimension is contiguous), and totals by tensor type. FILE may also be a model's name in the manifest.",
     .example = "# What is in the demo's model?\nkvant show smollm2-135m",

@@ -68,7 +68,7 @@ const cli_command command_tokenize = {
     .arguments = "MODEL",
     .min_args = 1,
     .max_args = 1,
-    .summary = "Turn text on stdin into a model's token ids",
+    .summary = "turn text on stdin into a model's token ids",
     .details = "MODEL is a name in the manifest or a GGUF file. The ids go to stdout in one line, separated by spaces. A newline at "
                "the end of the input is a part of the text.",
     .example = "# Token ids of a sentence\nprintf 'Hello, world' | kvant tokenize smollm2-135m",
