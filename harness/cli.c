@@ -23,28 +23,7 @@ struct cli {
 
 /* ---- Finding things by name --------------------------------------------------------------------- */
 
-const cli_command *cli_find(const char *name, kvant_error *err)
-{
-    const cli_command *const *all = cli_commands();
-    size_t n = 0;
-    for (; all[n]; n++)
-        if (!strcmp(all[n]->name, name))
-            return all[n];
-    const char **names = calloc(n + 1, sizeof *names);
-    if (!names) {
-        kvant_fail(err, KVANT_NOMEM, "out of memory");
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++)
-        names[i] = all[i]->name;
-    const char *near = nearest_name(name, names);
-    if (near)
-        kvant_fail(err, KVANT_INVALID, "unknown command '%.100s': did you mean '%s'?", name, near);
-    else
-        kvant_fail(err, KVANT_INVALID, "unknown command '%.100s': `kvant --help` lists the commands", name);
-    free(names);
-    return NULL;
-}
+const cli_command *cli_find(const char *name, kvant_error *err) { return plugin_find(cli_commands(), "command", name, err); }
 
 static const cli_option *find_option(const cli_command *command, const char *name, size_t length)
 {

@@ -43,22 +43,7 @@ void *kvant_alloc(size_t bytes)
 
 const kvant_quantizer *kvant_find(const char *name, kvant_error *err)
 {
-    enum { NAMES = 256 };
-    const char *names[NAMES + 1];
-    const kvant_quantizer *const *all = kvant_quantizers();
-    size_t n = 0;
-    for (; all[n]; n++)
-        if (!strcmp(all[n]->name, name))
-            return all[n];
-    for (n = 0; all[n] && n < NAMES; n++)
-        names[n] = all[n]->name;
-    names[n] = NULL;
-    const char *nearest = nearest_name(name, names);
-    if (nearest)
-        kvant_fail(err, KVANT_INVALID, "quantizer '%.64s': unknown; the nearest known one is '%s'", name, nearest);
-    else
-        kvant_fail(err, KVANT_INVALID, "quantizer '%.64s': unknown; `kvant list` shows those there are", name);
-    return NULL;
+    return plugin_find(kvant_quantizers(), "quantizer", name, err);
 }
 
 /* ---- Opening --------------------------------------------------------------------------------- */

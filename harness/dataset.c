@@ -11,23 +11,7 @@ static const uint64_t values_max = (uint64_t)1 << 32;
 
 const kvant_dataset *dataset_find(const char *name, kvant_error *err)
 {
-    const kvant_dataset *const *all = kvant_datasets();
-    size_t n = 0;
-    for (; all[n]; n++)
-        if (!strcmp(all[n]->name, name))
-            return all[n];
-    const char **names = calloc(n + 1, sizeof *names);
-    if (!names) {
-        kvant_fail(err, KVANT_NOMEM, "dataset: no memory for a list of names");
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++)
-        names[i] = all[i]->name;
-    const char *near = nearest_name(name, names);
-    kvant_fail(err, KVANT_INVALID, "dataset: '%.64s' is unknown%s%s%s; `kvant list datasets` shows all", name,
-               near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
-    free(names);
-    return NULL;
+    return plugin_find(kvant_datasets(), "dataset", name, err);
 }
 
 const kvant_dataset *dataset_for_path(const char *path, kvant_error *err)

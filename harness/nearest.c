@@ -1,4 +1,4 @@
-/* nearest.c - finds the known name that a misspelt one was meant to be, for error messages.
+/* nearest.c - finds a plug-in by its name, and the known name that a misspelt one was meant to be.
  * In a file of its own because the library needs it and should need nothing else of the harness. */
 #include "harness/util.h"
 
@@ -43,4 +43,30 @@ const char *nearest_name(const char *name, const char *const *names)
             best = d, nearest = *names;
     }
     return nearest;
+}
+
+/* The first member of every plug-in's struct is its name, and a pointer to a struct is one to its first member. */
+static const char *name_of(const void *plugin) { return *(const char *const *)plugin; }
+
+const void *plugin_find(const void *plugins, const char *kind, const char *name, kvant_error *err)
+{
+    enum { NAMES = 256 };
+    const char *names[NAMES + 1];
+    size_t n = 0;
+    for (const char *at = plugins; n < NAMES; at += sizeof(const void *), n++) {
+        const void *plugin;
+        memcpy(&plugin, at, sizeof plugin);    /* the array's own type is known to the caller only */
+        if (!plugin)
+            break;
+        if (!strcmp(name_of(plugin), name))
+            return plugin;
+        names[n] = name_of(plugin);
+    }
+    names[n] = NULL;
+    const char *nearest = nearest_name(name, names);
+    if (nearest)
+        kvant_fail(err, KVANT_INVALID, "%s '%.64s' is unknown, did you mean '%s'?", kind, name, nearest);
+    else
+        kvant_fail(err, KVANT_INVALID, "%s '%.64s' is unknown; `kvant list` and `kvant help` name those there are", kind, name);
+    return NULL;
 }

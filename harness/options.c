@@ -49,3 +49,27 @@ bool option_threads(const cli *c)
         omp_set_num_threads((int)threads);
     return true;
 }
+
+kvant_status model_session_open(model_session *s, const char *name, uint32_t context, kvant_error *err)
+{
+    const kvant_status status = input_find(name, &s->input, err);
+    return status ? status : lm_open(s->input.path, context, &s->model, err);
+}
+
+kvant_status model_session_cache(model_session *s, const kvcache_policy *policy, size_t capacity, kvant_error *err)
+{
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(s->model));
+    const uint32_t n_context = lm_model_shape(s->model)->n_context;
+    if (capacity > n_context)
+        return kvant_fail(err, KVANT_INVALID, "%s: %zu tokens exceed the model's context of %u", s->input.name, capacity, n_context);
+    const kvant_status status = kvcache_codecs_open(policy, &shape, &s->codecs, err);
+    return status ? status : kvcache_open(&s->codecs, (uint32_t)capacity, &s->cache, err);
+}
+
+void model_session_close(model_session *s)
+{
+    kvcache_close(s->cache);
+    kvcache_codecs_close(&s->codecs);
+    lm_close(s->model);
+    *s = (model_session){ 0 };
+}

@@ -1,10 +1,11 @@
-/* options.h - options that several commands share: a cache's policy, the number of threads.
- * The readers complain on stderr and return false when an option's text is wrong. */
+/* options.h - what several commands share: options for a cache's policy and the number of threads, a model with its cache.
+ * The readers of options complain on stderr and return false when an option's text is wrong. */
 #ifndef KVANT_COMMAND_OPTIONS_H
 #define KVANT_COMMAND_OPTIONS_H
 
 #include "harness/cli.h"
-#include "harness/lm/kvcache.h"
+#include "harness/input.h"
+#include "harness/lm/model.h"
 
 #define OPTION_POLICY(fallback)                                                                                              \
     { "key", "QUANTIZER", "keys' quantizer, with parameters: turboquant_mse:bits=4 (default " fallback ")", false },         \
@@ -18,5 +19,11 @@
 
 bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy);
 bool option_threads(const cli *c);
+
+/* A model by name or path, and one cache for it. {0} is closed; a failed opening leaves it to be closed all the same. */
+typedef struct { kvant_input input; lm_model *model; kvcache_codecs codecs; kvcache *cache; } model_session;
+kvant_status model_session_open(model_session *s, const char *name, uint32_t context, kvant_error *err);
+kvant_status model_session_cache(model_session *s, const kvcache_policy *policy, size_t capacity, kvant_error *err);
+void model_session_close(model_session *s);
 
 #endif

@@ -8,27 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const kvant_probe *probe_find(const char *name, kvant_error *err)
-{
-    const kvant_probe *const *all = kvant_probes();
-    size_t n = 0;
-    for (; all[n]; n++)
-        if (!strcmp(all[n]->name, name))
-            return all[n];
-
-    const char **names = calloc(n + 1, sizeof *names);
-    if (!names) {
-        kvant_fail(err, KVANT_NOMEM, "probe: no memory for a list of names");
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++)
-        names[i] = all[i]->name;
-    const char *near = nearest_name(name, names);
-    kvant_fail(err, KVANT_INVALID, "probe: '%s' is unknown%s%s%s; `kvant list probes` shows all", name,
-               near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
-    free(names);
-    return NULL;
-}
+const kvant_probe *probe_find(const char *name, kvant_error *err) { return plugin_find(kvant_probes(), "probe", name, err); }
 
 const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name)
 {

@@ -43,6 +43,9 @@ void processor_text(char model_name[128]);             /* of the first processor
 
 /* The known name with the least edit distance to `name`, or NULL when none is near. names: NULL-terminated. */
 const char *nearest_name(const char *name, const char *const *names);
+/* Of a NULL-terminated array of pointers to plug-ins, whose first member is `const char *name`, the one of that name; at most
+ * 256 are looked at. NULL: err says that this `kind` ("probe") of that name is unknown, with the nearest one. */
+const void *plugin_find(const void *plugins, const char *kind, const char *name, kvant_error *err);
 
 void bytes_text(uint64_t bytes, char digits[16]);     /* "98 MB", "1.3 MB", "512 B": decimal units, two figures or more */
 

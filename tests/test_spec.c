@@ -162,7 +162,7 @@ static void test_refuses_what_the_whole_lacks(void **state)
     refused_whole("{ \"name\": \"t\" }", "x.json:1: `probe` is missing");
     refused_whole("{ \"name\": \"t\", \"probe\": [] }", "x.json:1: probe: an empty array");
     refused_whole("{ \"name\": \"t\", \"probe\": 3 }", "x.json:1: probe: must be a name in quotes");
-    refused_whole("{ \"name\": \"t\",\n\"probe\": [\"perplexity\",\n \"neele\"] }", "x.json:3: probe[1]: probe: 'neele' is unknown, did you "
+    refused_whole("{ \"name\": \"t\",\n\"probe\": [\"perplexity\",\n \"neele\"] }", "x.json:3: probe[1]: probe 'neele' is unknown, did you "
                   "mean 'needle'?");
     refused_whole("{ \"name\": \"a/b\", \"probe\": \"needle\" }", "x.json:1: name: must be 1 to 64 letters");
     refused_whole("{ \"name\": \"..\", \"probe\": \"needle\" }", "x.json:1: name: must be");

@@ -2,7 +2,6 @@
  * The quickest way to see what a quantizer does to a model. */
 #include "harness/cli.h"
 #include "harness/options.h"
-#include "harness/input.h"
 #include "harness/lm/generate.h"
 
 #include <stdio.h>
@@ -77,31 +76,17 @@ static int run(const cli *c)
         return cli_usage(c, "--prompt TEXT is needed");
     if (!cli_get_int(c, "tokens", 1, 1 << 20, 128, &n_tokens) || !option_threads(c) || !option_policy(c, "f16", &policy))
         return EXIT_USAGE;
-    kvant_input input;
+    model_session s = { 0 };
     int32_t *ids = NULL;
     size_t n = 0;
-    lm_model *model = NULL;
-    kvcache_codecs codecs = { 0 };
-    kvcache *cache = NULL;
-    kvant_status status = input_find(cli_arg(c, 0), &input, &err);
+    kvant_status status = model_session_open(&s, cli_arg(c, 0), 0, &err);
     if (status == KVANT_OK)
-        status = lm_open(input.path, 0, &model, &err);
+        status = prompt_ids(s.model, prompt, cli_get(c, "raw") != NULL, &ids, &n, &err);
     if (status == KVANT_OK)
-        status = prompt_ids(model, prompt, cli_get(c, "raw") != NULL, &ids, &n, &err);
-    if (status == KVANT_OK && n + (size_t)n_tokens > lm_model_shape(model)->n_context)
-        status = kvant_fail(&err, KVANT_INVALID, "%s: a prompt of %zu tokens and %lld more exceed its context of %u", input.name, n,
-                            n_tokens, lm_model_shape(model)->n_context);
-    if (status == KVANT_OK) {
-        const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
-        status = kvcache_codecs_open(&policy, &shape, &codecs, &err);
-    }
+        status = model_session_cache(&s, &policy, n + (size_t)n_tokens, &err);
     if (status == KVANT_OK)
-        status = kvcache_open(&codecs, (uint32_t)(n + (size_t)n_tokens), &cache, &err);
-    if (status == KVANT_OK)
-        status = continue_text(model, cache, ids, n, (size_t)n_tokens, &err);
-    kvcache_close(cache);
-    kvcache_codecs_close(&codecs);
-    lm_close(model);
+        status = continue_text(s.model, s.cache, ids, n, (size_t)n_tokens, &err);
+    model_session_close(&s);
     free(ids);
     return status == KVANT_OK ? cli_finish(EXIT_DONE) : cli_fail(c, status, &err);
 }

@@ -2,7 +2,6 @@
  * Rows are written as they are computed, so a long text needs no memory for them. */
 #include "harness/cli.h"
 #include "harness/options.h"
-#include "harness/input.h"
 #include "harness/lm/generate.h"
 #include "harness/npy.h"
 
@@ -99,30 +98,19 @@ static int run(const cli *c)
     kvcache_policy policy;
     if (!cli_get_int(c, "context", 1, INT32_MAX, 0, &context) || !option_threads(c) || !option_policy(c, "f32", &policy))
         return EXIT_USAGE;
-    kvant_input input;
+    model_session s = { 0 };
     int32_t *ids = NULL;
     size_t n = 0;
-    lm_model *model = NULL;
-    kvcache_codecs codecs = { 0 };
-    kvcache *cache = NULL;
-    kvant_status status = input_find(cli_arg(c, 0), &input, &err);
+    kvant_status status = read_ids(tokens, &ids, &n, &err);
     if (status == KVANT_OK)
-        status = read_ids(tokens, &ids, &n, &err);
+        status = model_session_open(&s, cli_arg(c, 0), (uint32_t)context, &err);
     if (status == KVANT_OK)
-        status = lm_open(input.path, (uint32_t)context, &model, &err);
-    if (status == KVANT_OK) {
-        const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
-        status = kvcache_codecs_open(&policy, &shape, &codecs, &err);
-    }
+        status = model_session_cache(&s, &policy, n, &err);
     if (status == KVANT_OK)
-        status = kvcache_open(&codecs, (uint32_t)n, &cache, &err);
+        status = write_logits(s.model, s.cache, path, ids, n, out, &err);
     if (status == KVANT_OK)
-        status = write_logits(model, cache, path, ids, n, out, &err);
-    if (status == KVANT_OK)
-        printf("%s: float32 [%zu][%u]\n", out, n, lm_model_shape(model)->n_vocab);
-    kvcache_close(cache);
-    kvcache_codecs_close(&codecs);
-    lm_close(model);
+        printf("%s: float32 [%zu][%u]\n", out, n, lm_model_shape(s.model)->n_vocab);
+    model_session_close(&s);
     free(ids);
     return status == KVANT_OK ? cli_finish(EXIT_DONE) : cli_fail(c, status, &err);
 }
