@@ -258,7 +258,7 @@ static void test_killed_at_random_moments(void **state)
     int killed = 0;
     char *path = in_folder(folder, "random.db");
     remove_store(path);
-    for (int i = 0; i < 12; i++) {             /* without a seeded store: checks are hit too */
+    for (int i = 0; i < 8; i++) {              /* without a seeded store: checks are hit too */
         int status = spawn_child(model.spec, path, -1, 0, rand() % 1500);
         killed += WIFSIGNALED(status);
         if (WIFEXITED(status))
