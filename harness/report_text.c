@@ -210,7 +210,10 @@ static void print_metrics(const cJSON *block, const char *const *metrics, size_t
             table_cell(&t, "%s", number);
         }
         double count = member_number(report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), metrics[0]), "n");
-        table_cell(&t, isnan(count) ? "" : "%.0f", count);
+        if (isnan(count))
+            table_cell(&t, "%s", "");
+        else
+            table_cell(&t, "%.0f", count);
     }
     print_table(&t, options, out);
     table_free(&t);
@@ -346,8 +349,13 @@ static void print_expect(const cJSON *report, const report_options *options, tex
         table_cell(&t, "%s", where.data ? where.data : "");
         table_cell(&t, "%s", member_text(row, "label"));
         table_cell(&t, "%.6g", member_number(row, "published"));
-        table_cell(&t, computed ? "%.6g" : "", member_number(row, "computed"));
-        table_cell(&t, computed ? "%+.3g" : "", member_number(row, "difference"));
+        if (computed) {
+            table_cell(&t, "%.6g", member_number(row, "computed"));
+            table_cell(&t, "%+.3g", member_number(row, "difference"));
+        } else {
+            table_cell(&t, "%s", "");
+            table_cell(&t, "%s", "");
+        }
         table_cell(&t, "%.3g", member_number(row, "tolerance"));
         table_cell(&t, "%s", member_text(row, "verdict"));
         table_cell(&t, "%s", member_text(row, "source"));
