@@ -131,6 +131,7 @@ static void test_blocks_by_hand(void **state)
         t.x[i] = (float)(i - 16);              /* scale 2: every second one is halfway, and goes up */
         t.x[32 + i] = (float)(16 - i);         /* scale -2 */
     }
+    t.x[96] = 8, t.x[97] = -8, t.x[98] = 1;    /* the first of equals is the extreme: scale -1, and -8 is clipped to -7 */
     code(1);
     for (int i = 0; i < 16; i++) {
         int low = (i + 1) / 2, high = (i + 17) / 2 < 15 ? (i + 17) / 2 : 15;
@@ -141,6 +142,7 @@ static void test_blocks_by_hand(void **state)
     assert_memory_equal(t.code, "\x00\x40", 2);
     assert_memory_equal(t.code + 18, "\x00\xc0", 2);
     assert_memory_equal(t.code + 36, "\x00\x80", 2);           /* 0 / -8 */
+    assert_memory_equal(t.code + 54, "\x00\xbc\x80\x8f\x87", 5);
     close_trial();
 
     open_trial("q5_0", "");
@@ -175,6 +177,18 @@ static void test_blocks_by_hand(void **state)
     assert_int_equal(t.code[17], 127);
     assert_int_equal(t.code[34], 126);
     assert_int_equal(t.code[51], 0);
+    close_trial();
+
+    open_trial("nvfp4", "second_scale=none");
+    t.x[0] = 6.3f, t.x[1] = 2.55f;             /* the scale 1.05 becomes 1, and 2.55 of it is 3; of 1.05 it would be 2 */
+    code(1);
+    assert_true(t.code[0] == 0x38 && (t.code[1] & 15) == 7 && (t.code[2] & 15) == 5 && t.y[1] == 3);
+    close_trial();
+
+    open_trial("bf16", "");
+    t.x[0] = 1 + 0x1p-8f, t.x[1] = 1 + 0x1.8p-7f, t.x[2] = 1 + 0x1.02p-8f;     /* two halfway cases, to even; just above one */
+    code(1);
+    assert_true(t.y[0] == 1 && t.y[1] == 1 + 0x1p-6f && t.y[2] == 1 + 0x1p-7f);
     close_trial();
 }
 
