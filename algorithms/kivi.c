@@ -15,7 +15,7 @@
  * channel, that channel in all tokens of the block - and leaves the others alone. */
 #include "algorithms/shared/affine_groups.h"
 #include "algorithms/shared/bits.h"
-#include "algorithms/shared/vector.h"
+#include "algorithms/shared/lanes.h"
 
 enum { BITS, GROUP_SIZE, AXIS };
 enum { AXIS_AUTO, AXIS_CHANNEL, AXIS_TOKEN };
@@ -83,22 +83,18 @@ static void encode_block(const kivi *s, const float *x, uint8_t *code, const wor
         bits_pack(code + heads_bytes(s) + t * row_bytes(s), w->codes + t * d, d, s->base.b);
 }
 
-/* The part of one block that a range of vectors covers: n tokens from `lane` on. */
-typedef struct { const uint8_t *code; size_t lane, n; } part;
-
-static part part_of(const kivi *s, const uint8_t *code, size_t first, size_t n, size_t done)
+static lanes part_of(const kivi *s, const uint8_t *code, size_t first, size_t n, size_t done)
 {
-    size_t lane = (first + done) % s->base.g, block = (first % s->base.g + done) / s->base.g, left = n - done;
-    return (part) { code + block * block_bytes(s), lane, left < s->base.g - lane ? left : s->base.g - lane };
+    return lanes_after(done, code, first, n, s->base.g, block_bytes(s));
 }
 
-static void unpack(const kivi *s, const part *p, uint8_t *codes)
+static void unpack(const kivi *s, const lanes *p, uint8_t *codes)
 {
     for (size_t t = 0; t < p->n; t++)
         bits_unpack(codes + t * s->base.d, p->code + heads_bytes(s) + (p->lane + t) * row_bytes(s), s->base.d, s->base.b);
 }
 
-static void decode_part(const kivi *s, const part *p, float *x, const workspace *w)
+static void decode_part(const kivi *s, const lanes *p, float *x, const workspace *w)
 {
     size_t d = s->base.d;
     unpack(s, p, w->codes);
@@ -110,7 +106,7 @@ static void decode_part(const kivi *s, const part *p, float *x, const workspace 
 }
 
 /* <q, x> = <q * scale, code> + <q, zero>: the product and the sum serve all tokens of the block. */
-static void score_part(const kivi *s, const part *p, const float *q, float *dot, const workspace *w)
+static void score_part(const kivi *s, const lanes *p, const float *q, float *dot, const workspace *w)
 {
     size_t d = s->base.d;
     float zero = 0;
@@ -124,7 +120,7 @@ static void score_part(const kivi *s, const part *p, const float *q, float *dot,
 }
 
 /* sum of w x = scale * (sum of w code) + zero * (sum of w). */
-static void mix_part(const kivi *s, const part *p, const float *weight, float *acc, const workspace *w)
+static void mix_part(const kivi *s, const lanes *p, const float *weight, float *acc, const workspace *w)
 {
     size_t d = s->base.d;
     float total = 0;
@@ -163,7 +159,7 @@ static void decode(const void *state, const uint8_t *code, size_t first, size_t 
         return;
     }
     for (size_t done = 0; done < n; ) {
-        part p = part_of(s, code, first, n, done);
+        lanes p = part_of(s, code, first, n, done);
         decode_part(s, &p, x + done * s->base.d, &w);
         done += p.n;
     }
@@ -189,7 +185,7 @@ static void score(const void *state, const void *prepared, size_t nq, const uint
         return;
     }
     for (size_t done = 0; done < n; ) {
-        part p = part_of(s, code, first, n, done);
+        lanes p = part_of(s, code, first, n, done);
         unpack(s, &p, w.codes);
         for (size_t i = 0; i < nq; i++)
             score_part(s, &p, q + i * s->base.d, dot + i * n + done, &w);
@@ -207,7 +203,7 @@ static void mix(const void *state, const float *weight, size_t nq, const uint8_t
         return;
     }
     for (size_t done = 0; done < n; ) {
-        part p = part_of(s, code, first, n, done);
+        lanes p = part_of(s, code, first, n, done);
         unpack(s, &p, w.codes);
         for (size_t i = 0; i < nq; i++)
             mix_part(s, &p, weight + i * n + done, acc + i * s->base.d, &w);
