@@ -60,19 +60,19 @@ static kvant_status decompose(size_t d, gsl_rng *rng, gsl_matrix *a, gsl_matrix 
     return KVANT_OK;
 }
 
-static kvant_status init_haar(size_t d, gsl_rng *rng, float *table, kvant_error *err)
+kvant_status rotation_draw_haar(uint32_t d, uint32_t rows, gsl_rng *rng, float *table, kvant_error *err)
 {
     gsl_matrix *a = gsl_matrix_alloc(d, d), *q = gsl_matrix_alloc(d, d);
     gsl_vector *tau = gsl_vector_alloc(d), *work = gsl_vector_alloc(d);
     kvant_status status = a && q && tau && work ? decompose(d, rng, a, q, tau, work) : KVANT_NOMEM;
-    for (size_t i = 0; i < d && !status; i++)
+    for (size_t i = 0; i < rows && !status; i++)
         for (size_t j = 0; j < d; j++)
             table[i * d + j] = (float)gsl_matrix_get(q, i, j);
     gsl_matrix_free(a);
     gsl_matrix_free(q);
     gsl_vector_free(tau);
     gsl_vector_free(work);
-    return status ? kvant_fail(err, status, "rotation: %s a %zu x %zu matrix",
+    return status ? kvant_fail(err, status, "rotation: %s a %u x %u matrix",
                                status == KVANT_NOMEM ? "no memory for" : "QR failed on", d, d) : KVANT_OK;
 }
 
@@ -85,7 +85,7 @@ kvant_status rotation_init(rotation_kind kind, uint32_t d, uint32_t seed, float 
     if (!rng)
         return kvant_fail(err, KVANT_NOMEM, "rotation: no memory for a generator");
     if (kind == ROTATION_HAAR)
-        status = init_haar(d, rng, table, err);
+        status = rotation_draw_haar(d, d, rng, table, err);
     else
         for (size_t i = 0; i < d; i++)
             table[i] = (float)((gsl_rng_uniform_int(rng, 2) ? 1 : -1) / sqrt(hadamard_block(d)));

@@ -7,6 +7,8 @@
 
 #include "harness/kvant.h"
 
+#include <gsl/gsl_rng.h>
+
 typedef enum { ROTATION_HAAR, ROTATION_HADAMARD, ROTATION_NONE } rotation_kind;
 
 /* A parameter of this name, for a quantizer's table. */
@@ -23,6 +25,9 @@ kvant_status rotation_plan(const char *name, rotation_kind kind, uint32_t d, kva
 
 /* Fills the table from the seed. KVANT_NOMEM or KVANT_FAILED; d must be one that rotation_plan takes. */
 kvant_status rotation_init(rotation_kind kind, uint32_t d, uint32_t seed, float *table, kvant_error *err);
+
+/* The first rows of a matrix from a generator: table [rows][d], rows <= d. KVANT_NOMEM or KVANT_FAILED. */
+kvant_status rotation_draw_haar(uint32_t d, uint32_t rows, gsl_rng *rng, float *table, kvant_error *err);
 
 /* forward: y = P x; inverse: x = P^T y; none copies. Both [n][d]; the arrays must not overlap. */
 void rotation_forward(rotation_kind kind, uint32_t d, const float *table, const float *x, size_t n, float *y);
