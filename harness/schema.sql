@@ -175,3 +175,21 @@ FROM (
     FROM result r LEFT JOIN measurement m ON m.cell = r.cell AND m.metric = 'needle_log_prob'
     WHERE r.metric = 'needle_accuracy'
     GROUP BY r.experiment, r.model, r.data, r.label, settings, json_extract(r.config, '$.isa')));
+
+-- What sets a pairing apart from the others of its experiment and probe, e.g. "path decode"; '' when nothing does.
+CREATE VIEW setting AS
+WITH pairings AS (
+  SELECT DISTINCT e.experiment, c.probe, c.pairing, c.model, c.data, json_extract(c.config, '$.probe.params') AS params
+  FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE c.finished IS NOT NULL
+), facts AS (
+  SELECT experiment, probe, pairing, 1 AS place, 'model' AS name, model AS fact, model AS words FROM pairings
+  UNION ALL SELECT experiment, probe, pairing, 2, 'data', data, data FROM pairings
+  UNION ALL SELECT p.experiment, p.probe, p.pairing, 3, j.key, j.value, j.key || ' ' || j.value FROM pairings p, json_each(p.params) j
+), varying AS (
+  SELECT experiment, probe, place, name FROM facts GROUP BY experiment, probe, place, name HAVING count(DISTINCT fact) > 1
+)
+SELECT p.experiment, p.probe, p.pairing, coalesce((
+  SELECT group_concat(words, ', ') FROM (
+    SELECT f.words FROM facts f JOIN varying USING (experiment, probe, place, name)
+    WHERE f.experiment = p.experiment AND f.probe = p.probe AND f.pairing = p.pairing ORDER BY place, name)), '') AS setting
+FROM pairings p;

@@ -29,15 +29,24 @@ kvant_status store_fail(store *s, const char *what, kvant_error *err)
     return kvant_fail(err, KVANT_IO, "%s: %s: %s%s", s->path, what, sqlite3_errmsg(s->db), remedy);
 }
 
-/* Debian's SQLite has sqrt, others are built without; the views need it. */
-static void sql_sqrt(sqlite3_context *context, int n, sqlite3_value **values)
+/* Debian's SQLite has these, others are built without; the views and plots need them. */
+static void sql_function(sqlite3_context *context, int n, sqlite3_value **values)
 {
     (void)n;
-    double x = sqlite3_value_double(values[0]);
-    if (sqlite3_value_type(values[0]) == SQLITE_NULL || !(x >= 0))
+    double (*const *function)(double) = sqlite3_user_data(context);
+    double y = (*function)(sqlite3_value_double(values[0]));
+    if (sqlite3_value_type(values[0]) == SQLITE_NULL || !isfinite(y))
         sqlite3_result_null(context);
     else
-        sqlite3_result_double(context, sqrt(x));
+        sqlite3_result_double(context, y);
+}
+
+static bool add_functions(sqlite3 *db)
+{
+    static double (*const roots)(double) = sqrt, (*const exponential)(double) = exp;
+    const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS;
+    return sqlite3_create_function(db, "sqrt", 1, flags, (void *)&roots, sql_function, NULL, NULL) == SQLITE_OK &&
+           sqlite3_create_function(db, "exp", 1, flags, (void *)&exponential, sql_function, NULL, NULL) == SQLITE_OK;
 }
 
 /* The file's kind, its schema's version and number of tables: in one transaction, for another process may be creating them. */
@@ -86,8 +95,7 @@ static kvant_status connect(store *s, store_mode mode, kvant_error *err)
         return store_fail(s, "cannot open the store", err);
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);      /* a store may come from elsewhere */
-    if (sqlite3_create_function(s->db, "sqrt", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL, sql_sqrt, NULL,
-                                NULL) != SQLITE_OK)
+    if (!add_functions(s->db))
         return store_fail(s, "cannot open the store", err);
     return KVANT_OK;
 }

@@ -1,0 +1,36 @@
+# Small multiples: one map of depth by length per label, dark where needles were missed, the counts written into the cells.
+COLUMNS_OF_PANELS = N < 4 ? N : 4
+ROWS_OF_PANELS = int(ceil(1.0 * N / COLUMNS_OF_PANELS))
+WIDTH = 80 + 260 * COLUMNS_OF_PANELS
+HEIGHT = 110 + 240 * ROWS_OF_PANELS
+load STYLE
+
+# Lightness rises evenly with the share found: it reads in grey, and colour-blind.
+set palette defined (0 '#00224e', 0.25 '#3b496c', 0.5 '#7d7c78', 0.75 '#bcae6c', 1 '#fee838')
+set cbrange [0:1]
+unset colorbox
+unset key
+unset grid
+set border 0
+set tics scale 0
+stats DATA skip 1 using 2 name 'C' nooutput
+stats DATA skip 1 using 3 name 'R' nooutput
+set xrange [0.5:C_max + 0.5]
+set yrange [R_max + 0.5:0.5]
+SMALL = C_max > 5 || R_max > 6 ? ',8' : ',12'
+
+# Twice the columns' tics would be too much: lengths stand below, depths to the left.
+set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS title EXPERIMENT . ': needles found, ' . FIRST[9] font ',16' \
+    margins 0.09, 0.98, 0.13, 0.86 spacing 0.05, 0.5 / (1.0 + ROWS_OF_PANELS)
+set xlabel 'length, tokens' offset 0, 0.4 font ',11'
+set ylabel 'depth' offset 1, 0 font ',11'
+set tics font ',11'
+do for [i = 1:N] {
+    stats DATA index i - 1 skip 1 using (HEAD = strcol(8), $6) nooutput
+    set title SERIES[i] . "\n" . HEAD font ',12' offset 0, -0.5
+    plot DATA index i - 1 skip 1 using 2:3:($2 - 0.48):($2 + 0.48):($3 - 0.47):($3 + 0.47):6:xtic(4):ytic(5) with boxxyerror \
+             fillstyle solid noborder fillcolor palette, \
+         DATA index i - 1 skip 1 using 2:3:($6 < 0.6 ? strcol(7) : '') with labels font SMALL textcolor '#ffffff', \
+         DATA index i - 1 skip 1 using 2:3:($6 < 0.6 ? '' : strcol(7)) with labels font SMALL textcolor '#000000'
+}
+unset multiplot
