@@ -10,6 +10,9 @@
 
 /* ---- Numbers ------------------------------------------------------------------------------------------------------------ */
 
+/* An error that is rounding alone, of values that do not vary, is none. */
+static bool is_error(double error, double value) { return error > 1e-12 * fabs(value); }
+
 /* Decimals that leave two digits of an error; more than 9 call for an exponent. */
 static int decimals_for(double error)
 {
@@ -20,7 +23,7 @@ static int decimals_for(double error)
 void report_estimate(double value, double se, double lo, double hi, char out[96])
 {
     double error = se > 0 ? se : (hi - lo) / 2;
-    int decimals = error > 0 && isfinite(error) ? decimals_for(error) : -1;
+    int decimals = is_error(error, value) && isfinite(error) ? decimals_for(error) : -1;
     if (isnan(value))
         snprintf(out, 96, "not finite");
     else if (decimals < 0)
@@ -43,7 +46,7 @@ void report_difference(const cJSON *row, char out[96])
         snprintf(out, 96, "not finite");
     else if (value == 0 && !(se > 0))
         snprintf(out, 96, "0 (equal)");
-    else if (!(se > 0))
+    else if (!is_error(se, value))
         snprintf(out, 96, "%+.6g", value);
     else {
         int decimals = decimals_for(se);

@@ -20,7 +20,7 @@ do for [i = 1:N] {
         POINTS = POINTS . sprintf('%d ', i)
         XMIN = S_min_x < XMIN ? S_min_x : XMIN
         XMAX = S_max_x > XMAX ? S_max_x : XMAX
-        stats DATA index i - 1 skip 1 using (strlen(strcol(6))) name 'L' nooutput
+        stats DATA index i - 1 skip 1 using 11 name 'L' nooutput
         LONGEST = L_max > LONGEST ? L_max : LONGEST
     } }
 }
@@ -58,7 +58,7 @@ set bmargin 5
 
 plot for [i in FRONTS] DATA index (i - 1) skip 1 using 2:3 with steps linecolor '#909090' linewidth 1.5 title SERIES[i + 0], \
      for [i in LINES] DATA index (i - 1) skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' dashtype 2 notitle, \
-     for [i in LINES] DATA index (i - 1) skip 1 using (RIGHT):3:(strcol(6) . sprintf(' %.4g', $3)) with labels right offset -0.5, 0.6 \
+     for [i in LINES] DATA index (i - 1) skip 1 using (RIGHT):3:12 with labels right offset -0.5, 0.6 \
          textcolor '#000000' font ',12' notitle, \
      for [i in POINTS] DATA index (i - 1) skip 1 using 2:3:4:5 with yerrorbars linecolor rgb colour(i + 0) pointtype shape(i + 0) \
          pointsize 0.9 linewidth 1.2 title SERIES[i + 0], \
