@@ -9,7 +9,7 @@
  * S Pi^T has the law of S.
  *
  * Two versions go by this name. `sketch=gaussian` is the paper's, unbiased over seeds. `sketch=orthogonal` is that of its
- * authors' code: 1.6 to 2.8 times less variance, and a slope of 1 + D (kappa - 1), kappa = 1.002 at d = 128.
+ * authors' code: 2.8 times less variance when m = d, and a slope of 1 + D (kappa - 1), kappa = 1.002 at d = 128.
  * `residual_norm=constant` is that code too: gamma is not stored but the root of the first codebook's error, which leaves a bias
  * of some 1e-3. `m=64` and rotation=hadamard resemble other software: at d = 128, 28, 44 and 60 bytes for 2, 3 and 4 bits.
  *
