@@ -2,11 +2,9 @@
  * Jobs that share a model stand together, so that each model is loaded once. */
 #include "harness/run_internal.h"
 #include "harness/check.h"
-#include "harness/lm/gemm.h"
+#include "harness/sysinfo.h"
 #include "harness/version.h"
 
-#include <cjson/cJSON.h>
-#include <gsl/gsl_version.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,22 +26,6 @@ void run_say(runner *r, double rate, const char *format, ...)
 
 /* ---- For the record ---------------------------------------------------------------------------- */
 
-static void cpu_name(char name[128])
-{
-    snprintf(name, 128, "unknown");
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    char line[512];
-    while (f && fgets(line, sizeof line, f)) {
-        const char *colon = strchr(line, ':');
-        if (!strncmp(line, "model name", 10) && colon) {
-            snprintf(name, 128, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-}
-
 /* The targets whose ops run, each once. */
 static void add_target(text *t, const char *target)
 {
@@ -53,24 +35,24 @@ static void add_target(text *t, const char *target)
 
 static kvant_status record_run(runner *r, const size_t *cells, size_t n, kvant_error *err)
 {
-    char started[32], cpu[128], libraries[160];
-    text isa = { 0 };
+    char started[32], cpu[128];
+    text isa = { 0 }, libraries = { 0 };
     time_text(started);
-    cpu_name(cpu);
-    snprintf(libraries, sizeof libraries, "%s, GSL %s, SQLite %s, cJSON %s", gemm_library(), gsl_version, sqlite3_libversion(),
-             cJSON_Version());
+    sysinfo_cpu(cpu);
+    sysinfo_libraries(&libraries);
     for (size_t i = 0; i < n; i++) {
         add_target(&isa, r->p->cells[cells[i]].key_target);
         if (r->p->cells[cells[i]].model)
             add_target(&isa, r->p->cells[cells[i]].value_target);
     }
-    kvant_status status = isa.failed ? kvant_fail(err, KVANT_NOMEM, "no memory to record the run") : KVANT_OK;
+    kvant_status status = isa.failed || libraries.failed ? kvant_fail(err, KVANT_NOMEM, "no memory to record the run") : KVANT_OK;
     store_run_info info = { .started = started, .version = kvant_version(), .commit = version_commit, .compiler = version_compiler,
-                            .flags = version_flags, .cpu = cpu, .gpu = "", .libraries = libraries, .isa = isa.data,
+                            .flags = version_flags, .cpu = cpu, .gpu = "", .libraries = libraries.data, .isa = isa.data,
                             .command = r->options->command, .dirty = version_dirty, .threads = r->options->threads };
     if (!status)
         status = store_run(r->s, &info, &r->run, err);
     text_free(&isa);
+    text_free(&libraries);
     return status;
 }
 
