@@ -20,8 +20,15 @@ build() { # mode target...
     fi
 }
 
-# Test programs by name (test_NAME) of a mode, in listing order. SLOW ones only run in full tests.
-SLOW='test_parity|test_conformance'
+# What takes longest stays out of `make check`, and out of the sanitizers what they slow down most and other tests reach too.
+SLOW='test_conformance|test_run|test_oracles|test_probes_model'
+HUGE='test_conformance'
+# Tests of code without threads tell the thread sanitizer nothing.
+SEQUENTIAL='test_cli|test_dequant|test_fetch|test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|
+test_spec|test_stats|test_store|test_util|test_views|test_planted_.*'
+SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
+
+# Programs of a mode, but for those that the pattern names.
 programs() { # mode pattern-to-leave-out
     for f in tests/test_*.c; do
         n=$(basename "$f" .c)
@@ -47,11 +54,8 @@ thread_stage() {
     setarch "$(uname -m)" -R true 2> /dev/null && wrapper="setarch $(uname -m) -R"
     OMP_TOOL_LIBRARIES=$archer OMP_NUM_THREADS=4 TEST_WRAPPER=$wrapper \
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66 second_deadlock_stack=1" \
-        stage tsan tests/tsan_control.sh $(programs tsan "$SLOW|$SEQUENTIAL")
+        stage tsan tests/tsan_control.sh $(programs tsan "$HUGE|$SEQUENTIAL")
 }
-# Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_cli'
-
 fuzz_stage() { # seconds
     build fuzz fuzzers || return
     for f in tests/fuzz_*.c; do
@@ -77,8 +81,8 @@ check)
     ;;
 test)
     build release tests kvant && stage gcc $(programs release none)
-    build clang tests && stage clang $(programs clang "$SLOW")
-    build asan tests && stage asan $(programs asan "$SLOW")
+    build clang tests && stage clang $(programs clang "$HUGE")
+    build asan tests && stage asan $(programs asan "$HUGE")
     build tsan tests && thread_stage
     stage scripts tests/runner.sh tests/cli.sh tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage 5
