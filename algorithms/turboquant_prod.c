@@ -101,8 +101,7 @@ static void encode_direction(const void *state, double norm, const float *u, uin
     memcpy(r, u, s->base.d * sizeof *r);
     if (s->book.bits) {
         scalar_encode(&s->book, u, s->base.d, code + index_at(s));
-        scalar_decode(&s->book, code + index_at(s), s->base.d, -1, r);
-        vector_add(r, 1, u, s->base.d);
+        scalar_add(&s->book, code + index_at(s), s->base.d, -1, r);
     }
     if (s->residual_norm == STORED)
         norm_store(s->norm, norm_of(r, s->base.d), code + gamma_at(s));

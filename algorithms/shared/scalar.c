@@ -49,6 +49,17 @@ void scalar_decode(const scalar_codebook *book, const uint8_t *packed, size_t n,
     }
 }
 
+void scalar_add(const scalar_codebook *book, const uint8_t *packed, size_t n, float scale, float *y)
+{
+    float c[RUN];
+    for (size_t done = 0; done < n; done += RUN, packed += bits_bytes(RUN, book->bits)) {
+        size_t run = run_of(n - done);
+        scalar_decode(book, packed, run, scale, c);
+        for (size_t j = 0; j < run; j++)
+            y[done + j] += c[j];
+    }
+}
+
 scalar_products scalar_compare(const scalar_codebook *book, const uint8_t *packed, const float *y, size_t n)
 {
     scalar_products p = { 0, 0 };

@@ -24,6 +24,9 @@ void scalar_encode(const scalar_codebook *book, const float *y, size_t n, uint8_
 /* y [n] = centroids times scale. */
 void scalar_decode(const scalar_codebook *book, const uint8_t *packed, size_t n, float scale, float *y);
 
+/* y [n] += centroids times scale. */
+void scalar_add(const scalar_codebook *book, const uint8_t *packed, size_t n, float scale, float *y);
+
 /* <y, c> and <c, c> of y [n] and its centroids c, in double. */
 typedef struct { double dot, square; } scalar_products;
 scalar_products scalar_compare(const scalar_codebook *book, const uint8_t *packed, const float *y, size_t n);
