@@ -33,7 +33,7 @@ const char *nearest_name(const char *name, const char *const *names)
     size_t length = strlen(name);
     if (length > LONGEST)
         return NULL;
-    unsigned best = (unsigned)length / 2 + 2;      /* about half of the letters may be wrong */
+    unsigned best = (unsigned)length / 3 + 2;      /* about a third of the letters, and one more, may be wrong */
     for (; *names; names++) {
         size_t n = strlen(*names);
         if (n > LONGEST)

@@ -72,7 +72,7 @@ static void test_nearest(void **state)
     static const char *const names[] = { "affine", "f16", "f32", "turboquant_mse", "turboquant_prod", NULL };
     static const struct { const char *given, *nearest; } cases[] = {
         { "afine", "affine" }, { "affien", "affine" }, { "turbo", "turboquant_mse" }, { "turboquant-prod", "turboquant_prod" },
-        { "f61", "f16" }, { "kivi_per_channel", NULL }, { "", NULL }
+        { "f61", "f16" }, { "kivi_per_channel", NULL }, { "qjll", NULL }, { "", NULL }
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *got = nearest_name(cases[i].given, names);

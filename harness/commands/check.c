@@ -99,6 +99,9 @@ static int run(const cli *c)
     kvant_error err;
     report p = { .store = NULL };
     const char *path = cli_get(c, "store");
+    for (int i = 0; i < cli_n_args(c); i++)        /* before minutes are spent on the names ahead of a wrong one */
+        if (!kvant_find(cli_arg(c, i), &err))
+            return cli_fail(c, KVANT_INVALID, &err);
     kvant_status status = path ? store_open(path, STORE_WRITE, &p.store, &err) : KVANT_OK;
     if (status)
         return cli_fail(c, status, &err);
