@@ -5,7 +5,7 @@
  *   store |k|, sign(S k);   <q, k> ~ sqrt(pi/2) / m |k| <S q, sign(S k)>;   k^ = sqrt(pi/2) / m |k| S^T sign(S k)
  *
  * `sketch=gaussian` is what the paper analyses, `orthogonal` what its authors' code does: chunks of d orthogonal rows scaled to
- * length sqrt(d), which have 2.8 times less variance (when m is a multiple of d) and a slope of kappa = 1.002 at d = 128 instead of 1.
+ * length sqrt(d), which have 2.8 times less variance when m is a multiple of d, and a slope of kappa = 1.002 at d = 128.
  *
  * Cost: m/d bits per coordinate and a norm; m d operations per vector and per query, m d floats of state; scores and mixes are sums
  * of m signed numbers. The paper's "3 bits" have m = 2d (4d in the first 15 layers) and outlier channels with a sketch of their
@@ -13,7 +13,8 @@
  * sketch here, and keys with a few large channels do worse than in the paper.
  *
  * Where it loses: error falls as 1/m, linear in the bits, where a codebook's falls as 4^-bits. At 2 bits its nmse is .78 (gaussian)
- * or .28 (orthogonal) against .116 of turboquant_mse, and at one bit .57 at best. It is meant for keys: a decoded vector is mostly noise.
+ * or .28 (orthogonal) against .116 of turboquant_mse, and at one bit .57 at best. It is meant for keys: a decoded vector is mostly
+ * noise.
  *
  * Defined: a zero vector decodes to zero; sign(0) = -1. With norm=f16 norms saturate at 65504 and are 0 below 2^-25. A vector that
  * holds NaN or infinity decodes to NaN, and no other vector notices. */
