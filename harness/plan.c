@@ -205,7 +205,8 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
         if (s->axes[i].kind != SPEC_PARAM)
             b->pick[s->axes[i].kind] = &s->axes[i].choices[index[i]];
     const kvant_probe *probe = b->pick[SPEC_PROBE]->probe;
-    plan_cell cell = { .probe = probe, .args = kvant_defaults(probe->params), .key_target = "scalar", .value_target = "scalar" };
+    plan_cell cell = { .probe = probe, .args = kvant_defaults(probe->params), .key_target = "scalar", .value_target = "scalar",
+                       .kept_target = "scalar" };
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < s->n_axes && !status; i++)
         if (s->axes[i].kind == SPEC_PARAM)
@@ -272,7 +273,7 @@ static kvant_status add_reference(builder *b, const plan_cell *like, kvant_error
         return KVANT_INVALID;
     kvcache_side side = { f16, kvant_defaults(f16->params) };
     plan_cell cell = { .probe = like->probe, .args = like->args, .model = like->model, .data = like->data, .reference = true,
-                       .key_target = "scalar", .value_target = "scalar" };
+                       .key_target = "scalar", .value_target = "scalar", .kept_target = "scalar" };
     cell.policy = (kvcache_policy){ .key = side, .isa = strcmp(like->policy.isa, "scalar") ? "auto" : "scalar" };
     if (cell.model)
         cell.policy.value = side;

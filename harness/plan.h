@@ -42,7 +42,7 @@ typedef struct {
     char key[SHA256_HEX];          /* of config: the cell's identity */
     char pairing[SHA256_HEX];      /* of config without the quantizers, their code and their policy */
     char *config, *key_params, *value_params, *label;
-    char key_target[16], value_target[16];
+    char key_target[16], value_target[16], kept_target[16];    /* kept: of f16, for sinks, window and incomplete blocks */
     bool reference;                /* the f16 cell of its pairing */
     double bits_asked, bits_stored;
     double cost, seconds;          /* what the probe says; an estimate from it */
@@ -68,8 +68,5 @@ typedef struct {
  * KVANT_INVALID also when a cell would take more memory than this machine has. */
 kvant_status plan_open(const spec *s, store *known, int threads, plan *out, kvant_error *err);
 void plan_close(plan *p);          /* {0} is allowed */
-
-/* The hash that checks of a quantizer are stored under: of every source and setting that its codes depend on. */
-kvant_status plan_code_version(const kvant_quantizer *quantizer, const char *target, char hex[SHA256_HEX], kvant_error *err);
 
 #endif

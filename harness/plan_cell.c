@@ -1,6 +1,5 @@
 /* plan_cell.c - says what a cell is: its bits by the quantizers' plans, its canonical config, its hashes and its label.
  * The config holds everything that a value can depend on; two cells with one config are one cell. */
-#include "harness/check.h"
 #include "harness/lm/gemm.h"
 #include "harness/plan_internal.h"
 #include "harness/version.h"
@@ -52,7 +51,14 @@ static kvant_status describe_cache(plan_cell *cell, kvant_error *err)
     codecs.key = calloc(n, sizeof *codecs.key);
     codecs.value = calloc(n, sizeof *codecs.value);
     kvant_status status = codecs.key && codecs.value ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for %u layers", n);
-    kvant_shape shape = { .dim = cache.head_dim, .rope = cache.rope };
+    kvant_shape shape = { .dim = cache.head_dim, .side = KVANT_VECTOR, .rope = cache.rope };
+    kvcache_side kept = { .quantizer = status ? NULL : kvant_find("f16", err) };
+    if (!status && !kept.quantizer)
+        status = KVANT_FAILED;
+    if (!status) {
+        kept.args = kvant_defaults(kept.quantizer->params);
+        status = describe(&kept, &shape, policy->isa, &codecs.f16, err);
+    }
     for (uint32_t layer = 0; layer < n && !status; layer++) {
         shape.layer = layer;
         shape.seed = policy->seed + (policy->seed_rule == SEED_PER_LAYER ? layer : 0);
@@ -70,6 +76,7 @@ static kvant_status describe_cache(plan_cell *cell, kvant_error *err)
                             (2.0 * context * n * cache.n_kv_head * (double)cache.head_dim);
         snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.key[0].target);
         snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.value[0].target);
+        snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16.target);
     }
     free(codecs.key);
     free(codecs.value);
@@ -180,12 +187,6 @@ static kvant_status add_code(text *t, part_list *parts, bool model, kvant_error 
     return KVANT_OK;
 }
 
-kvant_status plan_code_version(const kvant_quantizer *quantizer, const char *target, char hex[SHA256_HEX], kvant_error *err)
-{
-    check_code_version(quantizer, target, hex);
-    return hex[0] ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory to describe the code of %s", quantizer->name);
-}
-
 /* ---- Config -------------------------------------------------------------------------------- */
 
 static void add_side(text *t, const char *name, const kvcache_side *side)
@@ -211,7 +212,7 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
         add_quantizer(&parts, policy->key.quantizer->name, c->key_target);
     if (coded && c->model) {
         add_quantizer(&parts, policy->value.quantizer->name, c->value_target);
-        add_part(&parts, "algorithms/", "f16");    /* keeps sinks, window and incomplete blocks */
+        add_quantizer(&parts, "f16", c->kept_target);
     }
     text_add(t, "{");
     kvant_status status = add_code(t, &parts, c->model, err);
