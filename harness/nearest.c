@@ -67,6 +67,6 @@ const void *plugin_find(const void *plugins, const char *kind, const char *name,
     if (nearest)
         kvant_fail(err, KVANT_INVALID, "%s '%.64s' is unknown, did you mean '%s'?", kind, name, nearest);
     else
-        kvant_fail(err, KVANT_INVALID, "%s '%.64s' is unknown; `kvant list` and `kvant help` name those there are", kind, name);
+        kvant_fail(err, KVANT_INVALID, "%s '%.64s' is unknown; `kvant --help` and `kvant list` name those there are", kind, name);
     return NULL;
 }

@@ -111,7 +111,7 @@ static void test_refuses_with_place(void **state)
     refused("\"key\": {\"quantizer\": \"f16\",\n\n\"bits\": 2}", "x.json:4: key.bits: quantizer 'f16' has no parameter");
     refused("\"key\": {\"quantizer\": [\"affine\", \"f16\"], \"bits\": 2}", "x.json:2: key.bits: quantizer 'f16' has no parameter");
     refused("\"key\": {\"quantiser\": \"affine\"}", "x.json:2: key: must name a `quantizer`");
-    refused("\"key\": {\"quantizer\": \"afine\"}", "x.json:2: key.quantizer: quantizer 'afine': unknown; the nearest known one is 'affine'");
+    refused("\"key\": {\"quantizer\": \"afine\"}", "x.json:2: key.quantizer: quantizer 'afine' is unknown, did you mean 'affine'?");
     refused("\"key\": {\"quantizer\": 3}", "x.json:2: key.quantizer: must be a name in quotes");
     refused("\"key\": {\"quantizer\": {\"a\": 1}}", "x.json:2: key.quantizer: must be a name in quotes");
     refused("\"key\": {\"quantizer\": \"affine\", \"bits\": \"2\"}", "x.json:2: key.bits: quantizer 'affine' wants an integer here");
@@ -172,7 +172,7 @@ static void test_refuses_what_the_whole_lacks(void **state)
 static void test_refuses_wrong_data(void **state)
 {
     (void)state;
-    refused_whole("{\"name\": \"t\", \"probe\": \"distortion\", \"data\": {\"dataset\": \"synthetik\"}}", "data.dataset: dataset: 'synthetik'");
+    refused_whole("{\"name\": \"t\", \"probe\": \"distortion\", \"data\": {\"dataset\": \"synthetik\"}}", "data.dataset: dataset 'synthetik'");
     refused_whole("{\"name\": \"t\", \"probe\": \"distortion\", \"data\": {\"dim\": 64}}", "data: must name a `dataset`");
     refused_whole("{\"name\": \"t\", \"probe\": \"distortion\", \"data\": {\"dataset\": \"npy\"}}", "data: dataset 'npy' reads a file");
     refused_whole("{\"name\": \"t\", \"probe\": \"distortion\", \"data\": {\"dataset\": \"synthetic\", \"file\": \"x\"}}", "makes its own");
