@@ -122,7 +122,7 @@ static void test_refuses_with_place(void **state)
     refused("\"key\": {\"quantizer\": \"affine\", \"scheme\": 1}", "x.json:2: key.scheme: quantizer 'affine' wants a name in quotes");
     refused("\"key\": {\"quantizer\": \"affine\", \"scheme\": \"minmx\"}", "x.json:2: key.scheme: quantizer 'affine': scheme: value 'minmx'");
     refused("\"key\": [\"f16\", {\"quantizer\": \"affine\",\n\"bitz\": 2}]", "x.json:3: key[1].bitz: quantizer 'affine' has no");
-    refused("\"key\": \"same\"", "x.json:2: key: quantizer 'same': unknown");
+    refused("\"key\": \"same\"", "x.json:2: key: quantizer 'same' is unknown");
     refused("\"key\": 4", "x.json:2: key: must be a name in quotes or an object");
     refused("\"key\": null", "x.json:2: key: must be a name in quotes or an object");
     refused("\"key\": []", "x.json:2: key: an empty array");
