@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-static size_t code_bytes(const affine_vector *s) { return s->groups * sizeof(affine_head) + bits_bytes((size_t)s->d, s->b); }
+size_t affine_code_bytes(const affine_vector *s) { return s->groups * sizeof(affine_head) + bits_bytes((size_t)s->d, s->b); }
 
 affine_vector affine_vector_of(uint32_t d, uint32_t b, uint32_t g, affine_scheme scheme)
 {
@@ -16,7 +16,7 @@ kvant_status affine_plan(const char *name, const affine_vector *s, kvant_plan *p
 {
     if (s->d % s->g)
         return kvant_fail(err, KVANT_SKIP, "%s: dim %u is not a multiple of group_size %u", name, s->d, s->g);
-    plan->code = code_bytes(s);
+    plan->code = affine_code_bytes(s);
     plan->query = (s->d + s->groups) * sizeof(float);    /* the query and its sum over each group */
     plan->acc = s->d + s->groups;                        /* sums of w * scale * code, and of w * zero per group */
     plan->scratch = s->d;                                /* unpacked codes */
@@ -75,7 +75,7 @@ affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x
 void affine_encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
 {
     const affine_vector *s = state;
-    size_t bytes = code_bytes(s);
+    size_t bytes = affine_code_bytes(s);
     uint8_t *codes = scratch;
     (void)first;
     for (size_t v = 0; v < n; v++, x += s->d, code += bytes) {
@@ -99,7 +99,7 @@ static const uint8_t *unpacked(const affine_vector *s, const uint8_t *code, void
 void affine_decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
 {
     const affine_vector *s = state;
-    size_t bytes = code_bytes(s);
+    size_t bytes = affine_code_bytes(s);
     (void)first;
     for (size_t v = 0; v < n; v++, code += bytes) {
         const uint8_t *codes = unpacked(s, code, scratch);
@@ -145,7 +145,7 @@ void affine_score(const void *state, const void *prepared, size_t nq, const uint
                   void *scratch)
 {
     const affine_vector *s = state;
-    size_t bytes = code_bytes(s);
+    size_t bytes = affine_code_bytes(s);
     (void)first;
     for (size_t v = 0; v < n; v++, code += bytes) {
         const uint8_t *codes = unpacked(s, code, scratch);
@@ -167,7 +167,7 @@ void affine_mix(const void *state, const float *w, size_t nq, const uint8_t *cod
                 void *scratch)
 {
     const affine_vector *s = state;
-    size_t bytes = code_bytes(s);
+    size_t bytes = affine_code_bytes(s);
     (void)first;
     for (size_t v = 0; v < n; v++, code += bytes) {
         const uint8_t *codes = unpacked(s, code, scratch);
@@ -196,6 +196,6 @@ void affine_finish(const void *state, const float *acc, size_t nq, float *out, v
 void affine_symbols(const void *state, const uint8_t *code, size_t n, uint16_t *sym)
 {
     const affine_vector *s = state;
-    for (size_t v = 0; v < n; v++, code += code_bytes(s), sym += s->d)
+    for (size_t v = 0; v < n; v++, code += affine_code_bytes(s), sym += s->d)
         bits_unpack16(sym, code + s->groups * sizeof(affine_head), s->d, s->b);
 }

@@ -34,6 +34,7 @@ float affine_dot(const float *q, const uint8_t *codes, size_t n);
 typedef struct { uint32_t d, b, g, groups, scheme; } affine_vector;
 
 affine_vector affine_vector_of(uint32_t d, uint32_t b, uint32_t g, affine_scheme scheme);
+size_t affine_code_bytes(const affine_vector *s);            /* of one vector */
 
 /* Sets every size but plan->state. KVANT_SKIP when g does not divide d; `name` is the quantizer's. */
 kvant_status affine_plan(const char *name, const affine_vector *s, kvant_plan *plan, kvant_error *err);
