@@ -146,7 +146,7 @@ static bool lacks_oracle(const char *quantizer)
 {
     for (const kvant_quantizer *const *q = kvant_quantizers(); *q; q++)
         if (!strcmp((*q)->name, quantizer))
-            return !(*q)->oracles;
+            return !(*q)->oracles || !(*q)->oracles->input;
     return false;                  /* not of this program: nothing is known of it */
 }
 
@@ -265,6 +265,19 @@ static void print_block(const cJSON *block, const report_options *options, text 
 
 /* ---- What deserves a second look ----------------------------------------------------------------------------------------- */
 
+/* A line of text for itself: control characters could drive a terminal, others would be Markdown. */
+static void add_line(const report_options *options, text *out, char *line)
+{
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    if (options->format == REPORT_MARKDOWN)
+        markdown_text(out, line);
+    else
+        text_add(out, "%s", line);
+    text_add(out, "\n");
+}
+
 void report_note(const report_options *options, text *out, const char *format, ...)
 {
     va_list args;
@@ -272,10 +285,8 @@ void report_note(const report_options *options, text *out, const char *format, .
     char line[512];
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n- %s\n" : "  %s\n", line);
+    text_add(out, options->format == REPORT_MARKDOWN ? "\n- " : "  ");
+    add_line(options, out, line);
 }
 
 static void warn_of_block(const cJSON *report, const cJSON *block, const report_options *options, text *out)
@@ -318,14 +329,13 @@ static void heading(const cJSON *block, const report_options *options, text *out
                  cJSON_IsString(param) ? param->valuestring : value ? value : "");
         cJSON_free(value);
     }
-    for (char *c = line.data; c && *c; c++)
-        if ((unsigned char)*c < ' ')
-            *c = '?';
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n## %s\n\n" : "\n%s\n", line.failed ? "" : line.data);
-    if (settings.length && !settings.failed) {
+    text_add(out, options->format == REPORT_MARKDOWN ? "\n## " : "\n");
+    if (!line.failed)
+        add_line(options, out, line.data);
+    if (settings.length && !settings.failed)
         report_note(options, out, "%s", settings.data);
-        text_add(out, "\n");
-    }
+    text_add(out, "\n");
+    out->failed = out->failed || line.failed || settings.failed;
     text_free(&line);
     text_free(&settings);
 }
@@ -372,7 +382,11 @@ static void print_expect(const cJSON *report, const report_options *options, tex
 void report_text(const cJSON *report, const report_options *options, text *out)
 {
     const cJSON *block, *skip;
-    text_add(out, options->format == REPORT_MARKDOWN ? "# %s\n\n" : "%s: ", member_text(report, "experiment"));
+    text_add(out, options->format == REPORT_MARKDOWN ? "# " : "");
+    char name[256];
+    snprintf(name, sizeof name, "%s", member_text(report, "experiment"));
+    add_line(options, out, name);
+    text_add(out, options->format == REPORT_MARKDOWN ? "\n" : "");
     text_add(out, "%.0f of %.0f cells finished\n", member_number(report, "finished"), member_number(report, "cells"));
     cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks")) {
         heading(block, options, out);

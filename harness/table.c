@@ -116,7 +116,7 @@ void table_print(const table *t, size_t width, text *out)
     free(widths);
 }
 
-static void add_markdown(text *out, const char *cell)
+void markdown_text(text *out, const char *cell)
 {
     for (const char *c = cell; *c; c++)
         if (strchr("\\`*_{}[]<>#|~&$", *c))
@@ -134,7 +134,7 @@ void table_markdown(const table *t, text *out)
     for (size_t row = 0; row < n_rows(t); row++) {
         for (size_t column = 0; column < t->n_columns; column++) {
             text_add(out, "| ");
-            add_markdown(out, cell_at(t, row, column));
+            markdown_text(out, cell_at(t, row, column));
             text_add(out, " ");
         }
         text_add(out, "|\n");

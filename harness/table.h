@@ -20,6 +20,9 @@ void table_free(table *t);
 void table_print(const table *t, size_t width, text *out);
 void table_markdown(const table *t, text *out);
 
+/* Text that stands for itself in Markdown. */
+void markdown_text(text *out, const char *s);
+
 /* One field of CSV by RFC 4180, without separator: quoted when it must be. */
 void csv_field(text *out, const char *field);
 
