@@ -9,12 +9,12 @@ CREATE TABLE run (                 -- a process that computed something
   isa TEXT NOT NULL, threads INTEGER NOT NULL, command TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE experiment (name TEXT PRIMARY KEY, spec TEXT NOT NULL) STRICT;
+CREATE TABLE experiment (name TEXT PRIMARY KEY, spec TEXT NOT NULL CHECK (json_valid(spec))) STRICT;
 
 CREATE TABLE cell (                -- one point of a sweep, known by the hash of its config
   key TEXT PRIMARY KEY,
   pairing TEXT NOT NULL,           -- equal for cells that differ in the quantizers only
-  config TEXT NOT NULL,            -- canonical JSON
+  config TEXT NOT NULL CHECK (json_valid(config)),     -- canonical
   probe TEXT NOT NULL, model TEXT, data TEXT,
   key_quantizer TEXT, key_params TEXT, value_quantizer TEXT, value_params TEXT,
   label TEXT NOT NULL,

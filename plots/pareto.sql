@@ -24,5 +24,5 @@ WITH point AS (
 SELECT series, bits_stored AS 'stored bits per coordinate', value, lo, hi, label, coalesce(model || ', ', '') || data AS subject,
        CASE WHEN paired THEN 'bars: 95 % interval of the difference to the reference, paired by chunk' ELSE 'bars: 95 % interval' END AS bars,
        unit, on_front, length(label) AS letters,
-       printf('%s %.4g', label, value) AS words
+       printf('%s %.4g', label, value) AS words, place
 FROM drawn ORDER BY place, min(ordinal) OVER (PARTITION BY place, series), series, bits_stored, ordinal

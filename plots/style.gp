@@ -19,9 +19,6 @@ set grid linecolor '#dddddd' linetype 1 linewidth 0.5
 set key top right opaque noenhanced samplen 2
 set title font ',16'
 
-# Is `s` the name `prefix`, alone or with something after it?
-begins(s, prefix) = substr(s, 1, strlen(prefix)) eq prefix
-
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))
 rounded(x) = x / magnitude(x) < 1.5 ? magnitude(x) : x / magnitude(x) < 3.5 ? 2 * magnitude(x) : \

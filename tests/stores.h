@@ -29,8 +29,12 @@ static inline store_cell made_cell(const char *key, const char *label, double bi
 {
     static char configs[64][128];
     static size_t used;
-    char *config = configs[used++ % 64];
-    snprintf(config, sizeof configs[0], "{\"key\":{\"quantizer\":\"%s\"},\"seed\":0}", label);
+    char *config = configs[used++ % 64], name[64];
+    snprintf(name, sizeof name, "%s", label);
+    for (char *c = name; *c; c++)
+        if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ')
+            *c = '_';
+    snprintf(config, sizeof configs[0], "{\"key\":{\"quantizer\":\"%s\"},\"seed\":0}", name);
     return (store_cell){ .key = key, .pairing = "pair", .config = config, .probe = "perplexity", .model = "tiny",
                          .data = "prose", .key_quantizer = label, .key_params = "{}", .value_quantizer = label,
                          .value_params = "{}", .label = label, .reference = !strcmp(label, "f16"), .bits_asked = bits,

@@ -402,7 +402,7 @@ static void hostile(void **state)
     int64_t run = put_run(s, "kvant run");
     assert_ok(store_experiment(s, "e", "{}", err));
     store_cell cell = made_cell("k", evil, 4);
-    cell.config = "not JSON at all";
+    cell.config = "[\"no object\"]";
     cell.model = cell.data = cell.key_params = evil;
     finish_cell(s, "e", 0, &cell, run, WORSE_NLL);
     assert_ok(store_skip(s, "e", evil, "{}", evil, err));

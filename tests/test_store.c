@@ -128,6 +128,7 @@ static void units_need_a_transaction(void **state)
     assert_int_not_equal(store_sample(s, "k", 2, &stray, NULL), KVANT_OK);
     assert_ok(store_cell_put(s, "e", 5, &cell, err));
     assert_true(query_number(s, "SELECT ordinal FROM experiment_cell") == 5);
+    assert_int_not_equal(store_experiment(s, "e", "no JSON", NULL), KVANT_OK);
     assert_ok(store_skip(s, "e", "odd", "{}", "96 is no power of two", err));
     assert_ok(store_experiment(s, "e", "{\"changed\":1}", err));
     assert_true(query_number(s, "SELECT count(*) FROM experiment_cell") == 0);

@@ -1,0 +1,348 @@
+/* test_plot.c - the plots of this tree, drawn by gnuplot from made-up stores: every label is in the SVG, whatever it holds,
+ * and what cannot be drawn ends in one clear line with nothing left behind. Skipped where gnuplot is not installed. */
+#include "harness/cli.h"
+#include "harness/plot.h"
+#include "tests/stores.h"
+
+#include <sys/wait.h>
+
+static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
+
+static int make_scratch(void **state)
+{
+    *state = scratch_make();
+    return 0;
+}
+
+static int drop_scratch(void **state)
+{
+    scratch_remove(*state);
+    return 0;
+}
+
+static void need_gnuplot(void)
+{
+    if (system("gnuplot --version > /dev/null 2>&1") != 0) {
+        print_message("gnuplot is not installed\n");
+        skip();
+    }
+}
+
+static const char *plots_folder(void)
+{
+    const char *folder = cli_share("plots");
+    assert_non_null(folder);
+    return folder;
+}
+
+/* A perplexity cell with the label given: the reference first (i = 0), then ever better ones. */
+static void put_cell(store *s, int64_t run, uint32_t i, const char *quantizer, const char *label)
+{
+    char key[32];
+    snprintf(key, sizeof key, "cell-%u", i);
+    store_cell cell = made_cell(key, label, i ? 1.5 + 0.5 * i : 16);
+    double nll[4];
+    for (size_t k = 0; k < 4; k++)
+        nll[k] = NLL[k] + (i ? 0.5 / i + 0.01 * (double)k : 0);
+    cell.key_quantizer = cell.value_quantizer = quantizer;
+    cell.reference = i == 0;
+    finish_cell(s, "e", i, &cell, run, nll);
+}
+
+static char *draw(store *s, const char *plot, const char *out, const char *const *formats, const char *const *sets)
+{
+    text files = { 0 };
+    const plot_options o = { plots_folder(), plot, NULL, out, formats, sets };
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_non_null(files.data);
+    return files.data;
+}
+
+/* The text of an SVG file, with the entities that XML has read back; freed by the caller. */
+static char *svg_text(const char *path)
+{
+    char *svg, *to;
+    size_t bytes;
+    assert_ok(file_read(path, &svg, &bytes, err));
+    assert_non_null(strstr(svg, "</svg>"));
+    to = svg;
+    for (const char *c = svg; *c; c++) {
+        static const struct { const char *entity; char c; } entities[] = { { "&amp;", '&' }, { "&lt;", '<' }, { "&gt;", '>' },
+                                                                           { "&quot;", '"' }, { "&#39;", '\'' } };
+        *to = *c;
+        for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
+            if (!strncmp(c, entities[i].entity, strlen(entities[i].entity))) {
+                *to = entities[i].c;
+                c += strlen(entities[i].entity) - 1;
+                break;
+            }
+        to++;
+    }
+    *to = '\0';
+    return svg;
+}
+
+static void assert_says(const char *svg, const char *words)
+{
+    char *element = text_format(">%s<", words);       /* the whole of a text element, nothing more */
+    if (!strstr(svg, element))
+        fail_msg("no text \"%s\" in the picture", words);
+    free(element);
+}
+
+static void labels(void **state)
+{
+    need_gnuplot();
+    static const char *const label[] = { "f16", "it's 'quoted'", "back\\slash \\n \\t \\\\", "a_b^{c}@d&<e>;`f`", "#comment", "$(id) `id` %s %d",
+                                         "-5 ?", "\xc3\xbcn\xc3\xaf" "code \xe6\x97\xa5", "NaN 2b", "1e5", "@STYLE @HEIGHT" };
+    enum { N = sizeof label / sizeof *label };
+    char *path = in_folder(*state, "labels.db"), *out = in_folder(*state, "labels.svg");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    for (uint32_t i = 0; i < N; i++)
+        put_cell(s, run, i, label[i], label[i]);
+    char *files = draw(s, "pareto", out, NULL, NULL);
+    char *expected = text_format("%s\n", out), *svg = svg_text(out);
+    assert_string_equal(files, expected);
+    for (size_t i = 1; i < N; i++)
+        assert_says(svg, label[i]);
+    assert_says(svg, "f16 9.196");
+    assert_says(svg, "Pareto front");
+    assert_says(svg, "e: tiny, prose");
+    assert_says(svg, "perplexity (nats), log scale");
+    assert_says(svg, "bars: 95 % interval of the difference to the reference, paired by chunk");
+    free(files);
+    free(expected);
+    free(svg);
+
+    /* What would break a field is replaced, and the rest stays. */
+    put_cell(s, run, N, "say \"hi\"\ttwo\nlines", "label \"x\"\ty\nz");
+    free(draw(s, "pareto", out, NULL, NULL));
+    svg = svg_text(out);
+    assert_says(svg, "label \u201dx\u201d y z");
+    assert_says(svg, "1e5");
+    free(svg);
+    store_close(s);
+    free(path);
+    free(out);
+}
+
+static void few_rows(void **state)
+{
+    need_gnuplot();
+    char *path = in_folder(*state, "few.db"), *out = in_folder(*state, "few.svg");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    put_cell(s, run, 0, "f16", "f16");
+    free(draw(s, "pareto", out, NULL, NULL));            /* the reference alone */
+    put_cell(s, run, 1, "affine", "affine 2b");
+    free(draw(s, "pareto", out, NULL, NULL));
+    char *svg = svg_text(out);
+    assert_says(svg, "affine 2b");
+    free(svg);
+    static const char *const nll[] = { "metric=perplexity", "metric=nll", NULL };
+    free(draw(s, "pareto", out, NULL, nll));
+    svg = svg_text(out);
+    assert_says(svg, "nll (nats)");
+    free(svg);
+    store_close(s);
+
+    char *bare = in_folder(*state, "bare.db");           /* no reference at all */
+    s = open_store(bare);
+    run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    put_cell(s, run, 3, "affine", "affine 3b");
+    free(draw(s, "pareto", out, NULL, NULL));
+    store_close(s);
+    free(bare);
+    free(path);
+    free(out);
+}
+
+static void put_needle(store *s, int64_t run, uint32_t ordinal, const char *label, const char *depth, int length, double found)
+{
+    char key[64], config[256], pairing[64];
+    snprintf(key, sizeof key, "needle-%u", ordinal);
+    snprintf(pairing, sizeof pairing, "%s-%d", depth, length);
+    snprintf(config, sizeof config, "{\"key\":{\"quantizer\":\"q%u\"},\"probe\":{\"name\":\"needle\",\"params\":{\"depth\":%s,\"length\":%d}}}",
+             ordinal, depth, length);
+    store_cell cell = made_cell(key, label, 4);
+    cell.pairing = pairing, cell.config = config, cell.probe = "needle", cell.units = 1;
+    assert_ok(store_begin(s, err));
+    assert_ok(store_cell_put(s, "e", ordinal, &cell, err));
+    assert_ok(store_unit(s, key, 0, run, 1, 1, err));
+    probe_result accuracy = { "needle_accuracy", found / 4, 4, NAN, 0.1, 0.9 };
+    assert_ok(store_measurement(s, key, "", 1, false, &accuracy, err));
+    assert_ok(store_cell_finish(s, key, run, "now", err));
+    assert_ok(store_commit(s, err));
+}
+
+static void needles(void **state)
+{
+    need_gnuplot();
+    char *path = in_folder(*state, "needle.db"), *folder = in_folder(*state, "pictures");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    put_needle(s, run, 0, "f16", "0", 256, 4);
+    put_needle(s, run, 1, "f16", "0.5", 512, 3);         /* a grid with holes */
+    put_needle(s, run, 2, "affine_x 4b", "0", 256, 0);
+    put_needle(s, run, 3, "affine_x 4b", "0.5", 256, 1);
+    static const char *const formats[] = { "svg", "png", "pdf", NULL };
+    char *files = draw(s, "needle", folder, formats, NULL), *base = in_folder(folder, "e-needle"), *svg_path = text_format("%s.svg", base);
+    char *expected = text_format("%s.svg\n%s.png\n%s.pdf\n", base, base, base), *svg = svg_text(svg_path);
+    assert_string_equal(files, expected);
+    static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    assert_int_equal(count_files(folder), 3);            /* and nothing else was left there */
+    static const char *const magic[] = { "<?xml", "\x89PNG", "%PDF" };
+    for (size_t i = 0; i < 3; i++) {
+        char *picture, *file = text_format("%s.%s", base, formats[i]);
+        size_t bytes;
+        assert_ok(file_read(file, &picture, &bytes, err));
+        assert_true(bytes > 1000);
+        assert_memory_equal(picture, magic[i], strlen(magic[i]));
+        free(picture);
+        free(file);
+    }
+    free(files);
+    free(expected);
+    free(svg);
+    free(svg_path);
+    free(base);
+    store_close(s);
+    free(path);
+    free(folder);
+}
+
+static void distortion(void **state)
+{
+    need_gnuplot();
+    char *path = in_folder(*state, "distortion.db"), *out = in_folder(*state, "distortion.svg");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    for (uint32_t bits = 1; bits <= 4; bits++) {
+        char key[32], label[32];
+        snprintf(key, sizeof key, "d%u", bits);
+        snprintf(label, sizeof label, "turboquant_mse %ub", bits);
+        store_cell cell = made_cell(key, label, bits);
+        cell.key_quantizer = "turboquant_mse", cell.model = NULL, cell.probe = "distortion";
+        finish_cell(s, "e", bits, &cell, run, NLL);
+        put_result(s, key, "nmse", -1, 2.7 * pow(4, -(double)bits), 0.001);
+    }
+    free(draw(s, "distortion", out, NULL, NULL));
+    char *svg = svg_text(out);
+    assert_says(svg, "turboquant_mse");
+    assert_says(svg, "4^-b, lower bound of any code");
+    assert_says(svg, "nmse, log scale");
+    free(svg);
+    store_close(s);
+    free(path);
+    free(out);
+}
+
+static void errors(void **state)
+{
+    char *path = in_folder(*state, "errors.db"), *out = in_folder(*state, "errors");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    text files = { 0 };
+    plot_options o = { plots_folder(), "pareto", NULL, out, NULL, NULL };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "no or several experiments");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "nothing to draw for metric perplexity");
+    put_cell(s, run, 0, "f16", "f16");
+    o.name = "paretto";
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "did you mean 'pareto'?");
+    o.name = "../plots/pareto";
+    assert_int_not_equal(plot_draw(s, &o, &files, NULL), KVANT_OK);
+    o.name = "style";                                    /* shared by all, and no plot of its own */
+    assert_int_not_equal(plot_draw(s, &o, &files, NULL), KVANT_OK);
+    o = (plot_options){ plots_folder(), "pareto", "f", out, NULL, NULL };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "did you mean 'e'?");
+    static const char *const jpeg[] = { "jpeg", NULL }, *const png[] = { "png", NULL }, *const typo[] = { "metrik=nll", NULL },
+                      *const bare[] = { "metric", NULL }, *const nothing[] = { "metric=nmse", NULL };
+    o = (plot_options){ plots_folder(), "pareto", "e", out, jpeg, NULL };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png or pdf");
+    o = (plot_options){ plots_folder(), "pareto", "e", "x.svg", png, NULL };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "ends otherwise");
+    o = (plot_options){ plots_folder(), "pareto", "e", out, NULL, typo };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "did you mean 'metric'?");
+    o.sets = bare;
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "KEY=VALUE");
+    o.sets = nothing;
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "nothing to draw for metric nmse");
+    assert_true(files.length == 0);
+    assert_int_not_equal(access(out, F_OK), 0);          /* nothing was begun */
+    store_close(s);
+    free(path);
+    free(out);
+}
+
+/* gnuplot fails, or is not there: said in one line, and no file or folder stays behind. */
+static void no_picture(void **state)
+{
+    char *path = in_folder(*state, "none.db"), *out = in_folder(*state, "none"), *plots = in_folder(*state, "plots");
+    char *sql = in_folder(*state, "plots/bad.sql"), *gp = in_folder(*state, "plots/bad.gp"), *empty = in_folder(*state, "empty");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    put_cell(s, run, 0, "f16", "f16");
+    assert_ok(make_folders(plots, false, err));
+    assert_ok(make_folders(empty, false, err));
+    write_text(sql, "-- A picture that cannot be\nSELECT label, value FROM result WHERE experiment = :experiment");
+    write_text(gp, "this is no gnuplot\n");
+    text files = { 0 };
+    const plot_options o = { plots, "bad", "e", out, NULL, NULL };
+    if (system("gnuplot --version > /dev/null 2>&1") == 0) {
+        kvant_error why = { "" };
+        assert_int_equal(plot_draw(s, &o, &files, &why), KVANT_FAILED);
+        assert_non_null(strstr(why.text, "plot bad: gnuplot: "));
+        assert_null(strchr(why.text, '\n'));
+        assert_int_equal(count_files(out), 0);
+        write_text(gp, "x = 1\n");                       /* runs, and draws nothing */
+        assert_fails(plot_draw(s, &o, &files, err), KVANT_FAILED, "no picture");
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        kvant_error why = { "" };
+        setenv("PATH", empty, 1);
+        _exit(plot_draw(s, &o, &files, &why) == KVANT_IO && strstr(why.text, "not installed") ? 0 : 1);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(count_files(out), 0);
+
+    write_text(sql, "-- Broken\nSELECT x FROM nowhere");
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "nowhere");
+    write_text(sql, "-- Empty\n");
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "no query");
+    text_free(&files);
+    assert_ok(plot_list(plots, &files, err));
+    assert_string_equal(files.data, "bad             Empty\n");
+    text_free(&files);
+    assert_ok(plot_list(plots_folder(), &files, err));
+    assert_non_null(strstr(files.data, "pareto "));
+    text_free(&files);
+    store_close(s);
+    free(path);
+    free(out);
+    free(plots);
+    free(sql);
+    free(gp);
+    free(empty);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(labels), cmocka_unit_test(few_rows), cmocka_unit_test(needles), cmocka_unit_test(distortion),
+        cmocka_unit_test(errors), cmocka_unit_test(no_picture),
+    };
+    return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+}
