@@ -72,8 +72,18 @@ void gemm_small(bool b_transposed, bool add, size_t m, size_t n, size_t k, const
 
 const char *gemm_library(void)
 {
-    static char name[48];
+    /* Of the instruction sets that oneDNN tells apart, those that change its f32 kernels. */
+    static const struct { int isa; const char *name; } sets[] = { { dnnl_cpu_isa_avx512_core, "avx512_core" },
+                                                                  { dnnl_cpu_isa_avx2, "avx2" },
+                                                                  { dnnl_cpu_isa_avx, "avx" },
+                                                                  { dnnl_cpu_isa_sse41, "sse41" },
+                                                                  { 0, "portable" } };
+    static char name[64];
     const dnnl_version_t *v = dnnl_version();
-    snprintf(name, sizeof name, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    const int isa = (int)dnnl_get_effective_cpu_isa();
+    size_t i = 0;
+    while ((isa & sets[i].isa) != sets[i].isa)
+        i++;
+    snprintf(name, sizeof name, "oneDNN %d.%d.%d (%s)", v->major, v->minor, v->patch, sets[i].name);
     return name;
 }

@@ -23,6 +23,7 @@ void gemm_apply(const gemm_matrix *w, const float *x, size_t ldx, size_t n, floa
 void gemm_small(bool b_transposed, bool add, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
                 float *c, size_t ldc);
 
-const char *gemm_library(void);                    /* "oneDNN 2.6.3" */
+/* "oneDNN 2.6.3 (avx512_core)": the library and the instruction set that its f32 products use here. Not thread-safe. */
+const char *gemm_library(void);
 
 #endif
