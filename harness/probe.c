@@ -87,6 +87,25 @@ size_t probe_values(const probe_sample *samples, size_t n, const char *metric, d
     return found;
 }
 
+size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+{
+    size_t found = 0;
+    const probe_sample *last = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const probe_sample *s = &samples[i];
+        if (strcmp(s->metric, metric))
+            continue;
+        if (!last || s->chunk < last->chunk || (s->chunk == last->chunk && s->idx <= last->idx))
+            x[found] = w[found] = 0, found++;
+        x[found - 1] += s->n * s->value;
+        w[found - 1] += s->n;
+        last = s;
+    }
+    for (size_t i = 0; i < found; i++)
+        x[i] /= w[i];
+    return found;
+}
+
 probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n)
 {
     stats_mean mean = stats_clustered(x, w, n);

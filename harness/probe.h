@@ -73,7 +73,10 @@ kvant_status probe_chunks(const probe_job *job, uint32_t context, uint32_t chunk
 
 /* Values and weights of a metric's samples in their order: returns how many; x, w [n]. */
 size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);
-/* Their mean by stats_clustered, with a t interval; n of the result is the number of clusters. */
+/* The same with one value per unit, for what is no independent draw within it (layers and heads of one text): a unit begins where
+ * (chunk, idx) does not rise. */
+size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);
+/* A mean of values by stats_clustered, with a t interval; n of the result is the number of clusters. */
 probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n);
 
 #endif

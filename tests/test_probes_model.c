@@ -341,7 +341,7 @@ static void distortion_of_the_models_own(void **state)
     for (int i = 0; i < 64; i++)
         ids[i] = (unsigned char)words.text[i];
     norms direct = { 0 };
-    lm_observer observer = { add_norms, &direct };
+    lm_observer observer = { .kv = add_norms, .user = &direct };
     kvcache *cache = NULL;
     kvcache_codecs f16 = open_codecs(model, "f16", "", "f16", "");
     assert_int_equal(kvcache_open(&f16, 64, &cache, NULL), KVANT_OK);

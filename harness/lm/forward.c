@@ -22,7 +22,7 @@ typedef struct {
     int32_t *token;                /* [n_rows] */
     float *x, *normed;             /* [n_rows][n_embd]: residual stream, normed input of a part */
     float *qkv;                    /* [n_rows][q + 2 kv] */
-    float *attended;               /* [n_rows][q] */
+    float *attended;               /* [n_rows][q], or an observer's queries */
     float *gate_up;                /* [n_rows][2 n_ff], or an observer's keys and values */
     float *cos, *sin;              /* [n_rows][rope width / 2] */
     attention_side *sides;         /* [n_segments][n_kv_head][2], prefill only */
@@ -221,6 +221,11 @@ static void observe_layer(const pass *p, const lm_observer *observe, uint32_t la
         memcpy(v + row * kv, p->qkv + row * (q + 2 * kv) + q + kv, kv * sizeof *v);
     }
     observe->kv(observe->user, layer, k, v, p->n_rows);
+    if (!observe->queries)
+        return;
+    for (size_t row = 0; row < p->n_rows; row++)                  /* `attended` is free until attention */
+        memcpy(p->attended + row * q, p->qkv + row * (q + 2 * kv), q * sizeof *p->attended);
+    observe->queries(observe->user, layer, p->attended, p->n_rows);
 }
 
 static void *scratch_of(const pass *p) { return p->scratch + p->scratch_bytes * (size_t)omp_get_thread_num(); }

@@ -1,5 +1,6 @@
 /* distortion.c - what a quantizer does to vectors and to their inner products: on vectors as they are given, or on the keys and
  * values that a model makes of a text, per layer and KV head. Policies (sinks, windows) play no part: all vectors are coded. */
+#include "harness/captured.h"
 #include "harness/fidelity.h"
 #include "harness/probe.h"
 
@@ -46,12 +47,8 @@ enum { UNIT = 4096, CLUSTER = 128, MAX_CLUSTERS = UNIT / CLUSTER };
 typedef struct {
     size_t n;                      /* vectors; 0 for text */
     /* of text: */
-    uint32_t context, batch;
     int32_t *ids;                  /* [chunks][context] */
-    kvcache_codecs f16;            /* of the forward passes that make the keys and values */
-    kvcache *cache;
-    float *key, *value;            /* [n_layer][context][n_kv_head][head_dim] of the chunk that begin ran */
-    size_t row, at;                /* floats of a row; tokens that the chunk's earlier steps have left */
+    captured chunk;                /* the one that begin ran */
     fidelity *measured;            /* [n_layer][n_kv_head][2]: key, value */
 } distortion;
 
@@ -70,31 +67,16 @@ static double cost(const kvant_args *args, const kvant_data *data)
 static kvant_status open_text(probe_job *job, distortion *p, kvant_error *err)
 {
     uint32_t chunks = (uint32_t)job->args.v[CHUNKS];
-    p->context = context_of(&job->args);
-    p->batch = (uint32_t)job->args.v[BATCH];
+    uint32_t context = context_of(&job->args);
     job->n_units = chunks;
-    kvant_status status = probe_chunks(job, p->context, chunks, &p->ids, err);
-    if (status)
-        return status;
-
-    kvcache_shape shape = lm_cache_shape(lm_model_shape(job->model));
-    const kvant_quantizer *f16 = kvant_find("f16", err);
-    if (!f16)
-        return KVANT_INVALID;
-    kvcache_side side = { f16, kvant_defaults(f16->params) };
-    kvcache_policy policy = { .key = side, .value = side, .isa = job->codecs[0].policy.isa };
-    status = kvcache_codecs_open(&policy, &shape, &p->f16, err);
+    kvant_status status = probe_chunks(job, context, chunks, &p->ids, err);
     if (!status)
-        status = kvcache_open(&p->f16, p->context, &p->cache, err);
+        status = captured_open(&p->chunk, job->model, context, (uint32_t)job->args.v[BATCH], false, job->codecs[0].policy.isa,
+                               "distortion", err);
     if (status)
         return status;
-    p->row = (size_t)shape.n_kv_head * shape.head_dim;
-    p->key = kvant_alloc(shape.n_layer * p->context * p->row * sizeof(float));
-    p->value = kvant_alloc(shape.n_layer * p->context * p->row * sizeof(float));
-    p->measured = calloc((size_t)shape.n_layer * shape.n_kv_head * 2, sizeof *p->measured);
-    if (!p->key || !p->value || !p->measured)
-        return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for keys and values of %u tokens; lower context", p->context);
-    return KVANT_OK;
+    p->measured = calloc((size_t)p->chunk.shape.n_layer * p->chunk.shape.n_kv_head * 2, sizeof *p->measured);
+    return p->measured ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "distortion: no memory");
 }
 
 static kvant_status open_job(probe_job *job, kvant_error *err)
@@ -118,11 +100,8 @@ static void close_job(probe_job *job)
     distortion *p = job->state;
     if (!p)
         return;
-    kvcache_close(p->cache);
-    kvcache_codecs_close(&p->f16);
+    captured_close(&p->chunk);
     free(p->ids);
-    free(p->key);
-    free(p->value);
     free(p->measured);
     free(p);
     job->state = NULL;
@@ -189,43 +168,20 @@ static kvant_status vector_unit(probe_job *job, size_t index, size_t cell, kvant
 
 /* ---- Keys and values of a text --------------------------------------------------------------- */
 
-static void collect(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
-{
-    distortion *p = user;
-    size_t to = ((size_t)layer * p->context + p->at) * p->row, bytes = n_rows * p->row * sizeof(float);
-    memcpy(p->key + to, k, bytes);
-    memcpy(p->value + to, v, bytes);
-}
-
 static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
 {
     distortion *p = job->state;
-    if (p->n)
-        return KVANT_OK;
-    kvcache_reset(p->cache);
-    lm_observer observer = { collect, p };
-    const int32_t *ids = p->ids + index * p->context;
-    for (p->at = 0; p->at < p->context;) {
-        if (interrupted())
-            return kvant_fail(err, KVANT_INTERRUPTED, "distortion: interrupted");
-        size_t left = p->context - p->at;
-        lm_segment segment = { p->cache, ids + p->at, (uint32_t)(left < p->batch ? left : p->batch), NULL };
-        kvant_status status = lm_forward_hidden(job->model, LM_PREFILL, &segment, 1, NULL, &observer, err);
-        if (status)
-            return status;
-        p->at += segment.n;
-    }
-    return KVANT_OK;
+    return p->n ? KVANT_OK : captured_run(&p->chunk, p->ids + index * p->chunk.context, err);
 }
 
 /* One side of one head of a layer. x holds its n vectors gathered, and behind them room for the queries: keys spread over the
- * chunk, as the model's own queries cannot be seen. */
-static void measure_head(const distortion *p, const kvant_codec *codec, const float *rows, size_t head, float *x,
-                         fidelity_work *work, fidelity *result)
+ * chunk; the attention probe has the model's own. `rows` is the head's first vector. */
+static void measure_head(const captured *chunk, const kvant_codec *codec, const float *rows, float *x, fidelity_work *work,
+                         fidelity *result)
 {
-    size_t dim = codec->shape.dim, n = p->context / codec->plan.block * codec->plan.block;
+    size_t dim = codec->shape.dim, n = chunk->context / codec->plan.block * codec->plan.block;
     for (size_t i = 0; i < n; i++)
-        memcpy(x + i * dim, rows + i * p->row + head * dim, dim * sizeof *x);
+        memcpy(x + i * dim, rows + i * chunk->row, dim * sizeof *x);
     float *queries = x + n * dim;
     ptrdiff_t self[FIDELITY_QUERIES];
     for (size_t j = 0; j < FIDELITY_QUERIES; j++) {
@@ -239,20 +195,23 @@ static void measure_head(const distortion *p, const kvant_codec *codec, const fl
 static kvant_status measure_heads(const distortion *p, const kvcache_codecs *codecs, kvant_error *err)
 {
     size_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head, dim = codecs->shape.head_dim;
+    const captured *chunk = &p->chunk;
     kvant_status status = KVANT_OK;
     #pragma omp parallel
     {
         fidelity_work key_work = { 0 }, value_work = { 0 };
-        float *x = kvant_alloc((p->context + FIDELITY_QUERIES) * dim * sizeof *x);
-        bool ready = x && fidelity_open(codecs->key, layers, p->context, &key_work, NULL) == KVANT_OK
-                  && fidelity_open(codecs->value, layers, p->context, &value_work, NULL) == KVANT_OK;
+        float *x = kvant_alloc((p->chunk.context + FIDELITY_QUERIES) * dim * sizeof *x);
+        bool ready = x && fidelity_open(codecs->key, layers, p->chunk.context, &key_work, NULL) == KVANT_OK
+                  && fidelity_open(codecs->value, layers, p->chunk.context, &value_work, NULL) == KVANT_OK;
         #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < layers * heads * 2; i++) {
-            size_t layer = i / 2 / heads, head = i / 2 % heads, at = layer * p->context * p->row;
+            uint32_t layer = (uint32_t)(i / 2 / heads), head = (uint32_t)(i / 2 % heads);
             if (ready && i % 2 == 0)
-                measure_head(p, &codecs->key[layer], p->key + at, head, x, &key_work, &p->measured[i]);
+                measure_head(chunk, &codecs->key[layer], captured_head(chunk, chunk->key, layer, head), x, &key_work,
+                             &p->measured[i]);
             else if (ready)
-                measure_head(p, &codecs->value[layer], p->value + at, head, x, &value_work, &p->measured[i]);
+                measure_head(chunk, &codecs->value[layer], captured_head(chunk, chunk->value, layer, head), x, &value_work,
+                             &p->measured[i]);
         }
         if (!ready) {
             #pragma omp critical
@@ -262,7 +221,7 @@ static kvant_status measure_heads(const distortion *p, const kvcache_codecs *cod
         fidelity_close(&value_work);
         free(x);
     }
-    return status ? kvant_fail(err, status, "distortion: no memory to code %u tokens of a head", p->context) : KVANT_OK;
+    return status ? kvant_fail(err, status, "distortion: no memory to code %u tokens of a head", p->chunk.context) : KVANT_OK;
 }
 
 static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
@@ -272,9 +231,9 @@ static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
     size_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head;
     for (size_t layer = 0; layer < layers; layer++) {
         size_t key = codecs->key[layer].plan.block, value = codecs->value[layer].plan.block;
-        if (key > p->context || value > p->context)
+        if (key > p->chunk.context || value > p->chunk.context)
             return kvant_fail(err, KVANT_INVALID, "distortion: blocks of %zu vectors do not fit into chunks of %u; raise context",
-                              key > value ? key : value, p->context);
+                              key > value ? key : value, p->chunk.context);
     }
     kvant_status status = measure_heads(p, codecs, err);
     if (status)
@@ -282,7 +241,7 @@ static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
     for (size_t i = 0; i < layers * heads; i++) {
         uint32_t layer = (uint32_t)(i / heads), head = (uint32_t)(i % heads);
         const fidelity *key = &p->measured[2 * i];
-        double n = (double)(p->context / codecs->key[layer].plan.block * codecs->key[layer].plan.block);
+        double n = (double)(p->chunk.context / codecs->key[layer].plan.block * codecs->key[layer].plan.block);
         emit_figures(job, cell, key_metrics, layer, head, key);
         emit_figures(job, cell, value_metrics, layer, head, &p->measured[2 * i + 1]);
         job->emit(job, cell, &(probe_sample) { "key_norm_sq", layer, head, key->weight[FIDELITY_NMSE] / n, n });
@@ -299,27 +258,6 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-/* One cluster per unit: within a unit (chunk, idx) rises, so it begins where that does not. Layers and heads of one text are no
- * independent draws, texts are. */
-static size_t by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
-{
-    size_t found = 0;
-    const probe_sample *last = NULL;
-    for (size_t i = 0; i < n; i++) {
-        const probe_sample *s = &samples[i];
-        if (strcmp(s->metric, metric))
-            continue;
-        if (!last || s->chunk < last->chunk || (s->chunk == last->chunk && s->idx <= last->idx))
-            x[found] = w[found] = 0, found++;
-        x[found - 1] += s->n * s->value;
-        w[found - 1] += s->n;
-        last = s;
-    }
-    for (size_t i = 0; i < found; i++)
-        x[i] /= w[i];
-    return found;
-}
-
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
                            void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
 {
@@ -331,7 +269,7 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     size_t measured = 0;
     for (const probe_metric *m = metrics; m->name; m++) {
         bool of_vectors = m < metrics + FIDELITY_N;
-        size_t clusters = of_vectors ? probe_values(samples, n, m->name, x, w) : by_unit(samples, n, m->name, x, w);
+        size_t clusters = of_vectors ? probe_values(samples, n, m->name, x, w) : probe_by_unit(samples, n, m->name, x, w);
         probe_result mean = probe_clustered(m->name, x, w, clusters);
         if (clusters)
             result(user, &mean);

@@ -1,0 +1,74 @@
+/* captured.c - runs tokens through a model and keeps what an observer sees of them: see captured.h. */
+#include "harness/captured.h"
+
+#include "harness/util.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+kvant_status captured_open(captured *c, lm_model *model, uint32_t context, uint32_t batch, bool queries, const char *isa,
+                           const char *name, kvant_error *err)
+{
+    const lm_shape *shape = lm_model_shape(model);
+    *c = (captured){ .model = model, .shape = lm_cache_shape(shape), .context = context, .batch = batch };
+    const kvant_quantizer *f16 = kvant_find("f16", err);
+    if (!f16)
+        return KVANT_INVALID;
+    kvcache_side side = { f16, kvant_defaults(f16->params) };
+    kvcache_policy policy = { .key = side, .value = side, .isa = isa };
+    kvant_status status = kvcache_codecs_open(&policy, &c->shape, &c->f16, err);
+    if (!status)
+        status = kvcache_open(&c->f16, context, &c->cache, err);
+    if (status)
+        return status;
+    c->row = (size_t)c->shape.n_kv_head * c->shape.head_dim;
+    c->query_row = (size_t)shape->n_head * shape->head_dim;
+    size_t tokens = (size_t)c->shape.n_layer * context;
+    c->key = kvant_alloc(tokens * c->row * sizeof *c->key);
+    c->value = kvant_alloc(tokens * c->row * sizeof *c->value);
+    c->query = queries ? kvant_alloc(tokens * c->query_row * sizeof *c->query) : NULL;
+    if (!c->key || !c->value || (queries && !c->query))
+        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for keys and values of %u tokens; take fewer", name, context);
+    return KVANT_OK;
+}
+
+static void keep_kv(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
+{
+    captured *c = user;
+    size_t to = ((size_t)layer * c->context + c->at) * c->row, bytes = n_rows * c->row * sizeof *k;
+    memcpy(c->key + to, k, bytes);
+    memcpy(c->value + to, v, bytes);
+}
+
+static void keep_queries(void *user, uint32_t layer, const float *q, size_t n_rows)
+{
+    captured *c = user;
+    memcpy(c->query + ((size_t)layer * c->context + c->at) * c->query_row, q, n_rows * c->query_row * sizeof *q);
+}
+
+kvant_status captured_run(captured *c, const int32_t *ids, kvant_error *err)
+{
+    lm_observer observer = { .kv = keep_kv, .queries = c->query ? keep_queries : NULL, .user = c };
+    kvcache_reset(c->cache);
+    for (c->at = 0; c->at < c->context;) {
+        if (interrupted())
+            return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
+        size_t left = c->context - c->at;
+        lm_segment segment = { c->cache, ids + c->at, (uint32_t)(left < c->batch ? left : c->batch), NULL };
+        kvant_status status = lm_forward_hidden(c->model, LM_PREFILL, &segment, 1, NULL, &observer, err);
+        if (status)
+            return status;
+        c->at += segment.n;
+    }
+    return KVANT_OK;
+}
+
+void captured_close(captured *c)
+{
+    kvcache_close(c->cache);
+    kvcache_codecs_close(&c->f16);
+    free(c->key);
+    free(c->value);
+    free(c->query);
+    *c = (captured){ 0 };
+}
