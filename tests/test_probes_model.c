@@ -193,7 +193,7 @@ static void cells_do_not_mix(void **state)
                                  open_codecs(model, "affine", "bits=1,group_size=16", "affine", "bits=8,group_size=8") };
     static const char *const probes[][2] = {
         { "perplexity", "context=64,chunks=4" }, { "perplexity", "context=64,chunks=4,path=decode,lockstep=3" },
-        { "distortion", "context=64,chunks=2" }, { "needle", "length=900,trials=2" },
+        { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=900,trials=2" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
         probe_run both, one;
@@ -365,6 +365,88 @@ static void distortion_of_the_models_own(void **state)
     lm_close(model);
 }
 
+/* ---- Attention ------------------------------------------------------------------------------- */
+
+/* A cache whose key codec remembers the queries that decode gives it, one thread being at work. */
+static float asked[TINY_LAYERS * TINY_HEADS * TINY_HEAD_DIM];
+static size_t n_asked;
+
+static void remember_query(const void *state, const float *q, size_t nq, void *prepared, void *scratch)
+{
+    const kvant_quantizer *f32 = kvant_find("f32", NULL);
+    assert_true(n_asked + nq * TINY_HEAD_DIM <= sizeof asked / sizeof *asked);
+    memcpy(asked + n_asked, q, nq * TINY_HEAD_DIM * sizeof *q);
+    n_asked += nq * TINY_HEAD_DIM;
+    f32->ops.query(state, q, nq, prepared, scratch);
+}
+
+static void keep_queries(void *user, uint32_t layer, const float *q, size_t n_rows)
+{
+    assert_int_equal(n_rows, 1);
+    memcpy((float *)user + layer * TINY_HEADS * TINY_HEAD_DIM, q, TINY_HEADS * TINY_HEAD_DIM * sizeof *q);
+}
+
+static void ignore_kv(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
+{
+    (void)user, (void)layer, (void)k, (void)v, (void)n_rows;
+}
+
+static void observed_queries_are_those_of_attention(void **state)
+{
+    (void)state;
+    omp_set_num_threads(1);
+    lm_model *model = open_model((tiny_options){ 0 });
+    kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    kvant_quantizer spy = *kvant_find("f32", NULL);
+    spy.ops.query = remember_query;
+    kvcache_policy policy = { .key = { &spy, kvant_defaults(spy.params) }, .value = { &spy, kvant_defaults(spy.params) } };
+    kvcache_codecs codecs;
+    kvcache *cache = NULL;
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, &codecs, NULL), KVANT_OK);
+    assert_int_equal(kvcache_open(&codecs, 8, &cache, NULL), KVANT_OK);
+    for (int32_t position = 0; position < 8; position++) {
+        float seen[TINY_LAYERS * TINY_HEADS * TINY_HEAD_DIM];
+        lm_observer observer = { ignore_kv, keep_queries, seen };
+        lm_segment segment = { cache, &(int32_t){ 'a' + position }, 1, NULL };
+        n_asked = 0;
+        assert_int_equal(lm_forward_hidden(model, LM_DECODE, &segment, 1, NULL, &observer, NULL), KVANT_OK);
+        assert_int_equal(n_asked, sizeof seen / sizeof *seen);
+        assert_memory_equal(seen, asked, sizeof seen);
+    }
+    kvcache_close(cache);
+    kvcache_codecs_close(&codecs);
+    lm_close(model);
+}
+
+static void attention_of_the_models_own(void **state)
+{
+    (void)state;
+    lm_model *model = open_model((tiny_options){ 0 });
+    kvcache_codecs codecs[3] = { open_codecs(model, "f32", "", "f32", ""), open_codecs(model, "f32", "", "affine", "bits=2,group_size=16"),
+                                 open_codecs(model, "affine", "bits=2,group_size=16", "f32", "") };
+    probe_run run;
+    run_on("attention", "context=64,chunks=3,queries=8,batch=17", model, codecs, 3, &run);
+    const cell_run *exact = &run.cells[0], *values = &run.cells[1], *keys = &run.cells[2];
+    assert_near(value_of(exact, "output_error"), 0, 1e-5);
+    assert_near(value_of(exact, "top_8"), 1, 0);
+    assert_true(value_of(values, "output_error") > .01 && value_of(keys, "output_error") > .01);
+    assert_near(value_of(values, "weight_shift"), 0, 1e-6);         /* keys alone move the weights */
+    assert_true(value_of(keys, "weight_shift") > .001 && value_of(keys, "top_8") < 1);
+    assert_near(result_of(keys, "top_1")->n, 3, 0);
+    assert_int_equal(keys->n, 3 * TINY_LAYERS * TINY_KV_HEADS * 4);
+    for (size_t i = 0; i < keys->n; i++)
+        assert_near(keys->samples[i].n, 8 * TINY_HEADS / TINY_KV_HEADS, 0);
+    run_free(&run);
+
+    probe_job job = job_of(probe("attention"), "context=64,queries=33", model, codecs, 1);
+    kvant_error err = { "" };
+    assert_int_equal(run_probe(probe("attention"), &job, &run, &err), KVANT_INVALID);
+    assert_non_null(strstr(err.text, "lower queries"));
+    for (size_t i = 0; i < 3; i++)
+        kvcache_codecs_close(&codecs[i]);
+    lm_close(model);
+}
+
 /* ---- All ------------------------------------------------------------------------------------- */
 
 static void threads_do_not_matter(void **state)
@@ -374,7 +456,7 @@ static void threads_do_not_matter(void **state)
     kvcache_codecs codecs = open_codecs(model, "affine", "bits=3,group_size=16", "affine", "bits=2,group_size=8");
     static const char *const probes[][2] = {
         { "perplexity", "context=300,chunks=3,convention=full" }, { "perplexity", "context=64,chunks=5,path=decode,lockstep=3" },
-        { "distortion", "context=64,chunks=2" }, { "needle", "length=700,trials=2" },
+        { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=700,trials=2" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
         probe_run one, more;
@@ -427,6 +509,8 @@ int main(void)
         cmocka_unit_test(needle_on_a_uniform_model),
         cmocka_unit_test(needle_says_what_is_too_long),
         cmocka_unit_test(distortion_of_the_models_own),
+        cmocka_unit_test(observed_queries_are_those_of_attention),
+        cmocka_unit_test(attention_of_the_models_own),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(throughput_of_a_model),
     };
