@@ -115,7 +115,8 @@ static void score(const void *state, const void *prepared, size_t nq, const uint
     }
 }
 
-static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch)
+static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
+                void *scratch)
 {
     const qjl *s = state;
     (void)first;
@@ -154,7 +155,8 @@ static const kvant_param params[] = {
     ROWS(d, "sketch=gaussian,m=" #m, (M_PI_2 * d - 1) / m, 1, M_PI_2 * d / m, "closed form for Gaussian rows")
 /* kappa = sqrt(d/2) Gamma(d/2) / Gamma((d+1)/2). A part of a chunk, m <= d, by E|u_1 u_2| = 2/(pi d) on the sphere. */
 #define PART(d, m, kappa) \
-    ROWS(d, "m=" #m, 1 - 2 * kappa + M_PI_2 * d / m, kappa, d * (M_PI_2 - (m - 1.) / (d - 1)) / m, "closed form for orthogonal rows")
+    ROWS(d, "m=" #m, 1 - 2 * kappa + M_PI_2 * d / m, kappa, d * (M_PI_2 - (m - 1.) / (d - 1)) / m, \
+         "closed form for orthogonal rows")
 /* Chunks are independent: each has mean kappa k, and errors across k that add up as squares. */
 #define CHUNKS(d, n, m, kappa) \
     ROWS(d, "m=" #m, M_PI_2 / n + kappa * kappa * (n - 1) / n - 2 * kappa + 1, kappa, (M_PI_2 - 1) / n, \

@@ -1,4 +1,4 @@
-/* rabitq.c - RaBitQ (Gao, Long; arXiv 2405.12497) at one bit and extended RaBitQ (Gao, Gou, Xu, Yang, Long, Wong; 2409.09913) above.
+/* rabitq.c - RaBitQ (Gao, Long; arXiv 2405.12497) at one bit, extended RaBitQ (Gao, Gou, Xu, Yang, Long, Wong; 2409.09913) above.
  * Idea: of all vectors of an evenly spaced grid, keep the one whose direction is nearest to that of the rotated vector, and store
  * the factor that makes <o, q> = <o', q> / <o', o> exact along o; errors across it are random by the rotation and average out.
  *
@@ -12,8 +12,8 @@
  * search at 8 bits; decoding is integers times the factor, so that scores can be sums of small integers. Of the papers' other
  * parts nothing is here: the query keeps its floats, and no centroid of a cluster is subtracted.
  *
- * Where it loses: to codebooks of the same bits on Gaussian coordinates, which a rotation makes of any: even with the best scale for
- * each vector, at d = 128 an even grid has 5 % more error at 3 bits and 8 % more at 4 than Lloyd-Max codes rescaled to the same
+ * Where it loses: to codebooks of the same bits on Gaussian coordinates, which a rotation makes of any: even with the best scale
+ * for each vector, at d = 128 an even grid has 5 % more error at 3 bits and 8 % more at 4 than Lloyd-Max codes rescaled to the same
  * slope (turboquant_mse, scale=unbiased, which at one bit is the same code); at d = 64, where one scale fits fewer coordinates,
  * they are level. For a slope of 1 vectors are a little too long: at one bit nmse is half as much again as the least.
  *
@@ -178,7 +178,7 @@ static const kvant_oracle oracles[] = {
 };
 
 const kvant_quantizer quantizer_rabitq = {
-    .name = "rabitq", .summary = "the grid vector of nearest direction after a random rotation, rescaled to unbiased inner products",
+    .name = "rabitq", .summary = "the grid vector nearest in direction after a random rotation, rescaled to be unbiased",
     .source = "RaBitQ, arXiv 2405.12497 (1 bit); extended, arXiv 2409.09913 (2 to 8 bits)", .params = params, .oracles = oracles,
     .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,

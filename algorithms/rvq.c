@@ -253,8 +253,8 @@ static const kvant_param params[] = {
                .max = BITS_MAX },
     [STAGES] = { .name = "stages", .help = "codebooks that are added up; more than two with true_scale and fitted only",
                  .type = KVANT_INT, .def = 2, .min = 2, .max = STAGES_MAX },
-    [STAGE2] = { .name = "stage2", .help = "codebooks after the first: Laplacian as versions 0.3 and 0.94 of the package scale them, "
-                                           "or with the residual's own deviation, or fitted to the residual",
+    [STAGE2] = { .name = "stage2", .help = "codebooks after the first: Laplacian as versions 0.3 and 0.94 of the package scale "
+                                           "them, or with the residual's own deviation, or fitted to the residual",
                  .type = KVANT_CHOICE, .def = PUBLISHED_0_94,
                  .choices = (const char *const[]) { "published_0_3", "published_0_94", "true_scale", "fitted", NULL } },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),

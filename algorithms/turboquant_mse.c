@@ -13,11 +13,12 @@
  * vectors, once each.
  *
  * Where it loses: x^ is too short, <q, x^> is on average (1 - D) <q, x>, which is 0.64 at one bit (algorithm 2 and scale=unbiased
- * mend that, the latter at an nmse of D / (1 - D)); isotropic data is its worst case and its only case, so structure that a trained or a grouped method would use is
- * rotated away; the state is d^2 floats per rotation; `hadamard` is no uniform rotation and depends on where outliers are.
+ * mend that, the latter at an nmse of D / (1 - D)); isotropic data is its worst case and its only case, so structure that a trained
+ * or a grouped method would use is rotated away; the state is d^2 floats per rotation; `hadamard` is no uniform rotation and depends
+ * on where outliers are.
  *
- * Defined: a zero vector decodes to zero. With norm=f16 stored norms are rounded to half: beyond 65504 they saturate, below 2^-25 they
- * become 0; f32 keeps all. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
+ * Defined: a zero vector decodes to zero. With norm=f16 stored norms are rounded to half: beyond 65504 they saturate, below 2^-25
+ * they become 0; f32 keeps all. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/direction.h"
 #include "algorithms/shared/scalar.h"
 
@@ -92,8 +93,8 @@ static const kvant_param params[] = {
     [BITS] = { .name = "bits", .help = "bits per coordinate, the norm apart", .type = KVANT_INT, .def = 4, .min = 1,
                .max = CODEBOOK_MAX_BITS },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
-    [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, its Gaussian limit, "
-                                               "or a Laplacian, for coordinates that are not rotated",
+    [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, its Gaussian "
+                                               "limit, or a Laplacian, for coordinates that are not rotated",
                    .type = KVANT_CHOICE, .def = CODEBOOK_EXACT,
                    .choices = (const char *const[]) { "exact", "gaussian", "laplacian", NULL } },
     [NORM] = NORM_PARAM(NORM_F16),

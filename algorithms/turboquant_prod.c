@@ -181,7 +181,8 @@ static void score(const void *state, const void *prepared, size_t nq, const uint
     }
 }
 
-static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch)
+static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
+                void *scratch)
 {
     const prod *s = state;
     size_t both = s->base.d + s->sketch.m;
@@ -207,10 +208,10 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
 /* ---- What it is ------------------------------------------------------------------------------------ */
 
 static const kvant_param params[] = {
-    [BITS] = { .name = "bits", .help = "bits per coordinate when m is the dimension, norms apart: all but one are the first stage's",
+    [BITS] = { .name = "bits", .help = "bits per coordinate, norms apart: one for the sketch if m is the dimension, the others first",
                .type = KVANT_INT, .def = 4, .min = 1, .max = CODEBOOK_MAX_BITS },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
-    [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, or its Gaussian limit",
+    [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, or the Gaussian limit",
                    .type = KVANT_CHOICE, .def = CODEBOOK_EXACT, .choices = (const char *const[]) { "exact", "gaussian", NULL } },
     [NORM] = NORM_PARAM(NORM_F16),
     [SKETCH] = SKETCH_PARAM(SKETCH_GAUSSIAN),
@@ -272,7 +273,7 @@ static const kvant_oracle oracles[] = {
 };
 
 const kvant_quantizer quantizer_turboquant_prod = {
-    .name = "turboquant_prod", .summary = "turboquant_mse at one bit less, and a sign sketch of the residual: unbiased inner products",
+    .name = "turboquant_prod", .summary = "turboquant_mse at one bit less and a sign sketch of the residual, for inner products",
     .source = "TurboQuant, arXiv 2504.19874, algorithm 2", .params = params, .oracles = oracles, .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
 };

@@ -41,6 +41,8 @@ enum { CHECK_VARIANTS = 64 };
 typedef struct { kvant_args args; char given[CHECK_TEXT]; bool by_bits; } check_variant;
 size_t check_variants(const kvant_param *params, check_variant *all);
 
+/* The two halves of check_run. */
 kvant_status check_gates(check *c, kvant_error *err);
+kvant_status check_oracles(check *c, kvant_error *err);
 
 #endif
