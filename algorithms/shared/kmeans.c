@@ -188,6 +188,23 @@ static size_t up_to(const float *x, size_t n, double t)
     return low;
 }
 
+static double spacing(const float *x, size_t i) { return cbrt(((double)x[i + 1] - x[i]) * ((double)x[i + 1] - x[i])); }
+
+/* With many cells centroids lie with density f^(1/3) (Panter and Dite), whose integral over the gap between two of n sorted numbers
+ * is about gap^(2/3) n^(-1/3). Quantiles of f itself leave the tails to too few cells, and Lloyd's rounds get stuck there. */
+static void start_numbers(const float *x, size_t n, double *c, size_t k)
+{
+    double total = 0, passed = 0;
+    for (size_t i = 0; i + 1 < n; i++)
+        total += spacing(x, i);
+    for (size_t at = 0, i = 0; i < k; i++) {
+        double target = ((double)i + .5) / (double)k * total;
+        while (at + 1 < n && passed + spacing(x, at) <= target)
+            passed += spacing(x, at++);
+        c[i] = x[at];
+    }
+}
+
 /* One round; sums [n+1] are prefix sums of x. An empty cell keeps its centroid. */
 static bool improve(const float *x, const double *sums, size_t n, double *c, size_t k)
 {
@@ -216,8 +233,7 @@ kvant_status kmeans_numbers(float *x, size_t n, size_t k, float *centroids, kvan
     sums[0] = 0;
     for (size_t i = 0; i < n; i++)
         sums[i + 1] = sums[i] + x[i];
-    for (size_t i = 0; i < k; i++)
-        c[i] = x[(2 * i + 1) * n / (2 * k)];
+    start_numbers(x, n, c, k);
     for (int round = 0; round < NUMBER_ROUNDS && improve(x, sums, n, c, k); round++)
         continue;
     for (size_t i = 0; i < k; i++)

@@ -1,4 +1,4 @@
-/* kmeans.h - codebooks from data: Lloyd's algorithm for vectors from a k-means++ start, and for numbers from quantiles.
+/* kmeans.h - codebooks from data: Lloyd's algorithm for vectors from a k-means++ start, and for numbers from their spacing.
  * Deterministic: the same data and generator give the same centroids. No cluster ends empty while points disagree with theirs. */
 #ifndef KVANT_KMEANS_H
 #define KVANT_KMEANS_H
