@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "turboquant_mse:bits=4,rotation=haar" */
-static kvant_status parse_quantizer(const char *given, kvcache_side *side, kvant_error *err)
+kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error *err)
 {
     char name[64];
     const size_t length = strcspn(given, ":");
@@ -29,8 +28,8 @@ bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy)
     if (!cli_get_int(c, "sink", 0, INT_MAX, 0, &sink) || !cli_get_int(c, "window", 0, INT_MAX, 0, &window) ||
         !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed))
         return false;
-    if (parse_quantizer(key ? key : fallback, &policy->key, &err) != KVANT_OK ||
-        parse_quantizer(value ? value : key ? key : fallback, &policy->value, &err) != KVANT_OK) {
+    if (option_quantizer(key ? key : fallback, &policy->key, &err) != KVANT_OK ||
+        option_quantizer(value ? value : key ? key : fallback, &policy->value, &err) != KVANT_OK) {
         cli_usage(c, "%s", err.text);
         return false;
     }

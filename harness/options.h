@@ -17,6 +17,8 @@
 
 #define OPTION_THREADS { "threads", "N", "threads to use (default: all cores)", false }
 
+/* A quantizer with its parameters, as in "turboquant_mse:bits=4,rotation=haar". */
+kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error *err);
 bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy);
 bool option_threads(const cli *c);
 

@@ -80,6 +80,29 @@ else
     skipped truncated_model "no conformance models in KVANT_DATA"
 fi
 
+# ---- Single quantizers ---------------------------------------------------------------------------------------
+# figure FILE ROW: the row's first number.
+figure() { awk -v row="$2" 'index($0, row) == 1 { sub(row, ""); print $1; exit }' "$1"; }
+between() { awk -v x="$1" -v low="$2" -v high="$3" 'BEGIN { exit !(x >= low && x <= high) }'; }
+"$kvant" bench f32 --dim 64 --n 200 > exact.txt 2> "$work/err" && [ "$(figure exact.txt nmse)" = 0 ] &&
+    [ "$(figure exact.txt 'bytes per token')" = 256.0 ] && between "$(figure exact.txt 'output error')" 0 1e-5 &&
+    ok bench_of_floats || failed bench_of_floats "$(cat exact.txt "$work/err")"
+"$kvant" bench affine:bits=4,group_size=32 --value kivi --n 500 > coarse.txt 2> "$work/err" &&
+    between "$(figure coarse.txt nmse)" .0059 .0063 && [ "$(figure coarse.txt 'bytes per token')" = 80.0 ] &&
+    between "$(figure coarse.txt 'output error')" .3 .8 && between "$(figure coarse.txt append)" 1 1e9 &&
+    ok bench_of_codes || failed bench_of_codes "$(cat coarse.txt "$work/err")"
+check bench_of_blocks "$kvant" bench kivi --dim 32 --n 40
+"$kvant" bench turboquant_mse --n 100 --seed 1 | sed '/ns per token/d' > one.txt
+"$kvant" bench turboquant_mse --n 100 --seed 1 | sed '/ns per token/d' > again.txt
+"$kvant" bench turboquant_mse --n 100 --seed 2 | sed '/ns per token/d' > other.txt
+if [ -s one.txt ] && cmp -s one.txt again.txt && ! cmp -s one.txt other.txt; then ok bench_follows_its_seed
+else failed bench_follows_its_seed "$(diff one.txt again.txt)"; fi
+refuses bench_unknown_quantizer 2 'affine' "$kvant" bench afine
+refuses bench_unknown_parameter 2 "nearest known one is 'bits'" "$kvant" bench affine:bit=3
+refuses bench_shape 2 'not a multiple of group_size' "$kvant" bench affine --dim 80
+refuses bench_distribution 2 'gaussian' "$kvant" bench affine --distribution gausian
+refuses bench_too_long 2 'whole number from 2 to 65536' "$kvant" bench affine --n 65537
+
 # ---- Stores -------------------------------------------------------------------------------------------------
 refuses store_in_no_folder 2 '/dev/null' "$kvant" run tiny.json --store /dev/null/x.db
 echo 'not a database, but a text that is long enough to be read as the header of one, which it is not' > text.db
