@@ -11,8 +11,8 @@
 
 enum { N = 24, MAX_DIM = 128 };
 static const uint32_t dims[] = { 64, 80, 128 };
-static const char *const exact_forms[] = { "affine", "bf16", "control_broken", "f16", "f32", "mxfp4", "nf4", "q4_0", "q5_0", "q8_0",
-                                           "turboquant_mse", "uniform_scalar", NULL };
+static const char *const exact_forms[] = { "affine", "bf16", "control_broken", "e8", "f16", "f32", "kivi", "mxfp4", "nf4",
+                                           "polarquant", "q4_0", "q5_0", "q8_0", "turboquant_mse", "uniform_scalar", NULL };
 
 typedef struct { kvant_codec codec; uint8_t code[N * MAX_DIM * 4]; float x[N * MAX_DIM], y[N * MAX_DIM]; void *scratch; } trial;
 
@@ -211,7 +211,10 @@ static void test_stored_bits(void **state)
         { "fp8_e5m2", "scale=none", 80, 8 }, { "q8_0", "", 96, 8.5 }, { "q5_0", "", 64, 5.5 }, { "q4_0", "rotation=haar", 64, 4.5 },
         { "control_broken", "", 64, 4.5 }, { "mxfp4", "", 128, 4.25 }, { "nvfp4", "", 128, 4.75 },
         { "nvfp4", "second_scale=none", 80, 4.5 }, { "nvfp4", "second_scale=trained", 64, 4.5 }, { "nf4", "", 128, 4.25 },
-        { "nf4", "group_size=32", 96, 4.5 }, { "uniform_scalar", "bits=3", 80, 3 + 16. / 80 }
+        { "nf4", "group_size=32", 96, 4.5 }, { "uniform_scalar", "bits=3", 80, 3 + 16. / 80 },
+        { "polarquant", "", 128, 3.875 }, { "polarquant", "level1_bits=3", 80, 8. * (10 + 24) / 80 }, { "kivi", "", 64, 3 },
+        { "kivi", "axis=channel,group_size=64", 80, 2.5 }, { "e8", "bits=2", 64, 2.25 }, { "e8", "bits=3", 128, 3.125 },
+        { "polarquant_rope", "", 80, 4.25 }
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         static trial t;
