@@ -216,6 +216,26 @@ static void test_exact_codebooks(void **state)
 
 /* Every dimension solves at every width, and its error lies between the bounds of the paper (theorem 1) and below that of one
  * bit less. */
+/* Two-bit centroids of the angles psi = (u + pi/2) / 2 of PolarQuant's levels 2, 3 and 4; and every number of bits solves. */
+static void test_angle_codebooks(void **state)
+{
+    (void)state;
+    static const struct { uint32_t exponent; double psi[4]; } levels[] = { { 1, { .30976, .63398, .93682, 1.26104 } },
+        { 3, { .42625, .67438, .89641, 1.14455 } }, { 7, { .52421, .70591, .86489, 1.04658 } } };
+    double c[1 << CODEBOOK_MAX_BITS], got, last;
+    for (size_t i = 0; i < 3; i++) {
+        assert_ok(codebook_solve(CODEBOOK_ANGLE, levels[i].exponent, 2, c, &got, err));
+        for (size_t k = 0; k < 4; k++)
+            assert_true(fabs((c[k] + M_PI_2) / 2 - levels[i].psi[k]) <= 6e-6);
+        last = INFINITY;
+        for (unsigned b = 1; b <= CODEBOOK_MAX_BITS; b++, last = got) {
+            assert_ok(codebook_solve(CODEBOOK_ANGLE, levels[i].exponent, b, c, &got, err));
+            assert_true(got > 0 && got < last / 2);
+        }
+    }
+    assert_fails(codebook_solve(CODEBOOK_ANGLE, 0, 2, c, &got, err), KVANT_INVALID, "dim 0");
+}
+
 static void test_every_codebook_solves(void **state)
 {
     (void)state;
@@ -440,7 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_half), cmocka_unit_test(test_rounding_to_half), cmocka_unit_test(test_packing),
         cmocka_unit_test(test_generator_is_stated), cmocka_unit_test(test_gaussian_codebooks),
-        cmocka_unit_test(test_laplacian_codebooks), cmocka_unit_test(test_exact_codebooks),
+        cmocka_unit_test(test_laplacian_codebooks), cmocka_unit_test(test_exact_codebooks), cmocka_unit_test(test_angle_codebooks),
         cmocka_unit_test(test_every_codebook_solves), cmocka_unit_test(test_threshold_search_is_argmin),
         cmocka_unit_test(test_rotation_moments), cmocka_unit_test(test_moments_see_unfixed_signs),
         cmocka_unit_test(test_rotations_are_orthogonal), cmocka_unit_test(test_rotation_plans), cmocka_unit_test(test_seeds),
