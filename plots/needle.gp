@@ -1,8 +1,8 @@
 # Small multiples: one map of depth by length per label, dark where needles were missed, the counts written into the cells.
 COLUMNS_OF_PANELS = N < 4 ? N : 4
 ROWS_OF_PANELS = int(ceil(1.0 * N / COLUMNS_OF_PANELS))
-WIDTH = 80 + 260 * COLUMNS_OF_PANELS
-HEIGHT = 110 + 240 * ROWS_OF_PANELS
+WIDTH = COLUMNS_OF_PANELS < 2 ? 600 : 80 + 260 * COLUMNS_OF_PANELS
+HEIGHT = 120 + 240 * ROWS_OF_PANELS
 load STYLE
 
 # Lightness rises evenly with the share found: it reads in grey, and colour-blind.
@@ -19,9 +19,9 @@ set xrange [0.5:C_max + 0.5]
 set yrange [R_max + 0.5:0.5]
 SMALL = C_max > 5 || R_max > 6 ? ',8' : ',12'
 
-# Twice the columns' tics would be too much: lengths stand below, depths to the left.
-set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS title EXPERIMENT . ': needles found, ' . FIRST[9] font ',16' \
-    margins 0.09, 0.98, 0.13, 0.86 spacing 0.05, 0.5 / (1.0 + ROWS_OF_PANELS)
+# Margins in pixels: titles and tics do not grow with the picture.
+set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS title EXPERIMENT . ': needles found, ' . FIRST[9] font ',15' \
+    margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
 set xlabel 'length, tokens' offset 0, 0.4 font ',11'
 set ylabel 'depth' offset 1, 0 font ',11'
 set tics font ',11'

@@ -1,12 +1,12 @@
-# Points with error bars, one colour and shape per quantizer; the reference as a line across; the front as steps. Names stand below
-# points of the front and above the others, where the steps leave room.
-WIDTH = 960
+# Points with error bars, one colour and shape per quantizer; the reference as a line across; the front as steps. Names stand
+# before points of the front and behind the others, where the steps leave room, and make way for each other.
+WIDTH = N > 10 ? 1280 : 960      # a long key stands beside
 HEIGHT = 640
 load STYLE
 
 # Blocks come as references, quantizers, fronts: 1...LINES, to POINTS, to N. The ranges are those of the quantizers: the reference's
 # bits lie far to the right, and the picture ends before them.
-LINES = 0; POINTS = 0; LONGEST = 0
+LINES = 0; POINTS = 0; LONGEST = 0; NAMES = 0
 XMIN = 1e9; XMAX = -1e9; YMIN = 1e300; YMAX = -1e300
 do for [i = 1:N] {
     stats DATA index i - 1 skip 1 using 2:3 name 'S' nooutput
@@ -21,6 +21,7 @@ do for [i = 1:N] {
         XMAX = S_max_x > XMAX ? S_max_x : XMAX
         stats DATA index i - 1 skip 1 using 11 name 'L' nooutput
         LONGEST = L_max > LONGEST ? L_max : LONGEST
+        NAMES = NAMES + L_records
     }
 }
 if (POINTS == LINES) { XMIN = 0; XMAX = 16 }
@@ -49,19 +50,55 @@ if (LOG) {
     set yrange [YMIN - 0.1 * ROOM : YMAX + 0.15 * ROOM]
 }
 
+# Names, in order of value. A name takes a place in shares of the picture; one that would stand on another moves on, away from the
+# front, and a thin line leads to it.
+array X[NAMES + 1]; array Y[NAMES + 1]; array NAME[NAMES + 1]; array LETTERS[NAMES + 1]; array ON_FRONT[NAMES + 1]
+array OWNER[NAMES + 1]; array AT[NAMES + 1]
+do for [i = LINES + 1:POINTS] {
+    stats DATA index i - 1 skip 1 using (X[int($15)] = $2, Y[int($15)] = $3, NAME[int($15)] = strcol(6), LETTERS[int($15)] = $11, \
+                                         ON_FRONT[int($15)] = $10, OWNER[int($15)] = i, 0) nooutput
+}
+BOTTOM = LOG ? log(YMIN) - 0.1 * log(FACTOR) : YMIN - 0.1 * ROOM
+TALL = LOG ? 1.25 * log(FACTOR) : 1.25 * ROOM
+share(y) = ((LOG ? log(y) : y) - BOTTOM) / TALL
+SIGN = FIRST[14] eq '1' ? 1 : -1
+LINE = 0.03
+do for [pass = 0:1] { do for [k = 1:NAMES] {
+    # Away from the front is upwards for what should be small, and the lowest comes first; the front's own go the other way.
+    WAY = pass ? SIGN : -SIGN
+    n = WAY > 0 ? k : NAMES + 1 - k
+    if (ON_FRONT[n] == pass) {
+        AT[n] = share(Y[n]) + WAY * 0.02
+        do for [j = 1:NAMES] {
+            # Those before n in this order have their places, from the nearest to the farthest.
+            m = WAY > 0 ? j : NAMES + 1 - j
+            if (j < k && ON_FRONT[m] == pass && abs(X[m] - X[n]) / (RIGHT - LEFT) < 0.0085 * (pass ? LETTERS[n] : LETTERS[m]) + 0.02 \
+                && WAY * (AT[n] - AT[m]) < LINE) { AT[n] = AT[m] + WAY * LINE }
+        }
+        SHIFT = (X[n] - LEFT) / (RIGHT - LEFT) + (pass ? -0.012 : 0.012)
+        if (pass) {
+            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front
+        } else {
+            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front
+        }
+        if (abs(AT[n] - share(Y[n])) > 0.04) {
+            set arrow 10 + n from X[n], Y[n] to graph SHIFT, graph AT[n] nohead linecolor rgb colour(OWNER[n]) linewidth 0.5
+        }
+    }
+} }
+
 set title EXPERIMENT . ': ' . FIRST[7]
 set xlabel COLUMNS[2]
 set ylabel METRIC . (FIRST[9] eq '' ? '' : ' (' . FIRST[9] . ')') . (LOG ? ', log scale' : '')
 set label 1 FIRST[8] at screen 0.985, screen 0.02 right font ',11' textcolor '#606060'
 set bmargin 5
+if (SIGN > 0) { set key bottom right }
+if (N > 10) { set key outside right top font ',11' }
 
-plot for [i = POINTS + 1:N] DATA index i - 1 skip 1 using 2:3 with steps linecolor '#909090' linewidth 1.5 title SERIES[i], \
+grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
+plot for [i = POINTS + 1:N] DATA index i - 1 skip 1 using 2:3 with steps linecolor rgb grey(i - POINTS) linewidth 1.5 \
+         title SERIES[i], \
      for [i = 1:LINES] DATA index i - 1 skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' dashtype 2 notitle, \
-     for [i = 1:LINES] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels right offset -0.5, 0.6 \
-         textcolor '#000000' font ',12' notitle, \
+     for [i = 1:LINES] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels right offset -0.5, 0.6 textcolor '#000000' font ',12' notitle, \
      for [i = LINES + 1:POINTS] DATA index i - 1 skip 1 using 2:3:4:5 with yerrorbars linecolor rgb colour(i) pointtype shape(i) \
-         pointsize 0.9 linewidth 1.2 title SERIES[i], \
-     for [i = LINES + 1:POINTS] DATA index i - 1 skip 1 using ($10 == 1 ? $2 : NaN):3:6 with labels right offset -0.8, -0.6 \
-         textcolor rgb colour(i) font ',11' notitle, \
-     for [i = LINES + 1:POINTS] DATA index i - 1 skip 1 using ($10 == 1 ? NaN : $2):3:6 with labels left offset 0.8, 0.6 \
-         textcolor rgb colour(i) font ',11' notitle
+         pointsize 0.9 linewidth 1.2 title SERIES[i]

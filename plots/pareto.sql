@@ -9,7 +9,7 @@ WITH point AS (
               WHEN r.metric = 'perplexity' THEN r.value * exp(p.lo - p.difference) ELSE r.value + p.lo - p.difference END AS lo,
          CASE WHEN r.reference THEN NULL WHEN p.se IS NULL THEN coalesce(r.hi, r.value + 1.96 * r.se)
               WHEN r.metric = 'perplexity' THEN r.value * exp(p.hi - p.difference) ELSE r.value + p.hi - p.difference END AS hi,
-         max(p.se IS NOT NULL) OVER () AS paired, r.unit, f.cell IS NOT NULL AS on_front
+         max(p.se IS NOT NULL) OVER () AS paired, r.unit, r.better, f.cell IS NOT NULL AS on_front
   FROM result r JOIN setting s USING (experiment, probe, pairing)
   LEFT JOIN paired p ON p.experiment = r.experiment AND p.cell = r.cell
                     AND p.metric = CASE r.metric WHEN 'perplexity' THEN 'nll' ELSE r.metric END
@@ -24,5 +24,6 @@ WITH point AS (
 SELECT series, bits_stored AS 'stored bits per coordinate', value, lo, hi, label, coalesce(model || ', ', '') || data AS subject,
        CASE WHEN paired THEN 'bars: 95 % interval of the difference to the reference, paired by chunk' ELSE 'bars: 95 % interval' END AS bars,
        unit, on_front, length(label) AS letters,
-       printf('%s %.4g', label, value) AS words, place
+       printf('%s %.4g', label, value) AS words, place, better,
+       row_number() OVER (PARTITION BY place ORDER BY value, bits_stored, series) AS rank
 FROM drawn ORDER BY place, min(ordinal) OVER (PARTITION BY place, series), series, bits_stored, ordinal

@@ -9,9 +9,9 @@ if (FORMAT eq 'pdf') set terminal pdfcairo size WIDTH/96.0, HEIGHT/96.0 noenhanc
 set output OUTPUT
 
 array COLOUR[7] = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']
-array SHAPE[7] = [7, 5, 9, 13, 11, 4, 6]
+array SHAPE[8] = [7, 5, 9, 13, 11, 4, 6, 8]
 colour(i) = COLOUR[1 + (i - 1) % 7]
-shape(i) = SHAPE[1 + (i - 1) % 7]
+shape(i) = SHAPE[1 + (i - 1) % 8]
 
 set border 3 linecolor '#404040'
 set tics nomirror out textcolor '#202020'
