@@ -94,7 +94,7 @@ static void labels(void **state)
 {
     need_gnuplot();
     static const char *const label[] = { "f16", "it's 'quoted'", "back\\slash \\n \\t \\\\", "a_b^{c}@d&<e>;`f`", "#comment", "$(id) `id` %s %d",
-                                         "-5 ?", "\xc3\xbcn\xc3\xaf" "code \xe6\x97\xa5", "NaN 2b", "1e5", "@STYLE @HEIGHT" };
+                                         "-5 ?", "\u00fcn\u00efcode \u65e5", "NaN 2b", "1e5", "@STYLE @HEIGHT" };
     enum { N = sizeof label / sizeof *label };
     char *path = in_folder(*state, "labels.db"), *out = in_folder(*state, "labels.svg");
     store *s = open_store(path);
