@@ -1,24 +1,26 @@
 /* e8.c - eight coordinates at a time to a point of the E8 lattice in a ball: QuIP#'s codebook E8P (Tseng, Chee, Sun, Kuleshov,
  * De Sa; arXiv 2402.04396, section 4), made for weights, here for vectors after a random rotation.
- * Idea: E8 packs spheres densest in 8 dimensions, so its cells are rounder than cubes, and a ball of it wastes no codes on corners.
- * E8P has 2^16 points, 2 bits per coordinate: the coset E8 + 1/4 is D^ - 1/4 and D^ + 1/4, where D^ are the vectors of odd halves
- * with even sum; a point is a pattern of magnitudes (8 bits), 7 signs (the eighth makes the sum even) and the quarter's sign.
+ * Idea: E8 packs spheres densest in 8 dimensions, so its cells are rounder than cubes, and a ball of it wastes no codes on
+ * corners. E8P has 2^16 points, 2 bits per coordinate: the coset E8 + 1/4 is D^ - 1/4 and D^ + 1/4, where D^ are the vectors of
+ * odd halves with even sum; a point is a pattern of magnitudes (8 bits), 7 signs (the eighth makes the sum even) and the
+ * quarter's sign.
  *
  *   y = s sqrt(d) Pi x / |x|;  o = nearest point of E8P to y;  x^ = |x| / (s sqrt(d)) Pi^T o
  *
- * Patterns: the 227 of squared length at most 10, and the first 29, by key, of the 56 with five 3/2 (the original names another 29 of
- * squared length 12; all are alike under permutation). Three and four bits code the residual s2 (y - o) as well: by the 256 points
- * of E8 nearest to 0 - itself, 240 of squared length 2, and 15 of the 16 +-2 e_i - or by E8P again. s, s2 are those of least error.
+ * Patterns: the 227 of squared length at most 10, and the first 29, by key, of the 56 with five 3/2 (the original lists 29 of
+ * squared length 12 of its own; only isotropy tells them apart). Three and four bits code the residual s2 (y - o) as well: by 256
+ * points of E8 around 0 - 0, the 240 of squared length 2, and 15 of the 16 +-2 e_i - or by E8P again. s, s2 are those of
+ * least error.
  *
- * Cost: bits + 16 / d per coordinate; a few comparisons per block where the nearest lattice point lies in the ball (two of three at 2
- * bits), 512 dot products of 8 where it does not, 256 for a third bit; one table row to decode. The state is small.
+ * Cost: bits + 16 / d per coordinate; a few comparisons per block where the nearest lattice point lies in the ball (two of three
+ * at 2 bits), 512 dot products of 8 where it does not, 256 for a third bit; one table row to decode. The state is small.
  *
  * Where it loses: encoding is slow beside a scalar codebook; the error, .78 of Lloyd-Max's at 2 bits, is .85 and .87 of it at 3
  * and 4, because a residual in a lattice's cell is not what a ball is for; no bits below 2 or above 4.
  *
- * Defined: zeros decode to zeros. Norms are halves: beyond 65504 they saturate, below 2^-25 they become 0. A vector that is not finite
- * decodes to NaN. Equal distances: the nearest lattice point is that of rounding down with quarter +1/4 first; in the search over the
- * ball +1/4 comes first, then the lower pattern. */
+ * Defined: zeros decode to zeros. Norms are halves: beyond 65504 they saturate, below 2^-25 they become 0. A vector that is not
+ * finite decodes to NaN. Equal distances: the nearest lattice point is that of rounding down with quarter +1/4 first; in the
+ * search over the ball +1/4 comes first, then the lower pattern. */
 #include "algorithms/shared/direction.h"
 #include "algorithms/shared/half.h"
 #include "algorithms/shared/vector.h"
@@ -128,7 +130,7 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
 /* A candidate: a vector of odd halves, which quarter it belongs to, and its squared distance. */
 typedef struct { float v[DIM], distance; unsigned minus; } candidate;
 
-/* Nearest vector of D^: every coordinate to its nearest odd half, and where their sum is odd, the worst one to its second nearest. */
+/* Nearest vector of D^: every coordinate to its nearest odd half; where their sum is odd, the worst one to its second nearest. */
 static void round_to(const float *y, unsigned minus, candidate *c)
 {
     float worst = -1, sum = 0, sign = 0;
@@ -282,8 +284,8 @@ static void decode_vector(const void *state, const uint8_t *code, float *y)
 DIRECTION_OPS(encode_direction, decode_vector)
 
 static const kvant_param params[] = {
-    [BITS] = { .name = "bits", .help = "bits per coordinate: 2 is E8P alone, 3 and 4 have a residual stage", .type = KVANT_INT, .def = 2,
-               .min = 2, .max = 4 },
+    [BITS] = { .name = "bits", .help = "bits per coordinate: 2 is E8P alone, 3 and 4 have a residual stage", .type = KVANT_INT,
+               .def = 2, .min = 2, .max = 4 },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
     { .name = NULL }
 };

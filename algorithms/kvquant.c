@@ -1,27 +1,29 @@
-/* kvquant.c - KVQuant (Hooper, Kim, Mohammadzadeh, Mahoney, Shao, Keutzer, Gholami; arXiv 2401.18079): non-uniform codes fitted to
- * calibration data, keys by channel, values by token, and the largest 1 % of a vector kept dense-and-sparse.
- * Idea: a channel of keys has the same distribution in every token, so its centroids can be found ahead (section 3.1, 3.3) and cost
- * nothing per token; a token of values brings its own range, and one set of centroids serves all ranges; what still sticks out is
- * stored apart (section 3.4), so that it stretches no range.
+/* kvquant.c - KVQuant (Hooper, Kim, Mohammadzadeh, Mahoney, Shao, Keutzer, Gholami; arXiv 2401.18079): non-uniform codes fitted
+ * to calibration data, keys by channel, values by token, and the largest 1 % of a vector kept dense-and-sparse.
+ * Idea: a channel of keys has the same distribution in every token, so its centroids can be found ahead (section 3.1, 3.3) and
+ * cost nothing per token; a token of values brings its own range, and one set of centroids serves all ranges; what still sticks
+ * out is stored apart (section 3.4), so that it stretches no range.
  *
  *   by channel   x_j ~ c_j[idx_j], c_j fitted to channel j
  *   by token     x_j ~ mid + half * c[idx_j], mid and half range of the token in half precision, c fitted to (x - mid) / half
  *
- * This reading: a channel has a codebook of its own, where the paper scales one per layer to each channel: no worse, and only state.
- * Codebooks are fitted with plain weights: the paper's Fisher information needs a model's gradients. Codes have a fixed size, so
- * outliers do too: ceil(d / 100) slots of a vector hold its coordinates farthest from the mean - by channel in the channel's trained
- * standard deviations, by token in plain distance - as half and index. Keys before RoPE, as in the paper, are the policy's affair.
+ * This reading: a channel has a codebook of its own, where the paper scales one per layer to each channel: no worse, and only
+ * state. Codebooks are fitted with plain weights: the paper's Fisher information needs a model's gradients. Codes have a fixed
+ * size, so outliers do too: ceil(d / 100) slots of a vector hold its coordinates farthest from the mean - by channel in the
+ * channel's trained standard deviations, by token in plain distance - as half and index. Keys before RoPE, as in the paper, are
+ * the policy's affair.
  *
  * Cost: b bits per coordinate, 32 per token of values, 24 (32 beyond 256 coordinates) per slot: all counted. One table lookup per
  * coordinate to decode; scores and mixes go by decode.
  *
- * Where it loses: by channel it is as good as its calibration, and keys after RoPE have no fixed distribution by channel; train_min is
- * 8 vectors per centroid, too few for the tails at high bits; on data without outliers a slot's 24 bits are half a bit of 48
- * coordinates; by token the range of 128 coordinates costs a quarter bit and wastes codes on its ends.
+ * Where it loses: by channel it is as good as its calibration, and keys after RoPE have no fixed distribution by channel;
+ * train_min is 8 vectors per centroid, too few for the tails at high bits; on data without outliers a slot's 24 bits are half a
+ * bit of 48 coordinates; by token the range of 128 coordinates costs a quarter bit and wastes codes on its ends.
  *
- * Defined: outliers saturate at 65504. NaN and infinity go to slots first and decode to NaN; where slots run out, they take the code
- * of the lowest centroid by channel, and make the whole token NaN by token. Equal distances: the lower coordinate is the outlier. A
- * channel that was constant in training makes an outlier of whatever differs. Untrained, all decodes to 0 or mid, outliers apart. */
+ * Defined: outliers saturate at 65504. NaN and infinity go to slots first and decode to NaN; where slots run out, they take the
+ * code of an outermost centroid by channel, and make the whole token NaN by token. Equal distances: the lower coordinate is the
+ * outlier. A channel that was constant in training makes an outlier of whatever differs. Untrained, all decodes to 0 or mid,
+ * outliers apart. */
 #include "algorithms/shared/bits.h"
 #include "algorithms/shared/codebook.h"
 #include "algorithms/shared/half.h"
@@ -128,7 +130,8 @@ static range range_of(const kvquant *s, const float *x, const uint8_t *out)
     }
     if (finite != 0)
         return (range) { 0x7e00, 0x7e00 };
-    return (range) { float_to_half_finite((float)(((double)min + max) / 2)), float_to_half_finite((float)(((double)max - min) / 2)) };
+    float mid = (float)(((double)min + max) / 2), half = (float)(((double)max - min) / 2);
+    return (range) { float_to_half_finite(mid), float_to_half_finite(half) };
 }
 
 /* x on the scale of the token's codebook. */
@@ -196,8 +199,9 @@ static kvant_status train(void *state, const float *x, size_t n, kvant_error *er
     kvquant *s = state;
     for (size_t i = 0; i < n * s->d; i++)
         if (!isfinite(x[i]))
-            return kvant_fail(err, KVANT_INVALID, "kvquant: training vector %zu, coordinate %zu is not finite; leave such vectors out",
-                              i / s->d, i % s->d);
+            return kvant_fail(err, KVANT_INVALID,
+                              "kvquant: training vector %zu, coordinate %zu is not finite; leave such vectors out", i / s->d,
+                              i % s->d);
     uint8_t *out = malloc(n * s->d);
     float *numbers = malloc(n * s->d * sizeof *numbers);
     kvant_status status = out && numbers ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "kvquant: no memory for %zu vectors", n);
@@ -288,7 +292,7 @@ static const kvant_param params[] = {
 };
 
 /* Own Monte Carlo on Gaussian vectors: trained on 8 2^b of them, errors of new ones. */
-#define NMSE(d, args, value, relative) { "gaussian", d, args, "nmse", value, relative * value, "own Monte Carlo, trained on as many" }
+#define NMSE(d, args, value, relative) { "gaussian", d, args, "nmse", value, relative * value, "own Monte Carlo, trained alike" }
 #define CHANNEL(d, b, outliers, value) NMSE(d, "axis=channel,bits=" #b ",outliers=" #outliers, value, .01)
 #define TOKEN(d, b, outliers, value) NMSE(d, "axis=token,bits=" #b ",outliers=" #outliers, value, .003)
 

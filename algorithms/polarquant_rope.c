@@ -1,24 +1,25 @@
 /* polarquant_rope.c - PolarQuant for rotated keys (Wu, Lv, Feng, Zhang, Zhang, Yin, Lin, Yan; arXiv 2502.00527).
  * Not the recursive method of the same name, 2502.02617 (polarquant.c): no random rotation, no levels.
- * Idea: RoPE turns pairs of coordinates by one angle, and where one coordinate of a pair is an outlier the pair is a ring: its radius
- * r and angle theta are spread evenly. So each pair of a key, after RoPE, is stored as (r, theta), both on even cells between the
- * extremes of a group of tokens.
+ * Idea: RoPE turns pairs of coordinates by one angle, and where one coordinate of a pair is an outlier the pair is a ring: its
+ * radius r and angle theta are spread evenly. So each pair of a key, after RoPE, is stored as (r, theta), both on even cells
+ * between the extremes of a group of tokens.
  *
  *   cell = floor((v - min) / scale), scale = (max - min) / 2^b, v^ = min + (cell + 1/2) scale, for v = r and v = theta in [0, 2 pi)
  *
  * This reading: a group is `group_size` tokens of one pair, as in the authors' code (128 there), coded together; scale and min in
- * half precision, rounded before the cells are taken. Pairs are RoPE's own: (i, i + width / 2) or (2 i, 2 i + 1), as the model has
- * them. Coordinates beyond the rotated width, and all of them when no RoPE is known, pair up with their neighbours. Keys only.
+ * half precision, rounded before the cells are taken. Pairs are RoPE's own: (i, i + width / 2) or (2 i, 2 i + 1), as the model
+ * has them. Coordinates beyond the rotated width, and all of them when no RoPE is known, pair up with their neighbours. Keys
+ * only.
  *
- * Cost: (r_bits + theta_bits) / 2 + 32 / group_size bits per coordinate, 4.25 by default. A query meets a table per pair and group,
- * q_a cos + q_b sin of every cell, then each token costs two lookups and a multiplication per pair.
+ * Cost: (r_bits + theta_bits) / 2 + 32 / group_size bits per coordinate, 4.25 by default. A query meets a table per pair and
+ * group, q_a cos + q_b sin of every cell, then each token costs two lookups and a multiplication per pair.
  *
- * Where it loses: even cells between extremes, on both axes, where radii are bell-shaped; an angle's group does not know that 0 and
- * 2 pi are neighbours, so a tight bundle of angles around 0 gets the coarsest grid; on isotropic data the error grows with the
- * square of r times the cell, 1.6 times that of turboquant_mse at 4 bits; keys wait until their group is complete.
+ * Where it loses: even cells between extremes, on both axes, where radii are bell-shaped; an angle's group does not know that 0
+ * and 2 pi are neighbours, so a tight bundle of angles around 0 gets the coarsest grid; on isotropic data the error grows with
+ * the square of r times the cell, 1.6 times that of turboquant_mse at 4 bits; keys wait until their group is complete.
  *
- * Defined: zeros decode to zeros; radii and their scales saturate at 65504 and become 0 below 2^-25. A pair that is not finite in one
- * token decodes to NaN in all tokens of its group and leaves other pairs alone. */
+ * Defined: zeros decode to zeros; radii and their scales saturate at 65504 and become 0 below 2^-25. A pair that is not finite in
+ * one token decodes to NaN in all tokens of its group and leaves other pairs alone. */
 #include "algorithms/shared/bits.h"
 #include "algorithms/shared/half.h"
 #include "algorithms/shared/lanes.h"
@@ -150,7 +151,10 @@ static void encode(const void *state, const float *x, size_t first, size_t n, ui
 
 typedef struct { float r[CELLS], cosine[CELLS], sine[CELLS]; } tables;
 
-static float cell_value(grid_head head, size_t cell) { return half_to_float(head.min) + ((float)cell + .5f) * half_to_float(head.scale); }
+static float cell_value(grid_head head, size_t cell)
+{
+    return half_to_float(head.min) + ((float)cell + .5f) * half_to_float(head.scale);
+}
 
 static void tables_of(const polar_rope *s, const lanes *p, size_t pair, tables *table)
 {

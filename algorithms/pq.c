@@ -9,13 +9,13 @@
  * centroid, and centroids once.
  *
  * Where it loses: it is as good as its calibration: `train_min` is 8 vectors per centroid, where new vectors have a tenth to a
- * half more error than with endless ones, and other text or other positions (keys after RoPE) shift what it was fitted to. Lengths are not
- * coded apart, so a vector longer than those seen is cut to their range. k-means finds a local optimum. The state is 2^nbits d
- * floats per layer, head and side.
+ * half more error than with endless ones, and other text or other positions (keys after RoPE) shift what it was fitted to.
+ * Lengths are not coded apart, so a vector longer than those seen is cut to their range. k-means finds a local optimum. The state
+ * is 2^nbits d floats per layer, head and side.
  *
- * Training: k-means++ from the seed, at most 25 rounds; an empty cluster takes the vector farthest from its centroid. Defined: every
- * input decodes to centroids, so zeros to the centroids nearest to 0; a sub-vector that is not finite gets an arbitrary, fixed
- * centroid (the first, when no product orders them); untrained, all decodes to 0. */
+ * Training: k-means++ from the seed, at most 25 rounds; an empty cluster takes the vector farthest from its centroid. Defined:
+ * every input decodes to centroids, so zeros to the centroids nearest to 0; a sub-vector that is not finite gets an arbitrary,
+ * fixed centroid (the first, when no product orders them); untrained, all decodes to 0. */
 #include "algorithms/shared/bits.h"
 #include "algorithms/shared/kmeans.h"
 #include "algorithms/shared/random.h"
@@ -172,8 +172,8 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
 }
 
 static const kvant_param params[] = {
-    [SUBSPACES] = { .name = "subspaces", .help = "sub-vectors, of neighbouring coordinates; must divide the dimension", .type = KVANT_INT,
-                    .def = 16, .min = 1, .max = 4096 },
+    [SUBSPACES] = { .name = "subspaces", .help = "sub-vectors, of neighbouring coordinates; must divide the dimension",
+                    .type = KVANT_INT, .def = 16, .min = 1, .max = 4096 },
     [NBITS] = { .name = "nbits", .help = "bits of a sub-vector's index", .type = KVANT_INT, .def = 8, .min = 4, .max = 8 },
     { .name = NULL }
 };

@@ -113,6 +113,7 @@ static void test_nearest(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_points), cmocka_unit_test(test_near), cmocka_unit_test(test_nearest) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_points), cmocka_unit_test(test_near),
+                                        cmocka_unit_test(test_nearest) };
     return cmocka_run_group_tests(tests, prepare, tear_down);
 }

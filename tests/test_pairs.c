@@ -1,4 +1,4 @@
-/* test_pairs.c - polarquant_rope pairs the coordinates that RoPE pairs: half a width apart or neighbours, neighbours beyond the width.
+/* test_pairs.c - polarquant_rope pairs what RoPE pairs: half a width apart or neighbours, and neighbours beyond the width.
  * A permutation that makes every pair a pair of neighbours must give the same codes for the permuted vectors. */
 #include "algorithms/shared/random.h"
 #include "harness/kvant.h"

@@ -217,7 +217,9 @@ static void test_bits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_vectors), cmocka_unit_test(test_few_vectors), cmocka_unit_test(test_numbers),
-                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_slots), cmocka_unit_test(test_bits) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_few_vectors), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_slots), cmocka_unit_test(test_bits),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* affine_groups.h - groups on an evenly spaced grid of their own, x ~ scale * code + zero, both in half precision: one group for every
- * method that has them, and the ops of those whose groups are neighbouring coordinates of one vector. */
+/* affine_groups.h - groups on an evenly spaced grid of their own, x ~ scale * code + zero, both in half precision: one group, for
+ * every method that has them, and the ops of those whose groups are neighbouring coordinates of one vector. */
 #ifndef KVANT_AFFINE_GROUPS_H
 #define KVANT_AFFINE_GROUPS_H
 

@@ -182,7 +182,8 @@ static kvant_status iterate(const law *f, double *c, size_t m, kvant_error *err)
 kvant_status codebook_solve(codebook_density kind, uint32_t d, unsigned bits, double *centroids, double *mse, kvant_error *err)
 {
     if (bits < 1 || bits > CODEBOOK_MAX_BITS || (kind == CODEBOOK_EXACT && d < 4) || (kind == CODEBOOK_ANGLE && d < 1))
-        return kvant_fail(err, KVANT_INVALID, "codebook: %u bits, dim %u: use 1 to %d bits and at least 4 dimensions (1 for angles)", bits, d,
+        return kvant_fail(err, KVANT_INVALID,
+                          "codebook: %u bits, dim %u: use 1 to %d bits and at least 4 dimensions (1 for angles)", bits, d,
                           CODEBOOK_MAX_BITS);
     size_t m = (size_t)1 << (bits - 1);
     double *c = centroids + m, explained = 0;

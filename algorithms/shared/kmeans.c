@@ -153,8 +153,8 @@ kvant_status kmeans_vectors(const float *x, size_t stride, size_t n, size_t dim,
                             kvant_error *err)
 {
     if (n < k || k < 1 || k > KMEANS_MAX)
-        return kvant_fail(err, KVANT_INVALID, "k-means: %zu vectors for %zu clusters; give at least as many vectors, for 1 to %d clusters",
-                          n, k, KMEANS_MAX);
+        return kvant_fail(err, KVANT_INVALID, "k-means: %zu vectors for %zu clusters; give at least as many, for 1 to %d clusters", n,
+                          k, KMEANS_MAX);
     clustering s = { x, stride, n, dim, k, c, half, malloc(n * sizeof(double)), malloc(k * dim * sizeof(double)),
                      calloc(n, sizeof(size_t)), malloc(k * sizeof(size_t)) };
     bool memory = s.distance && s.sum && s.of && s.count;
@@ -225,7 +225,8 @@ kvant_status kmeans_numbers(float *x, size_t n, size_t k, float *centroids, kvan
 {
     double c[KMEANS_MAX];
     if (n < 1 || k < 1 || k > KMEANS_MAX)
-        return kvant_fail(err, KVANT_INVALID, "k-means: %zu numbers for %zu clusters; give some, for 1 to %d clusters", n, k, KMEANS_MAX);
+        return kvant_fail(err, KVANT_INVALID, "k-means: %zu numbers for %zu clusters; give some, for 1 to %d clusters", n, k,
+                          KMEANS_MAX);
     double *sums = malloc((n + 1) * sizeof *sums);
     if (!sums)
         return kvant_fail(err, KVANT_NOMEM, "k-means: no memory for %zu numbers", n);

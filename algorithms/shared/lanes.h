@@ -1,5 +1,5 @@
 /* lanes.h - for methods that code several vectors together: cuts a range of vectors into its parts of single blocks.
- * A range may begin and end inside of blocks; `code` and `first` are those of an op, so code points to the block of vector first. */
+ * A range may begin and end inside of blocks; `code` and `first` are those of an op: code points to the block of vector first. */
 #ifndef KVANT_LANES_H
 #define KVANT_LANES_H
 
