@@ -76,9 +76,35 @@ if [ -n "$model" ]; then
     done
     model_spec cut ./cut.gguf text.txt > model.json
     refuses truncated_model_in_a_run 2 'cut\.gguf' "$kvant" run model.json --store model.db
+
+    model=$(find_model llama-tied-hd64.gguf)
+    # What is dumped is what the distortion probe measures: the same error, head for head.
+    check dump "$kvant" dump "$model" --data text.txt --tokens 64 --out kv
+    quantizer='{ "quantizer": "affine", "bits": 3, "group_size": 32 }'
+    echo '{ "name": "text", "probe": "distortion", "model": "'"$model"'", "data": "text.txt", "context": 64, "chunks": 1,' \
+        '"key": '"$quantizer"', "value": "same" }' > text.json
+    echo '{ "name": "npy", "probe": "distortion", "data": ["kv/layer00_head00_key.npy", "kv/layer01_head00_value.npy"],' \
+        '"vector": '"$quantizer"' }' > npy.json
+    check dump_is_vector_data "$kvant" run npy.json --store dump.db
+    check dump_of_the_same_text "$kvant" run text.json --store dump.db
+    differences=$(sqlite3 dump.db "SELECT max(abs(v.value - t.value)) || ' ' || count(*) FROM sample v JOIN cell c ON c.key = v.cell
+        JOIN sample t ON (t.metric, t.chunk, t.idx) = (CASE WHEN c.data LIKE '%key%' THEN 'nmse_key' ELSE 'nmse_value' END,
+        CASE WHEN c.data LIKE '%layer00%' THEN 0 ELSE 1 END, 0) WHERE v.metric = 'nmse'")
+    if [ "$differences" = '0.0 2' ]; then ok dump_is_what_probes_measure; else failed dump_is_what_probes_measure "$differences"; fi
+    check dump_of_some_layers "$kvant" dump "$model" --data text.txt --tokens 8 --out some --layers 1
+    if [ -e some/layer01_head00_key.npy ] && [ ! -e some/layer00_head00_key.npy ]; then ok dump_of_named_layers
+    else failed dump_of_named_layers "$(ls some)"; fi
+    for list in x 0, 1-0 0-99 -1 0--1 99999999999999999999; do
+        refuses "dump_layers_$list" 2 'layers' "$kvant" dump "$model" --data text.txt --tokens 8 --out none --layers="$list"
+    done
+    refuses dump_of_more_than_the_context 2 'context is' "$kvant" dump "$model" --data text.txt --tokens 9999999 --out none
+    echo "a short text" > short.txt
+    refuses dump_of_a_short_text 2 'longer text' "$kvant" dump "$model" --data short.txt --tokens 100 --out none
+    if [ -e none ]; then failed dump_leaves_nothing "a folder was made"; else ok dump_leaves_nothing; fi
 else
-    skipped truncated_model "no conformance models in KVANT_DATA"
+    skipped models "no conformance models in KVANT_DATA"
 fi
+refuses dump_without_data 2 '--data' "$kvant" dump ./absent.gguf --out none
 
 # ---- Single quantizers ---------------------------------------------------------------------------------------
 # figure FILE ROW: the row's first number.
