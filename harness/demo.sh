@@ -9,9 +9,7 @@ sh harness/deps.sh install build
 echo
 ./kvant report demo
 for picture in pareto needle; do
-    for format in svg png; do
-        ./kvant plot "$picture" demo --out "results/demo-$picture.$format"
-    done
+    ./kvant plot "$picture" demo --format svg --format png
 done
 echo
 echo "Measurements: results/kvant.db (SQLite; ask view \"result\")"
