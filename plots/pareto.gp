@@ -77,9 +77,9 @@ do for [pass = 0:1] { do for [k = 1:NAMES] {
         }
         SHIFT = (X[n] - LEFT) / (RIGHT - LEFT) + (pass ? -0.012 : 0.012)
         if (pass) {
-            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front
+            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front boxed
         } else {
-            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front
+            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front boxed
         }
         if (abs(AT[n] - share(Y[n])) > 0.04) {
             set arrow 10 + n from X[n], Y[n] to graph SHIFT, graph AT[n] nohead linecolor rgb colour(OWNER[n]) linewidth 0.5
@@ -90,6 +90,7 @@ do for [pass = 0:1] { do for [k = 1:NAMES] {
 set title EXPERIMENT . ': ' . FIRST[7]
 set xlabel COLUMNS[2]
 set ylabel METRIC . (FIRST[9] eq '' ? '' : ' (' . FIRST[9] . ')') . (LOG ? ', log scale' : '')
+set style textbox opaque noborder fillcolor rgb "#ffffff" margins 0.3, 0.3    # names cover the lines that they cross
 set label 1 FIRST[8] at screen 0.985, screen 0.02 right font ',11' textcolor '#606060'
 set bmargin 5
 if (SIGN > 0) { set key bottom right }
@@ -99,6 +100,6 @@ grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
 plot for [i = POINTS + 1:N] DATA index i - 1 skip 1 using 2:3 with steps linecolor rgb grey(i - POINTS) linewidth 1.5 \
          title SERIES[i], \
      for [i = 1:LINES] DATA index i - 1 skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' dashtype 2 notitle, \
-     for [i = 1:LINES] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels right offset -0.5, 0.6 textcolor '#000000' font ',12' notitle, \
+     for [i = 1:LINES] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels boxed right offset -0.5, -0.6 textcolor '#000000' font ',12' notitle, \
      for [i = LINES + 1:POINTS] DATA index i - 1 skip 1 using 2:3:4:5 with yerrorbars linecolor rgb colour(i) pointtype shape(i) \
          pointsize 0.9 linewidth 1.2 title SERIES[i]
