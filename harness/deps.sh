@@ -25,7 +25,6 @@ build_needs() {
     need libpcre2-dev pkg-config --exists libpcre2-8
     need libarchive-dev pkg-config --exists libarchive
     need zlib1g-dev pkg-config --exists zlib
-    need zlib1g-dev pkg-config --exists zlib
     need libcurl4-openssl-dev pkg-config --exists libcurl
     need libssl-dev pkg-config --exists libcrypto
     need libdnnl-dev has_header dnnl.h
