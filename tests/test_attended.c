@@ -1,10 +1,7 @@
 /* test_attended.c - figures of attention by hand, and the attention probe on vectors with codes whose effect is known.
  * What needs a model is in test_probes_model.c. */
 #include "harness/attended.h"
-#include "tests/probe_runs.h"
-
-#include <gsl/gsl_randist.h>
-#include <gsl/gsl_rng.h>
+#include "tests/float_codes.h"
 
 static const kvant_probe *probe(void)
 {
@@ -13,41 +10,12 @@ static const kvant_probe *probe(void)
     return p;
 }
 
-static kvant_data gaussian(size_t n, size_t dim)
-{
-    kvant_data data = { .n = n, .dim = dim, .x = malloc(n * dim * sizeof(float)) };
-    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-    assert_non_null(data.x);
-    assert_non_null(rng);
-    for (size_t i = 0; i < n * dim; i++)
-        data.x[i] = (float)gsl_ran_gaussian_ziggurat(rng, 1);
-    gsl_rng_free(rng);
-    return data;
-}
-
 /* ---- Codes that are the vectors times a factor: 1/2, or 0 ------------------------------------------- */
-
-static const kvant_param no_params[] = { { .name = NULL } };
-
-static kvant_status plan_floats(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
-{
-    (void)args, (void)err;
-    *plan = (kvant_plan){ .state = 64, .code = shape->dim * sizeof(float), .bits_asked = 32 };
-    return KVANT_OK;
-}
 
 static kvant_status plan_blocks(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
     (void)args, (void)err;
-    *plan = (kvant_plan){ .state = 64, .code = 24 * shape->dim * sizeof(float), .bits_asked = 32, .block = 24 };
-    return KVANT_OK;
-}
-
-static kvant_status init_dim(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
-{
-    (void)args, (void)err;
-    memcpy(state, &shape->dim, sizeof shape->dim);
-    return KVANT_OK;
+    return plan_float_blocks(24, shape, plan);
 }
 
 static void encode_times(float factor, const void *state, const float *x, size_t n, uint8_t *code)
@@ -174,7 +142,7 @@ static void exact_by_hand(void **state)
 static void exact_codes_change_nothing(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(3 * (2 * 96 + 5), 32);
+    kvant_data data = gaussian(3 * (2 * 96 + 5), 32, 0);
     probe_run r;
     run_well(kvant_find("f32", NULL), "", "context=96,chunks=3,queries=5", &data, &r);
     const cell_run *c = &r.cells[0];
@@ -191,7 +159,7 @@ static void exact_codes_change_nothing(void **state)
 static void zeros_leave_nothing(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(2 * (2 * 64 + 8), 16);
+    kvant_data data = gaussian(2 * (2 * 64 + 8), 16, 0);
     probe_run r;
     run_well(&nothing, "", "context=64,chunks=2,queries=8", &data, &r);
     assert_near(value_of(&r.cells[0], "output_error"), 1, 0);
@@ -205,7 +173,7 @@ static void halves_are_worked_out(void **state)
 {
     (void)state;
     enum { N = 40, DIM = 8, QUERIES = 6 };
-    kvant_data data = gaussian(2 * N + QUERIES, DIM);
+    kvant_data data = gaussian(2 * N + QUERIES, DIM, 0);
     probe_run r;
     run_well(&half, "", "context=40,chunks=1,queries=6,scale=0.7", &data, &r);
     double error = 0, shift = 0;
@@ -243,7 +211,7 @@ static void halves_are_worked_out(void **state)
 static void broken_codes_attend_elsewhere(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(4 * (2 * 128 + 16), 64);
+    kvant_data data = gaussian(4 * (2 * 128 + 16), 64, 0);
     const struct { const char *name, *args; } methods[] = { { "turboquant_mse", "bits=6" }, { "turboquant_mse", "bits=2" },
                                                             { "control_broken", "" } };
     double error = 0, agree = 1;
@@ -262,7 +230,7 @@ static void broken_codes_attend_elsewhere(void **state)
 static void refuses_what_does_not_fit(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(200, 8);
+    kvant_data data = gaussian(200, 8, 0);
     static const struct { const kvant_quantizer *q; const char *args, *says; } cases[] = {
         { &half, "context=48,chunks=2,queries=4", NULL }, { &half, "context=48,chunks=2,queries=5", "lower chunks" },
         { &half, "context=300,chunks=1", "lower chunks" }, { &blocks, "context=48,chunks=2,queries=4", NULL },

@@ -1,7 +1,7 @@
 /* test_probes.c - results from samples with closed values, and fidelity against quantizers whose error is known exactly.
  * No model here; what needs one is in test_probes_model.c. */
 #include "harness/fidelity.h"
-#include "tests/probe_runs.h"
+#include "tests/float_codes.h"
 
 #include <gsl/gsl_cdf.h>
 #include <gsl/gsl_randist.h>
@@ -190,34 +190,10 @@ static void throughput_takes_median_and_best(void **state)
 
 /* ---- Quantizers whose error is known --------------------------------------------------------- */
 
-static const kvant_param no_params[] = { { .name = NULL } };
-
-static kvant_status plan_floats(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
-{
-    (void)args, (void)err;
-    *plan = (kvant_plan){ .state = 64, .code = shape->dim * sizeof(float), .bits_asked = 32 };
-    return KVANT_OK;
-}
-
 static kvant_status plan_blocks(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
     (void)args, (void)err;
-    *plan = (kvant_plan){ .state = 64, .code = 48 * shape->dim * sizeof(float), .bits_asked = 32, .block = 48 };
-    return KVANT_OK;
-}
-
-static kvant_status init_dim(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
-{
-    (void)args, (void)err;
-    memcpy(state, &shape->dim, sizeof shape->dim);
-    return KVANT_OK;
-}
-
-static size_t dim_of(const void *state)
-{
-    uint32_t dim;
-    memcpy(&dim, state, sizeof dim);
-    return dim;
+    return plan_float_blocks(48, shape, plan);
 }
 
 static void decode_floats(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
@@ -263,18 +239,6 @@ KNOWN(half, plan_floats, encode_half, decode_floats);
 KNOWN(signs, plan_floats, encode_signs, decode_floats);
 KNOWN(nothing, plan_floats, encode_zero, decode_floats);
 KNOWN(blocks, plan_blocks, encode_half, decode_blocks);
-
-static kvant_data gaussian(size_t n, size_t dim, double mean)
-{
-    kvant_data data = { .n = n, .dim = dim, .x = malloc(n * dim * sizeof(float)) };
-    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-    assert_non_null(data.x);
-    assert_non_null(rng);
-    for (size_t i = 0; i < n * dim; i++)
-        data.x[i] = (float)(mean + gsl_ran_gaussian_ziggurat(rng, 1));
-    gsl_rng_free(rng);
-    return data;
-}
 
 static void run_vectors(const kvant_quantizer *q, const char *args, const kvant_data *data, probe_run *run)
 {

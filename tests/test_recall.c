@@ -1,9 +1,6 @@
 /* test_recall.c - recall of exact codes is 1, of codes that say nothing k/n, and ranks, ties and intervals are those worked out
  * by hand. */
-#include "tests/probe_runs.h"
-
-#include <gsl/gsl_randist.h>
-#include <gsl/gsl_rng.h>
+#include "tests/float_codes.h"
 
 static const kvant_probe *probe(void)
 {
@@ -12,48 +9,12 @@ static const kvant_probe *probe(void)
     return p;
 }
 
-static kvant_data gaussian(size_t n, size_t dim)
-{
-    kvant_data data = { .n = n, .dim = dim, .x = malloc(n * dim * sizeof(float)) };
-    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-    assert_non_null(data.x);
-    assert_non_null(rng);
-    for (size_t i = 0; i < n * dim; i++)
-        data.x[i] = (float)gsl_ran_gaussian_ziggurat(rng, 1);
-    gsl_rng_free(rng);
-    return data;
-}
-
 /* ---- Quantizers whose ranks are known: the code is the vector, and score is what the name says ---- */
-
-static const kvant_param no_params[] = { { .name = NULL } };
-
-static kvant_status plan_floats(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
-{
-    (void)args, (void)err;
-    *plan = (kvant_plan){ .state = 64, .code = shape->dim * sizeof(float), .query = shape->dim * sizeof(float), .bits_asked = 32 };
-    return KVANT_OK;
-}
 
 static kvant_status plan_blocks(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
     (void)args, (void)err;
-    *plan = (kvant_plan){ .state = 64, .code = 48 * shape->dim * sizeof(float), .bits_asked = 32, .block = 48 };
-    return KVANT_OK;
-}
-
-static kvant_status init_dim(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
-{
-    (void)args, (void)err;
-    memcpy(state, &shape->dim, sizeof shape->dim);
-    return KVANT_OK;
-}
-
-static size_t dim_of(const void *state)
-{
-    uint32_t dim;
-    memcpy(&dim, state, sizeof dim);
-    return dim;
+    return plan_float_blocks(48, shape, plan);
 }
 
 static void encode_floats(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
@@ -183,7 +144,7 @@ static void results_from_ranks(void **state)
 static void exact_codes_find_all(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(1000, 24);
+    kvant_data data = gaussian(1000, 24, 0);
     memcpy(data.x + 500 * 24, data.x, 300 * 24 * sizeof(float));       /* equal vectors: the first counts in both searches */
     probe_run r;
     run_well(kvant_find("f32", NULL), "", "queries=300", &data, &r);
@@ -198,7 +159,7 @@ static void exact_codes_find_all(void **state)
 static void unrelated_estimates_find_by_chance(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(4000 + 256, 8);
+    kvant_data data = gaussian(4000 + 256, 8, 0);
     probe_run r;
     run_well(&unrelated, "", "queries=4000", &data, &r);               /* 256 to search */
     for (int k = 1; k <= 64; k *= 2) {
@@ -236,7 +197,7 @@ static void ties_go_by_place(void **state)
 static void more_bits_find_more(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(1500, 64);
+    kvant_data data = gaussian(1500, 64, 0);
     double last = 0;
     for (int bits = 1; bits <= 7; bits += 2) {
         char args[40];
@@ -254,7 +215,7 @@ static void more_bits_find_more(void **state)
 static void queries_follow_their_seed(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(600, 16);
+    kvant_data data = gaussian(600, 16, 0);
     const kvant_quantizer *q = kvant_find("affine", NULL);
     probe_run a, b, c;
     run_well(q, "bits=2,group_size=16", "queries=300", &data, &a);
@@ -274,7 +235,7 @@ static void queries_follow_their_seed(void **state)
 static void refuses_what_it_cannot_search(void **state)
 {
     (void)state;
-    kvant_data data = gaussian(400, 16);
+    kvant_data data = gaussian(400, 16, 0);
     static const struct { const kvant_quantizer *q; const char *args, *says; } cases[] = {
         { &equal, "queries=272", NULL }, { &equal, "queries=273", "at least 128" }, { &equal, "queries=400", "at least 128" },
         { &equal, "queries=16,n=401", "400" }, { &blocks, "queries=16", NULL }, { &blocks, "queries=80", "blocks of 48" },
