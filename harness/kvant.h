@@ -72,6 +72,9 @@ typedef struct {
     size_t block;       /* vectors that the method codes together (0 means 1) */
     size_t tile;        /* vectors that the memory layout interleaves (0 means 1); a multiple or divisor of block */
     size_t train_min;   /* vectors that train() needs; 0 = data-oblivious */
+    bool prompt;        /* trained anew by each sequence, on its own first train_min vectors: they wait in f16 until then, and stay
+                         * in it for good; else trained ahead, on calibration data */
+    size_t trained;     /* bytes of what such a training decides: every sequence stores them */
     double bits_asked;  /* nominal bits per coordinate, as the method's name promises them */
     char note[96];      /* what it does that its parameters do not say, e.g. "hadamard in blocks of 32"; may be empty */
 } kvant_plan;
