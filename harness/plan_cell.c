@@ -1,14 +1,12 @@
 /* plan_cell.c - says what a cell is: its bits by the quantizers' plans, its canonical config, its hashes and its label.
  * The config holds everything that a value can depend on; two cells with one config are one cell. */
+#include "harness/canonical.h"
 #include "harness/lm/gemm.h"
 #include "harness/plan_internal.h"
-#include "harness/version.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <gsl/gsl_version.h>
 
 /* ---- Targets and bits ---------------------------------------------------------------------- */
 
@@ -88,151 +86,52 @@ kvant_status plan_describe(plan_cell *cell, kvant_error *err)
     return cell->model ? describe_cache(cell, err) : describe_vectors(cell, err);
 }
 
-/* ---- JSON in canonical form ------------------------------------------------------------------ */
-
-static void add_string(text *t, const char *s)
-{
-    text_add(t, "\"");
-    for (; *s; s++)
-        if (*s == '"' || *s == '\\')
-            text_add(t, "\\%c", *s);
-        else if ((unsigned char)*s < ' ')
-            text_add(t, "\\u%04x", (unsigned)*s);
-        else
-            text_add(t, "%c", *s);
-    text_add(t, "\"");
-}
-
-static void add_member(text *t, const char *name, const char *value)
-{
-    text_add(t, "\"%s\":", name);
-    add_string(t, value);
-}
-
-static void add_params(text *t, const kvant_param *params, const kvant_args *args)
-{
-    const char *last = "";
-    text_add(t, "{");
-    for (bool first = true;; first = false) {
-        int next = -1;             /* the smallest name behind the last one */
-        for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
-            if (strcmp(params[i].name, last) > 0 && (next < 0 || strcmp(params[i].name, params[next].name) < 0))
-                next = i;
-        if (next < 0)
-            break;
-        last = params[next].name;
-        text_add(t, "%s", first ? "" : ",");
-        if (params[next].type == KVANT_CHOICE) {
-            add_member(t, last, params[next].choices[(int)args->v[next]]);
-        } else {
-            char digits[32];
-            number_text(args->v[next], digits);
-            text_add(t, "\"%s\":%s", last, digits);
-        }
-    }
-    text_add(t, "}");
-}
-
-/* ---- Code ---------------------------------------------------------------------------------- */
-
-enum { PARTS_MAX = 16 };
-typedef struct { char name[PARTS_MAX][128]; size_t n; } part_list;
-
-static void add_part(part_list *parts, const char *folder, const char *name)
-{
-    char *slot = parts->name[parts->n];
-    snprintf(slot, sizeof parts->name[0], "%s%s", folder, name);
-    for (size_t i = 0; i < parts->n; i++)
-        if (!strcmp(parts->name[i], slot))
-            return;
-    parts->n++;
-}
-
-static void add_quantizer(part_list *parts, const char *name, const char *target)
-{
-    char kernel[64];
-    add_part(parts, "algorithms/", name);
-    if (strcmp(target, "scalar")) {
-        snprintf(kernel, sizeof kernel, "%s_%s", name, target);
-        add_part(parts, "metal/", kernel);
-    }
-}
-
-static int by_name(const void *a, const void *b) { return strcmp(a, b); }
-
-static kvant_status add_code(text *t, part_list *parts, bool model, kvant_error *err)
-{
-    add_part(parts, "", "contract");
-    add_part(parts, "", "algorithms/shared");
-    qsort(parts->name, parts->n, sizeof parts->name[0], by_name);
-    text_add(t, "\"code\":{");
-    add_member(t, "compiler", version_compiler);
-    text_add(t, ",");
-    add_member(t, "flags", version_flags);
-    text_add(t, ",");
-    add_member(t, "gsl", gsl_version);
-    if (model) {
-        text_add(t, ",");
-        add_member(t, "onednn", gemm_library());
-    }
-    text_add(t, ",\"parts\":{");
-    for (size_t i = 0; i < parts->n; i++) {
-        const char *hash = version_of(parts->name[i]);
-        if (!hash)
-            return kvant_fail(err, KVANT_FAILED, "%s: this program was built without the hash of its source", parts->name[i]);
-        text_add(t, "%s", i ? "," : "");
-        add_member(t, parts->name[i], hash);
-    }
-    text_add(t, "}}");
-    return KVANT_OK;
-}
-
 /* ---- Config -------------------------------------------------------------------------------- */
 
 static void add_side(text *t, const char *name, const kvcache_side *side)
 {
     text_add(t, "\"%s\":{\"params\":", name);
-    add_params(t, side->quantizer->params, &side->args);
+    canonical_params(t, side->quantizer->params, &side->args);
     text_add(t, ",");
-    add_member(t, "quantizer", side->quantizer->name);
+    canonical_member(t, "quantizer", side->quantizer->name);
     text_add(t, "}");
 }
 
 /* The config, or what of it cells of one pairing share. Keys come sorted, as they stand here. */
 static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_error *err)
 {
-    part_list parts = { .n = 0 };
+    canonical_parts parts = { .n = 0 };
     const kvcache_policy *policy = &c->policy;
     bool coded = policy->key.quantizer && !shared;
-    add_part(&parts, "harness/probes/", c->probe->name);
-    add_part(&parts, "datasets/", c->data->dataset->name);
+    canonical_part(&parts, "harness/probes/", c->probe->name);
+    canonical_part(&parts, "datasets/", c->data->dataset->name);
     if (c->model)
-        add_part(&parts, "harness/", "lm");
+        canonical_part(&parts, "harness/", "lm");
     if (coded)
-        add_quantizer(&parts, policy->key.quantizer->name, c->key_target);
+        canonical_quantizer(&parts, policy->key.quantizer->name, c->key_target);
     if (coded && c->model) {
-        add_quantizer(&parts, policy->value.quantizer->name, c->value_target);
-        add_quantizer(&parts, "f16", c->kept_target);
+        canonical_quantizer(&parts, policy->value.quantizer->name, c->value_target);
+        canonical_quantizer(&parts, "f16", c->kept_target);
     }
     text_add(t, "{");
-    kvant_status status = add_code(t, &parts, c->model, err);
+    kvant_status status = canonical_code(t, &parts, c->model ? gemm_library() : NULL, err);
     if (status)
         return status;
     text_add(t, ",\"data\":{");
-    add_member(t, "dataset", c->data->dataset->name);
+    canonical_member(t, "dataset", c->data->dataset->name);
     text_add(t, ",");
-    add_member(t, "name", c->data->name);
+    canonical_member(t, "name", c->data->name);
     text_add(t, ",\"params\":");
-    add_params(t, c->data->dataset->params, &c->data->args);
+    canonical_params(t, c->data->dataset->params, &c->data->args);
     text_add(t, ",");
-    add_member(t, "sha256", c->data->data.sha256);
+    canonical_member(t, "sha256", c->data->data.sha256);
     text_add(t, "}");
     if (coded) {
         text_add(t, ",\"isa\":{");
-        add_member(t, c->model ? "key" : "vector", c->key_target);
+        canonical_member(t, c->model ? "key" : "vector", c->key_target);
         if (c->model) {
             text_add(t, ",");
-            add_member(t, "value", c->value_target);
+            canonical_member(t, "value", c->value_target);
             text_add(t, "},");
             add_side(t, "key", &policy->key);
         } else
@@ -240,20 +139,20 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
     }
     if (c->model) {
         text_add(t, ",\"model\":{");
-        add_member(t, "name", c->model->input.name);
+        canonical_member(t, "name", c->model->input.name);
         text_add(t, ",");
-        add_member(t, "sha256", c->model->input.sha256);
+        canonical_member(t, "sha256", c->model->input.sha256);
         text_add(t, "}");
     }
     text_add(t, ",\"probe\":{");
-    add_member(t, "name", c->probe->name);
+    canonical_member(t, "name", c->probe->name);
     text_add(t, ",\"params\":");
-    add_params(t, c->probe->params, &c->args);
+    canonical_params(t, c->probe->params, &c->args);
     text_add(t, "}");
     if (coded) {
         text_add(t, ",\"seed\":%u,", policy->seed);
         if (c->model) {
-            add_member(t, "seed_rule", policy->seed_rule == SEED_PER_LAYER ? "per_layer" : "shared");
+            canonical_member(t, "seed_rule", policy->seed_rule == SEED_PER_LAYER ? "per_layer" : "shared");
             text_add(t, ",\"sink\":%u,", policy->sink);
             add_side(t, "value", &policy->value);
             text_add(t, ",\"window\":%u", policy->window);
@@ -267,7 +166,7 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
 static char *params_text(const kvcache_side *side)
 {
     text t = { 0 };
-    add_params(&t, side->quantizer->params, &side->args);
+    canonical_params(&t, side->quantizer->params, &side->args);
     if (t.failed)
         text_free(&t);
     return t.data;
