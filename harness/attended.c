@@ -95,20 +95,18 @@ void attended_compare(const double *weight, const double *estimate, size_t seen,
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-kvant_status attended_open(const kvant_codec *key, const kvant_codec *value, size_t n_codecs, size_t n, size_t nq,
-                           attended_work *work, kvant_error *err)
+kvant_status attended_open(const kvant_codec *codecs, size_t n_codecs, size_t n, size_t nq, attended_work *work, kvant_error *err)
 {
-    size_t key_code = 0, value_code = 0, dim = 0, query = 0, acc = 0, scratch = 0;
+    size_t code = 0, dim = 0, query = 0, acc = 0, scratch = 0;
     for (size_t i = 0; i < n_codecs; i++) {
-        key_code = larger(key_code, kvant_bytes(&key[i], n));
-        value_code = larger(value_code, kvant_bytes(&value[i], n));
-        dim = larger(dim, key[i].shape.dim);
-        query = larger(query, key[i].query);
-        acc = larger(acc, value[i].acc);
-        scratch = larger(scratch, larger(key[i].scratch, value[i].scratch));
+        code = larger(code, kvant_bytes(&codecs[i], n));
+        dim = larger(dim, codecs[i].shape.dim);
+        query = larger(query, codecs[i].query);
+        acc = larger(acc, codecs[i].acc);
+        scratch = larger(scratch, codecs[i].scratch);
     }
     *work = (attended_work) {
-        .key_code = kvant_alloc(key_code), .value_code = kvant_alloc(value_code),
+        .key_code = kvant_alloc(code), .value_code = kvant_alloc(code),
         .rows = kvant_alloc(n * dim * sizeof(float)), .dot = kvant_alloc(nq * n * sizeof(float)),
         .acc = kvant_alloc(nq * acc * sizeof(float)), .output = kvant_alloc(nq * dim * sizeof(float)),
         .weight = kvant_alloc(n * sizeof(double)), .estimate = kvant_alloc(nq * n * sizeof(double)),

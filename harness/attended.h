@@ -26,15 +26,14 @@ void attended_compare(const double *weight, const double *estimate, size_t seen,
 void attended_exact(const float *q, double scale, const float *k, const float *v, size_t stride, size_t seen, size_t dim,
                     double *weight, double *output);
 
-/* One thread's memory for n keys and values and nq queries by any of the codecs. {0} is closed. */
+/* One thread's memory for n keys and values and nq queries by any two of the codecs. {0} is closed. */
 typedef struct {
     uint8_t *key_code, *value_code;
     float *rows, *dot, *acc, *output;
     double *weight, *estimate, *exact;
     void *prepared, *scratch;
 } attended_work;
-kvant_status attended_open(const kvant_codec *key, const kvant_codec *value, size_t n_codecs, size_t n, size_t nq,
-                           attended_work *work, kvant_error *err);
+kvant_status attended_open(const kvant_codec *codecs, size_t n_codecs, size_t n, size_t nq, attended_work *work, kvant_error *err);
 void attended_close(attended_work *work);
 
 /* Codes k and v, n vectors each, `stride` floats apart (n a multiple of both blocks), and adds up what nq queries q [nq][dim] see of

@@ -16,7 +16,7 @@ kvant_status captured_open(captured *c, lm_model *model, uint32_t context, uint3
         return KVANT_INVALID;
     kvcache_side side = { f16, kvant_defaults(f16->params) };
     kvcache_policy policy = { .key = side, .value = side, .isa = isa };
-    kvant_status status = kvcache_codecs_open(&policy, &c->shape, &c->f16, err);
+    kvant_status status = kvcache_codecs_open(&policy, &c->shape, NULL, &c->f16, err);
     if (!status)
         status = kvcache_open(&c->f16, context, &c->cache, err);
     if (status)
@@ -71,4 +71,30 @@ void captured_close(captured *c)
     free(c->value);
     free(c->query);
     *c = (captured){ 0 };
+}
+
+kvant_status captured_codec(const captured *c, const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side,
+                            kvant_codec *own, const kvant_codec **codec, kvant_error *err)
+{
+    const kvant_codec *shared = kvcache_codec(codecs, layer, head, side);
+    const size_t dim = c->shape.head_dim, n = shared->plan.train_min;
+    *own = (kvant_codec){ 0 };
+    *codec = shared;
+    if (!shared->plan.prompt)
+        return KVANT_OK;
+    if (n > c->context)
+        return kvant_fail(err, KVANT_INVALID, "%s: a sequence trains on %zu tokens, and these have %u; raise context",
+                          shared->quantizer->name, n, c->context);
+    float *x = kvant_alloc(n * dim * sizeof *x);
+    if (!x)
+        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for the %zu vectors that it trains on", shared->quantizer->name, n);
+    const float *from = captured_head(c, side == KVANT_KEY ? c->key : c->value, layer, head);
+    for (size_t i = 0; i < n; i++)
+        memcpy(x + i * dim, from + i * c->row, dim * sizeof *x);
+    kvant_status status = kvant_copy(shared, own, err);
+    if (status == KVANT_OK)
+        status = kvant_train(own, x, n, err);
+    free(x);
+    *codec = own;
+    return status;
 }

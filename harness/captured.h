@@ -26,6 +26,11 @@ kvant_status captured_open(captured *c, lm_model *model, uint32_t context, uint3
 kvant_status captured_run(captured *c, const int32_t *ids, kvant_error *err);
 void captured_close(captured *c);
 
+/* The codec that a head's tokens of this run are coded by: the policy's, or, where a sequence trains its own, *own, a copy trained
+ * on the first of them. kvant_close(own) in any case. */
+kvant_status captured_codec(const captured *c, const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side,
+                            kvant_codec *own, const kvant_codec **codec, kvant_error *err);
+
 /* First token's vector of one KV head of a layer, in c->key or c->value: the tokens follow each other by c->row floats. */
 static inline const float *captured_head(const captured *c, const float *side, uint32_t layer, uint32_t head)
 {

@@ -75,6 +75,8 @@ static kvant_status validate_plan(const kvant_quantizer *q, const kvant_plan *p,
     if (p->block > UNIT_MAX || p->tile > UNIT_MAX || (p->block % p->tile && p->tile % p->block))
         return kvant_fail(err, KVANT_FAILED, "%s: plan: block %zu and tile %zu must be at most %d, one a multiple of the other",
                           q->name, p->block, p->tile, UNIT_MAX);
+    if (p->prompt && (!q->train || !p->train_min || p->train_min > UNIT_MAX || p->trained > size_max))
+        return kvant_fail(err, KVANT_FAILED, "%s: plan: a sequence trains by train(), on 1 to %d of its vectors", q->name, UNIT_MAX);
     if (!(p->bits_asked > 0 && isfinite(p->bits_asked)))
         return kvant_fail(err, KVANT_FAILED, "%s: plan: bits_asked is not set", q->name);
     return KVANT_OK;
@@ -193,6 +195,15 @@ kvant_status kvant_train(kvant_codec *codec, const float *x, size_t n, kvant_err
     if (n < codec->plan.train_min)
         return kvant_fail(err, KVANT_INVALID, "%s: training needs %zu vectors, not %zu", q->name, codec->plan.train_min, n);
     return q->train(codec->state, x, n, err);
+}
+
+kvant_status kvant_copy(const kvant_codec *codec, kvant_codec *copy, kvant_error *err)
+{
+    *copy = *codec;
+    if (!(copy->state = kvant_alloc(codec->plan.state)))
+        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", codec->quantizer->name, codec->plan.state);
+    memcpy(copy->state, codec->state, codec->plan.state);
+    return KVANT_OK;
 }
 
 size_t kvant_bytes(const kvant_codec *codec, size_t n)

@@ -72,8 +72,8 @@ typedef struct {
     size_t block;       /* vectors that the method codes together (0 means 1) */
     size_t tile;        /* vectors that the memory layout interleaves (0 means 1); a multiple or divisor of block */
     size_t train_min;   /* vectors that train() needs; 0 = data-oblivious */
-    bool prompt;        /* trained anew by each sequence, on its own first train_min vectors: they wait in f16 until then, and stay
-                         * in it for good; else trained ahead, on calibration data */
+    bool prompt;        /* trained anew by each sequence, on its own first train_min vectors, which wait in f16 until then; else
+                         * trained ahead, on calibration data */
     size_t trained;     /* bytes of what such a training decides: every sequence stores them */
     double bits_asked;  /* nominal bits per coordinate, as the method's name promises them */
     char note[96];      /* what it does that its parameters do not say, e.g. "hadamard in blocks of 32"; may be empty */
@@ -175,6 +175,8 @@ void kvant_close(kvant_codec *codec);
 kvant_status kvant_describe(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
                             kvant_codec *codec, kvant_error *err);
 kvant_status kvant_train(kvant_codec *codec, const float *x, size_t n, kvant_error *err);
+/* A codec with a state of its own, equal to another's: for a sequence that trains it. */
+kvant_status kvant_copy(const kvant_codec *codec, kvant_codec *copy, kvant_error *err);
 
 size_t kvant_bytes(const kvant_codec *codec, size_t n);            /* of the codes of n vectors, rounded up to whole units */
 double kvant_bits(const kvant_codec *codec);                       /* stored bits per coordinate: 8 * code / (block * dim) */

@@ -61,7 +61,7 @@ kvant_status model_session_cache(model_session *s, const kvcache_policy *policy,
     const uint32_t n_context = lm_model_shape(s->model)->n_context;
     if (capacity > n_context)
         return kvant_fail(err, KVANT_INVALID, "%s: %zu tokens exceed the model's context of %u", s->input.name, capacity, n_context);
-    const kvant_status status = kvcache_codecs_open(policy, &shape, &s->codecs, err);
+    const kvant_status status = kvcache_codecs_open(policy, &shape, NULL, &s->codecs, err);
     return status ? status : kvcache_open(&s->codecs, (uint32_t)capacity, &s->cache, err);
 }
 

@@ -41,44 +41,24 @@ static kvant_status describe_cache(plan_cell *cell, kvant_error *err)
 {
     const kvcache_policy *policy = &cell->policy;
     kvcache_shape cache = lm_cache_shape(&cell->model->shape);
-    uint32_t context = cell->probe->context(&cell->args), n = cache.n_layer;
+    uint32_t context = cell->probe->context(&cell->args);
     if (context > cell->model->shape.n_context)
         return kvant_fail(err, KVANT_SKIP, "%s needs %u positions, and the model's context is %u", cell->probe->name, context,
                           cell->model->shape.n_context);
-    kvcache_codecs codecs = { .policy = *policy, .shape = cache };
-    codecs.key = calloc(n, sizeof *codecs.key);
-    codecs.value = calloc(n, sizeof *codecs.value);
-    kvant_status status = codecs.key && codecs.value ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for %u layers", n);
-    kvant_shape shape = { .dim = cache.head_dim, .side = KVANT_VECTOR, .rope = cache.rope };
-    kvcache_side kept = { .quantizer = status ? NULL : kvant_find("f16", err) };
-    if (!status && !kept.quantizer)
-        status = KVANT_FAILED;
-    if (!status) {
-        kept.args = kvant_defaults(kept.quantizer->params);
-        status = describe(&kept, &shape, policy->isa, &codecs.f16, err);
-    }
-    for (uint32_t layer = 0; layer < n && !status; layer++) {
-        shape.layer = layer;
-        shape.seed = policy->seed + (policy->seed_rule == SEED_PER_LAYER ? layer : 0);
-        shape.side = KVANT_KEY;
-        status = describe(&policy->key, &shape, policy->isa, &codecs.key[layer], err);
-        shape.side = KVANT_VALUE;
-        if (!status)
-            status = describe(&policy->value, &shape, policy->isa, &codecs.value[layer], err);
-        if (!status)
-            cell->bits_asked += (codecs.key[layer].plan.bits_asked + codecs.value[layer].plan.bits_asked) / (2.0 * n);
-    }
-    if (!status && context && n) {
-        kvcache_bytes bytes = kvcache_accounted(&codecs, context);
-        cell->bits_stored = 8.0 * ((double)bytes.key + (double)bytes.value) /
-                            (2.0 * context * n * cache.n_kv_head * (double)cache.head_dim);
-        snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.key[0].target);
-        snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.value[0].target);
-        snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16.target);
-    }
-    free(codecs.key);
-    free(codecs.value);
-    return status;
+    kvcache_codecs codecs;
+    kvant_status status = kvcache_codecs_describe(policy, &cache, &codecs, err);
+    if (status)
+        return status == KVANT_INVALID ? KVANT_SKIP : status;
+    size_t groups = (size_t)cache.n_layer * cache.n_kv_head * 2;
+    for (size_t i = 0; i < groups; i++)
+        cell->bits_asked += codecs.of[i]->plan.bits_asked / (double)groups;
+    kvcache_bytes bytes = kvcache_accounted(&codecs, context);
+    cell->bits_stored = 8.0 * ((double)bytes.key + (double)bytes.value) / ((double)groups * context * cache.head_dim);
+    snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.of[0]->target);
+    snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.of[1]->target);
+    snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16->target);
+    kvcache_codecs_close(&codecs);
+    return KVANT_OK;
 }
 
 kvant_status plan_describe(plan_cell *cell, kvant_error *err)

@@ -81,11 +81,11 @@ kvant_status stock_codecs(stock *k, const kvcache_policy *policy, size_t job, kv
     k->entries = more;
     stock_entry entry = { .job = job };
     kvcache_shape shape = lm_cache_shape(lm_model_shape(k->model));
-    kvant_status status = kvcache_codecs_open(policy, &shape, &entry.codecs, err);
+    kvant_status status = kvcache_codecs_open(policy, &shape, NULL, &entry.codecs, err);
     if (status)
         return status;
-    for (uint32_t i = 0; i < shape.n_layer; i++)
-        entry.bytes += entry.codecs.key[i].plan.state + entry.codecs.value[i].plan.state;
+    for (size_t i = 0; i < entry.codecs.n_own; i++)
+        entry.bytes += entry.codecs.own[i].plan.state;
     k->bytes += entry.bytes;
     k->entries[k->n++] = entry;
     *codecs = entry.codecs;

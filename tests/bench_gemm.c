@@ -204,7 +204,7 @@ static void bench_prefill(const char *path, double flop_per_token, double alone)
     const kvcache_side side = { f16, kvant_defaults(f16->params) };
     const kvcache_policy policy = { .key = side, .value = side };
     const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
-    if (kvcache_codecs_open(&policy, &shape, &codecs, &err) || kvcache_open(&codecs, PREFILL, &cache, &err))
+    if (kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err) || kvcache_open(&codecs, PREFILL, &cache, &err))
         die(err.text);
     int32_t tokens[PREFILL];
     for (int i = 0; i < PREFILL; i++)

@@ -1,5 +1,6 @@
 /* test_attention.c - what a query sees: both paths against attention in double over forms chosen by the stated rule.
- * At position t: sinks, the last `window` tokens and the incomplete block of t in f16, everything else, t included, in codes. */
+ * At position t: sinks, the last `window` tokens and the incomplete block of t in f16, everything else, t included, in codes; and
+ * nothing in codes before the sequence has taught its codec, where it does. */
 #include "algorithms/shared/half.h"
 #include "harness/lm/attention.h"
 
@@ -17,12 +18,18 @@
 
 enum { TOKENS = 200, GROUP = 3 };
 
-typedef struct { uint32_t sink, window, block; } rule;
+typedef struct { uint32_t sink, window, block, learns; } rule;
+
+static rule rule_of(const kvcache_policy *policy, const kvant_codec *codec)
+{
+    return (rule){ policy->sink, policy->window, (uint32_t)codec->plan.block,
+                   codec->plan.prompt ? (uint32_t)codec->plan.train_min : 0 };
+}
 
 /* True when the token at position p is in codes for the query at position t. */
 static bool in_codes(const rule *r, uint32_t p, uint32_t t)
 {
-    if (p < r->sink || p + r->window > t)
+    if (p < r->sink || p + r->window > t || t + 1 < r->sink + r->window + r->learns)
         return false;
     /* Its block, counted from the sinks, must be complete and out of the window as a whole. */
     const uint32_t last = r->sink + (p - r->sink) / r->block * r->block + r->block - 1;
@@ -33,14 +40,19 @@ static bool in_codes(const rule *r, uint32_t p, uint32_t t)
 static void make_forms(const kvant_codec *codec, const rule *r, const float *x, float *half, float *coded)
 {
     const size_t dim = codec->shape.dim;
-    const bool staged = r->window + r->block > 1;
+    const bool staged = r->window + r->block + r->learns > 1;
     const uint32_t whole = (TOKENS - r->sink) / r->block * r->block;
     for (size_t i = 0; i < TOKENS * dim; i++)
         half[i] = half_to_float(float_to_half(x[i]));
     uint8_t *code = kvant_alloc(kvant_bytes(codec, whole));
     void *scratch = kvant_alloc(codec->scratch + 1);
-    kvant_encode(codec, (staged ? half : x) + r->sink * dim, 0, whole, code, scratch);
-    kvant_decode(codec, code, 0, whole, coded + r->sink * dim, scratch);
+    kvant_codec own;
+    assert_int_equal(kvant_copy(codec, &own, NULL), KVANT_OK);
+    if (r->learns)
+        assert_int_equal(kvant_train(&own, half + r->sink * dim, r->learns, NULL), KVANT_OK);
+    kvant_encode(&own, (staged ? half : x) + r->sink * dim, 0, whole, code, scratch);
+    kvant_decode(&own, code, 0, whole, coded + r->sink * dim, scratch);
+    kvant_close(&own);
     free(code);
     free(scratch);
 }
@@ -72,8 +84,8 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
     float *forms[4];
     for (int i = 0; i < 4; i++)
         forms[i] = calloc(1, bytes);
-    make_forms(&codecs->key[0], rk, p->k, forms[0], forms[1]);
-    make_forms(&codecs->value[0], rv, p->v, forms[2], forms[3]);
+    make_forms(kvcache_codec(codecs, 0, 0, KVANT_KEY), rk, p->k, forms[0], forms[1]);
+    make_forms(kvcache_codec(codecs, 0, 0, KVANT_VALUE), rv, p->v, forms[2], forms[3]);
     double largest = 0;
     for (uint32_t t = 0; t < TOKENS; t++)
         for (size_t g = 0; g < GROUP; g++) {
@@ -135,7 +147,7 @@ static void by_prefill(const problem *p, const kvcache_codecs *codecs, uint32_t 
     const size_t dim = p->dim;
     kvcache *cache;
     assert_int_equal(kvcache_open(codecs, TOKENS, &cache, NULL), KVANT_OK);
-    const kvcache_rule rules[2] = { kvcache_rule_of(codecs, 0, KVANT_KEY), kvcache_rule_of(codecs, 0, KVANT_VALUE) };
+    const kvcache_rule rules[2] = { kvcache_rule_of(codecs, 0, 0, KVANT_KEY), kvcache_rule_of(codecs, 0, 0, KVANT_VALUE) };
     for (uint32_t done = 0; done < TOKENS; done += piece) {
         const uint32_t n = TOKENS - done < piece ? TOKENS - done : piece;
         attention_side sides[2];
@@ -180,10 +192,10 @@ static void check_policy(const kvcache_policy *policy, uint32_t dim)
     kvcache_codecs codecs;
     kvant_error err;
     const kvcache_shape shape = { .n_layer = 1, .n_kv_head = 1, .head_dim = dim };
-    if (kvcache_codecs_open(policy, &shape, &codecs, &err) != KVANT_OK)
+    if (kvcache_codecs_open(policy, &shape, NULL, &codecs, &err) != KVANT_OK)
         fail_msg("%s", err.text);
-    const rule rk = { policy->sink, policy->window, (uint32_t)codecs.key[0].plan.block };
-    const rule rv = { policy->sink, policy->window, (uint32_t)codecs.value[0].plan.block };
+    const rule rk = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_KEY));
+    const rule rv = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_VALUE));
     const size_t n = (size_t)TOKENS * dim;
     problem p = { .dim = dim, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
                   .wanted = calloc(n * GROUP, sizeof(double)) };
@@ -241,6 +253,123 @@ static void test_paths(void **state)
                 }
 }
 
+/* nvfp4 with its second scale from the sequence's first 40 vectors. */
+enum { LEARNS = 40 };
+
+static kvant_status plan_learner(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
+{
+    const kvant_status status = kvant_find("nvfp4", err)->plan(shape, args, plan, err);
+    plan->prompt = true;
+    plan->train_min = LEARNS;
+    plan->trained = sizeof(float);
+    return status;
+}
+
+static kvant_status train_learner(void *learns, const float *x, size_t n, kvant_error *err)
+{
+    for (size_t i = 0; i < n * 64; i++)
+        if (!isfinite(x[i]))
+            return kvant_fail(err, KVANT_INVALID, "not finite");
+    return kvant_find("nvfp4", err)->train(learns, x, n, err);
+}
+
+static kvant_quantizer learner_of(kvcache_side *side)
+{
+    *side = side_of("nvfp4", "second_scale=trained");
+    kvant_quantizer learner = *side->quantizer;
+    learner.plan = plan_learner;
+    learner.train = train_learner;
+    return learner;
+}
+
+static void test_learners(void **state)
+{
+    (void)state;
+    static const uint32_t windows[] = { 0, 7, 170 }, sinks[] = { 0, 3 };
+    kvcache_side learns;
+    const kvant_quantizer learner = learner_of(&learns);
+    learns.quantizer = &learner;
+    const kvcache_side block = side_of("kivi", "bits=4,axis=channel"), f16 = side_of("f16", "");
+    const kvcache_side pairs[][2] = { { learns, learns }, { learns, block }, { block, learns }, { f16, learns } };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (size_t w = 0; w < 3; w++)
+            for (size_t s = 0; s < 2; s++) {
+                const kvcache_policy policy = { .key = pairs[i][0], .value = pairs[i][1], .sink = sinks[s], .window = windows[w] };
+                check_policy(&policy, 64);
+            }
+
+    /* What it learnt is counted once it has, and a reset forgets it: the second sequence is coded as if it were the first. */
+    const kvcache_policy policy = { .key = learns, .value = f16, .sink = 2 };
+    const kvcache_shape shape = { .n_layer = 1, .n_kv_head = 1, .head_dim = 64 };
+    kvcache_codecs codecs;
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, NULL), KVANT_OK);
+    assert_int_equal(kvcache_accounted(&codecs, 2 + LEARNS - 1).key, (2 + LEARNS - 1) * 128);
+    assert_int_equal(kvcache_accounted(&codecs, 2 + LEARNS).key, 2 * 128 + LEARNS * codecs.of[0]->plan.code + sizeof(float));
+    kvcache *cache;
+    assert_int_equal(kvcache_open(&codecs, TOKENS, &cache, NULL), KVANT_OK);
+    float scale[3];
+    void *scratch = kvant_alloc(kvcache_scratch(&codecs));
+    float x[TOKENS * 64], waiting[(TOKENS + LEARNS) * 64];
+    uint64_t seed = 3;
+    for (int i = 0; i < 3; i++) {
+        kvcache_reset(cache);
+        fill(x, TOKENS * 64, i == 1 ? 100 : 1, &seed);
+        seed = 3;
+        kvcache_append(cache, 0, 0, KVANT_KEY, x, 64, TOKENS, true, waiting, scratch);
+        const kvant_codec *own = kvcache_rule_in(cache, 0, 0, KVANT_KEY).codec;
+        assert_ptr_not_equal(own, codecs.of[0]);
+        kvcache_run runs[KVCACHE_RUNS];
+        const size_t n = kvcache_runs(cache, 0, 0, KVANT_KEY, TOKENS, runs);
+        assert_int_equal(n, 2);
+        float y[64];
+        kvant_decode(runs[1].codec, runs[1].code, 50, 1, y, scratch);
+        scale[i] = y[7];
+        assert_true(fabsf(y[7] - x[52 * 64 + 7]) < (i == 1 ? 40.f : .4f));
+    }
+    assert_true(scale[0] != scale[1] && scale[0] == scale[2]);
+
+    /* A vector that cannot be learnt from is the forward pass's failure, not a silent one. */
+    x[5 * 64] = NAN;
+    kvcache_reset(cache);
+    kvant_error err = { "" };
+    assert_int_equal(kvcache_trained(cache, &err), KVANT_OK);
+    kvcache_append(cache, 0, 0, KVANT_KEY, x, 64, TOKENS, true, waiting, scratch);
+    assert_int_equal(kvcache_trained(cache, &err), KVANT_INVALID);
+    assert_true(*err.text);
+    free(scratch);
+    kvcache_close(cache);
+    kvcache_codecs_close(&codecs);
+}
+
+/* Each group by its own quantizer: one codec per layer, side and quantizer, bytes of all groups added up. */
+static void test_allocation(void **state)
+{
+    (void)state;
+    const kvcache_side a = side_of("affine", "bits=4,group_size=32"), b = side_of("affine", "bits=8,group_size=32");
+    const kvcache_side f16 = side_of("f16", "");
+    kvcache_side sides[2 * 3 * 2] = { a, f16, b, f16, a, f16, b, b, b, b, b, a };
+    const kvcache_allocation allocation = { 2, 3, sides };
+    kvcache_policy policy = { .key = f16, .value = f16, .allocation = &allocation };
+    kvcache_shape shape = { .n_layer = 2, .n_kv_head = 3, .head_dim = 64 };
+    kvcache_codecs codecs;
+    kvant_error err = { "" };
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err), KVANT_OK);
+    assert_int_equal(codecs.n_own, 1 + 3 + 3);
+    assert_ptr_equal(kvcache_codec(&codecs, 0, 0, KVANT_KEY), kvcache_codec(&codecs, 0, 2, KVANT_KEY));
+    assert_ptr_not_equal(kvcache_codec(&codecs, 0, 0, KVANT_KEY), kvcache_codec(&codecs, 0, 1, KVANT_KEY));
+    const kvcache_bytes bytes = kvcache_accounted(&codecs, 10);
+    assert_int_equal(bytes.key, 10 * (2 * 40 + 4 * 72));
+    assert_int_equal(bytes.value, 10 * (3 * 128 + 2 * 72 + 40));
+    kvcache_codecs described;
+    assert_int_equal(kvcache_codecs_describe(&policy, &shape, &described, &err), KVANT_OK);
+    assert_int_equal(kvcache_accounted(&described, 10).value, bytes.value);
+    kvcache_codecs_close(&described);
+    kvcache_codecs_close(&codecs);
+    shape.n_layer = 3;
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err), KVANT_INVALID);
+    assert_non_null(strstr(err.text, "2 layers of 3"));
+}
+
 static void test_bytes(void **state)
 {
     (void)state;
@@ -248,7 +377,7 @@ static void test_bytes(void **state)
     const kvcache_shape shape = { .n_layer = 2, .n_kv_head = 3, .head_dim = 64 };
     kvcache_codecs codecs;
     kvcache *cache;
-    assert_int_equal(kvcache_codecs_open(&policy, &shape, &codecs, NULL), KVANT_OK);
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, NULL), KVANT_OK);
     /* 150 tokens: 4 sinks and the last 10 in f16; of the 136 between, 4 blocks of 32 are whole and 8 tokens wait. */
     const kvcache_bytes b = kvcache_accounted(&codecs, 150);
     assert_int_equal(b.key, 6 * (4 * 64 * 36 + (150 - 128) * 128));
@@ -266,6 +395,7 @@ static void test_bytes(void **state)
 int main(void)
 {
     omp_set_num_threads(1);        /* so that oneDNN stays on this thread, as it does inside a parallel region */
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_bytes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_learners), cmocka_unit_test(test_allocation),
+                                        cmocka_unit_test(test_bytes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

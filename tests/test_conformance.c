@@ -34,7 +34,7 @@ static float *run_policy(lm_model *model, const kvcache_policy *policy, const in
     kvant_error err = { "" };
     kvcache_codecs codecs;
     kvcache *cache;
-    assert_int_equal(kvcache_codecs_open(policy, &shape, &codecs, &err), KVANT_OK);
+    assert_int_equal(kvcache_codecs_open(policy, &shape, NULL, &codecs, &err), KVANT_OK);
     assert_int_equal(kvcache_open(&codecs, (uint32_t)n, &cache, &err), KVANT_OK);
     float *logits = calloc(n * n_vocab, sizeof *logits);
     uint8_t *want = malloc(n);

@@ -44,7 +44,7 @@ static kvcache_codecs open_codecs(const lm_model *model, const char *key, const 
     assert_int_equal(kvant_parse(policy.value.quantizer->params, value_args, &policy.value.args, NULL), KVANT_OK);
     kvcache_codecs codecs;
     kvant_error err = { "" };
-    if (kvcache_codecs_open(&policy, &shape, &codecs, &err) != KVANT_OK)
+    if (kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err) != KVANT_OK)
         fail_msg("%s", err.text);
     return codecs;
 }
@@ -402,7 +402,7 @@ static void observed_queries_are_those_of_attention(void **state)
     kvcache_policy policy = { .key = { &spy, kvant_defaults(spy.params) }, .value = { &spy, kvant_defaults(spy.params) } };
     kvcache_codecs codecs;
     kvcache *cache = NULL;
-    assert_int_equal(kvcache_codecs_open(&policy, &shape, &codecs, NULL), KVANT_OK);
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, NULL), KVANT_OK);
     assert_int_equal(kvcache_open(&codecs, 8, &cache, NULL), KVANT_OK);
     for (int32_t position = 0; position < 8; position++) {
         float seen[TINY_LAYERS * TINY_HEADS * TINY_HEAD_DIM];

@@ -160,9 +160,49 @@ static void test_refusals(void **state)
         kvcache_codecs codecs;
         const kvcache_policy policy = { .key = { q, kvant_defaults(q->params) }, .value = { q, kvant_defaults(q->params) } };
         const kvcache_shape cache = { .n_layer = 1, .n_kv_head = 1, .head_dim = D };
-        assert_int_equal(kvcache_codecs_open(&policy, &cache, &codecs, &err), KVANT_SKIP);
+        assert_int_equal(kvcache_codecs_open(&policy, &cache, NULL, &codecs, &err), KVANT_SKIP);
         assert_non_null(strstr(err.text, "calibration"));
     }
+}
+
+/* In a cache, each head of each layer learns from its own vectors, whatever the number of threads. */
+static void test_cache(void **state)
+{
+    (void)state;
+    enum { LAYERS = 2, HEADS = 3, TOKENS = 160 };
+    kvant_error err = { "" };
+    const kvant_quantizer *q = kvant_find("pq", &err), *f16 = kvant_find("f16", &err);
+    kvcache_policy policy = { .key = { q, kvant_defaults(q->params) }, .value = { f16, kvant_defaults(f16->params) }, .seed = 5 };
+    assert_int_equal(kvant_parse(q->params, "nbits=4", &policy.key.args, &err), KVANT_OK);
+    const kvcache_shape shape = { .n_layer = LAYERS, .n_kv_head = HEADS, .head_dim = D };
+    float *key = calloc(LAYERS * TOKENS * HEADS * D, sizeof *key), *x = calloc(TOKENS * D, sizeof *x);
+    uint32_t r = 1;
+    for (size_t i = 0; i < LAYERS * TOKENS * HEADS * D; i++) {
+        r = r * 1664525u + 1013904223u;
+        key[i] = (float)(r >> 8) / (1 << 24) - .5f;
+    }
+    const kvcache_calibration calibration = { TOKENS, key, key };
+    kvcache_codecs codecs;
+    if (kvcache_codecs_open(&policy, &shape, &calibration, &codecs, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(codecs.n_own, 1 + LAYERS * HEADS + LAYERS);
+    for (uint32_t layer = 0; layer < LAYERS; layer++)
+        for (uint32_t head = 0; head < HEADS; head++) {
+            const kvant_codec *codec = kvcache_codec(&codecs, layer, head, KVANT_KEY);
+            kvant_codec direct;
+            for (size_t i = 0; i < TOKENS; i++)
+                memcpy(x + i * D, key + ((layer * TOKENS + i) * HEADS + head) * D, D * sizeof *x);
+            assert_int_equal(kvant_open(q, &codec->shape, &policy.key.args, NULL, &direct, &err), KVANT_OK);
+            assert_int_equal(kvant_train(&direct, x, TOKENS, &err), KVANT_OK);
+            assert_memory_equal(direct.state, codec->state, codec->plan.state);
+            kvant_close(&direct);
+        }
+    kvcache_codecs_close(&codecs);
+    const kvcache_calibration little = { 3, key, key };
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, &little, &codecs, &err), KVANT_SKIP);
+    assert_non_null(strstr(err.text, "gives 3"));
+    free(key);
+    free(x);
 }
 
 /* Outliers go to slots, whichever sign, and spoil nobody's range; what is not finite goes first. */
@@ -219,7 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors), cmocka_unit_test(test_few_vectors), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_slots), cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_cache), cmocka_unit_test(test_slots), cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

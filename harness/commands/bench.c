@@ -68,12 +68,12 @@ static kvant_status make_cache(bench *b, const kvcache_policy *policy, kvant_err
 {
     uint32_t dim = (uint32_t)b->dim;
     kvcache_shape shape = { 1, 1, dim, { KVANT_ROPE_INTERLEAVED, dim / 2 * 2 } };      /* neighbours are pairs, for methods that ask */
-    kvant_status status = kvcache_codecs_open(policy, &shape, &b->codecs, err);
+    kvant_status status = kvcache_codecs_open(policy, &shape, NULL, &b->codecs, err);
     if (!status)
         status = kvcache_open(&b->codecs, b->n, &b->cache, err);
     if (status)
         return status;
-    const kvcache_rule key = kvcache_rule_of(&b->codecs, 0, KVANT_KEY), value = kvcache_rule_of(&b->codecs, 0, KVANT_VALUE);
+    const kvcache_rule key = kvcache_rule_of(&b->codecs, 0, 0, KVANT_KEY), value = kvcache_rule_of(&b->codecs, 0, 0, KVANT_VALUE);
     size_t decode = attention_decode_scratch(&b->codecs, 1), append = kvcache_scratch(&b->codecs);
     size_t keys = kvcache_waiting_max(&key, 1), values = kvcache_waiting_max(&value, 1);
     b->scratch = kvant_alloc(decode > append ? decode : append);
@@ -130,7 +130,7 @@ static kvant_status compare_outputs(bench *b, kvant_error *err)
 /* Of the tokens that are in codes when all are there; those that wait for their block are f16 and do not count. */
 static side_result compare_side(const bench *b, kvant_side side, const float *x)
 {
-    const kvcache_rule rule = kvcache_rule_of(&b->codecs, 0, side);
+    const kvcache_rule rule = kvcache_rule_in(b->cache, 0, 0, side);
     side_result result = { .coded = kvcache_coded(&rule, b->n) };
     kvcache_run runs[KVCACHE_RUNS];
     size_t n_runs = kvcache_runs(b->cache, 0, 0, side, b->n, runs);
@@ -157,7 +157,7 @@ static side_result compare_side(const bench *b, kvant_side side, const float *x)
 static void print_table(const bench *b, const char *given, const char *given_value, side_result key, side_result value,
                         double append, double both)
 {
-    const kvant_codec *kc = b->codecs.key, *vc = b->codecs.value;
+    const kvant_codec *kc = kvcache_codec(&b->codecs, 0, 0, KVANT_KEY), *vc = kvcache_codec(&b->codecs, 0, 0, KVANT_VALUE);
     kvcache_bytes bytes = kvcache_accounted(&b->codecs, b->n);
     stats_mean error = stats_of(b->error, b->n);
     printf("%s%s%s, %zu dimensions, %u tokens of %s vectors\n\n", given, given_value ? " and " : "", given_value ? given_value : "",

@@ -23,21 +23,20 @@ static void *take(char **at, size_t bytes)
 
 /* ---- Decode ---------------------------------------------------------------------------------- */
 
-static size_t largest_query(const kvcache_codecs *c, uint32_t layer) { return max_size(c->key[layer].query, c->f16.query); }
-
 size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
 {
     size_t most = 0;
     const size_t dim = codecs->shape.head_dim;
-    for (uint32_t layer = 0; layer < codecs->shape.n_layer; layer++) {
-        const kvcache_rule k = kvcache_rule_of(codecs, layer, KVANT_KEY), v = kvcache_rule_of(codecs, layer, KVANT_VALUE);
-        const size_t waiting = max_size(kvcache_waiting_max(&k, 1), kvcache_waiting_max(&v, 1)) * dim;
-        const size_t bytes = 2 * aligned(group * largest_query(codecs, layer)) + aligned(group * v.codec->acc * sizeof(float)) +
-                             aligned(group * codecs->f16.acc * sizeof(float)) + aligned(waiting * sizeof(float));
-        most = max_size(most, bytes);
-    }
-    return kvcache_scratch(codecs) + most + aligned(group * dim * sizeof(float)) +
-           aligned(group * KVCACHE_TILE * sizeof(float)) + 3 * aligned(group * sizeof(float));
+    for (uint32_t layer = 0; layer < codecs->shape.n_layer; layer++)
+        for (uint32_t head = 0; head < codecs->shape.n_kv_head; head++) {
+            const kvcache_rule k = kvcache_rule_of(codecs, layer, head, KVANT_KEY), v = kvcache_rule_of(codecs, layer, head, KVANT_VALUE);
+            const size_t waiting = max_size(kvcache_waiting_max(&k, 1), kvcache_waiting_max(&v, 1)) * dim;
+            const size_t bytes = aligned(group * k.codec->query) + aligned(group * v.codec->acc * sizeof(float)) +
+                                 aligned(waiting * sizeof(float));
+            most = max_size(most, bytes);
+        }
+    return kvcache_scratch(codecs) + most + aligned(group * codecs->f16->query) + aligned(group * codecs->f16->acc * sizeof(float)) +
+           aligned(group * dim * sizeof(float)) + aligned(group * KVCACHE_TILE * sizeof(float)) + 2 * aligned(group * sizeof(float));
 }
 
 /* A running softmax over tiles, for `group` queries: the weights seen so far are relative to exp(top). */
@@ -77,9 +76,9 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
                       float *out, void *scratch)
 {
     const kvcache_codecs *codecs = kvcache_codecs_of(cache);
-    const kvant_codec *kc = &codecs->key[layer], *vc = &codecs->value[layer], *f16 = &codecs->f16;
     const size_t dim = codecs->shape.head_dim;
-    const kvcache_rule key_rule = kvcache_rule_of(codecs, layer, KVANT_KEY), value_rule = kvcache_rule_of(codecs, layer, KVANT_VALUE);
+    const kvcache_rule key_rule = kvcache_rule_in(cache, layer, head, KVANT_KEY), value_rule = kvcache_rule_in(cache, layer, head, KVANT_VALUE);
+    const kvant_codec *kc = key_rule.codec, *vc = value_rule.codec, *f16 = codecs->f16;
     char *at = scratch;
     void *ops = take(&at, kvcache_scratch(codecs));
     void *query = take(&at, group * kc->query), *query_f16 = take(&at, group * f16->query);
@@ -149,7 +148,7 @@ size_t attention_side_rows(const kvcache_rule *rule, uint32_t length, uint32_t n
 void attention_extend(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
                       float *rows, attention_side *out, void *scratch)
 {
-    const kvcache_rule rule = kvcache_rule_of(kvcache_codecs_of(cache), layer, side);
+    const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     const uint32_t length = kvcache_length(cache), after = length + n, cover = covered(&rule, after);
     const size_t dim = rule.codec->shape.dim;
     *out = (attention_side){ .rule = rule, .coded = rows, .waiting = rows + cover * dim,

@@ -71,8 +71,9 @@ static void size_attention(pass *p)
         size_t rows[2] = { 0, 0 }, scratch = kvcache_scratch(codecs);
         if (p->path == LM_DECODE)
             scratch = attention_decode_scratch(codecs, group);
-        for (uint32_t layer = 0; layer < s->n_layer && p->path == LM_PREFILL; layer++) {
-            const kvcache_rule k = kvcache_rule_of(codecs, layer, KVANT_KEY), v = kvcache_rule_of(codecs, layer, KVANT_VALUE);
+        for (uint32_t j = 0; j < s->n_layer * s->n_kv_head && p->path == LM_PREFILL; j++) {
+            const uint32_t layer = j / s->n_kv_head, head = j % s->n_kv_head;
+            const kvcache_rule k = kvcache_rule_of(codecs, layer, head, KVANT_KEY), v = kvcache_rule_of(codecs, layer, head, KVANT_VALUE);
             const size_t block = attention_block_scratch(&k, &v, length, n, group, s->head_dim);
             const size_t key_rows = attention_side_rows(&k, length, n), value_rows = attention_side_rows(&v, length, n);
             scratch = block > scratch ? block : scratch;
@@ -377,7 +378,9 @@ kvant_status lm_forward_hidden(lm_model *m, lm_path path, const lm_segment *segm
         m->times.rest += seconds_now() - start;
         for (uint32_t layer = 0; layer < m->shape.n_layer && status == KVANT_OK; layer++) {
             run_layer(&p, layer, observe, &m->times);
-            if (interrupted())
+            for (size_t i = 0; i < n_segments && status == KVANT_OK; i++)
+                status = kvcache_trained(segments[i].cache, err);
+            if (status == KVANT_OK && interrupted())
                 status = kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
         }
     }

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Storage of one layer, head and side. */
-typedef struct { uint8_t *codes, *sink, *ring; } part;
+/* Storage of one layer, head and side. codec is the sequence's own and its state lies in the cache's memory; its state is NULL
+ * where the policy's codec serves. */
+typedef struct { uint8_t *codes, *sink, *ring; kvant_codec codec; } part;
 
 struct kvcache {
     const kvcache_codecs *codecs;
@@ -15,115 +16,67 @@ struct kvcache {
     part *parts;                   /* [n_layer][n_kv_head][2] */
     uint8_t *memory;
     uint64_t bytes_key, bytes_value;
+    kvant_status trained;          /* what came of training on first tokens */
+    kvant_error why;
 };
 
 static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-static const kvant_codec *codec_of(const kvcache_codecs *codecs, uint32_t layer, kvant_side side)
+static part *part_of(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side)
 {
-    return side == KVANT_KEY ? &codecs->key[layer] : &codecs->value[layer];
+    return &cache->parts[kvcache_group(&cache->codecs->shape, layer, head, side)];
 }
 
-/* kvant_open; a codec that has seen no vectors would code nothing. */
-static kvant_status open_codec(const kvcache_policy *policy, const kvcache_side *side, const kvant_shape *shape, kvant_codec *codec,
-                               kvant_error *err)
+kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side)
 {
-    const kvant_status status = kvant_open(side->quantizer, shape, &side->args, policy->isa, codec, err);
-    if (status != KVANT_OK || !codec->plan.train_min)
-        return status;
-    kvant_close(codec);
-    return kvant_fail(err, KVANT_SKIP, "%s: needs calibration data, which specs cannot give yet", side->quantizer->name);
+    const kvant_codec *codec = kvcache_codec(codecs, layer, head, side);
+    const uint32_t block = (uint32_t)codec->plan.block, learns = codec->plan.prompt ? (uint32_t)codec->plan.train_min : 0;
+    const uint32_t least = learns > block ? (learns + block - 1) / block * block : block;
+    return (kvcache_rule){ .codec = codec, .sink = codecs->policy.sink, .window = codecs->policy.window, .least = least,
+                           .staged = codecs->policy.window > 0 || least > 1 };
 }
 
-kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_shape *shape, kvcache_codecs *codecs,
-                                 kvant_error *err)
+kvcache_rule kvcache_rule_in(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side)
 {
-    *codecs = (kvcache_codecs){ .policy = *policy, .shape = *shape };
-    kvant_status status = KVANT_OK;
-    codecs->key = calloc(shape->n_layer, sizeof *codecs->key);
-    codecs->value = calloc(shape->n_layer, sizeof *codecs->value);
-    if (!codecs->key || !codecs->value) {
-        kvcache_codecs_close(codecs);
-        return kvant_fail(err, KVANT_NOMEM, "no memory for the codecs of %u layers", shape->n_layer);
-    }
-    kvant_shape s = { .dim = shape->head_dim, .side = KVANT_VECTOR, .rope = shape->rope };
-    const kvant_quantizer *f16 = kvant_find("f16", err);
-    const kvant_args none = f16 ? kvant_defaults(f16->params) : (kvant_args){ 0 };
-    status = f16 ? kvant_open(f16, &s, &none, policy->isa, &codecs->f16, err) : KVANT_INVALID;
-    for (uint32_t layer = 0; layer < shape->n_layer && status == KVANT_OK; layer++) {
-        s.layer = layer;
-        s.seed = policy->seed + (policy->seed_rule == SEED_PER_LAYER ? layer : 0);
-        s.side = KVANT_KEY;
-        status = open_codec(policy, &policy->key, &s, &codecs->key[layer], err);
-        s.side = KVANT_VALUE;
-        if (status == KVANT_OK)
-            status = open_codec(policy, &policy->value, &s, &codecs->value[layer], err);
-    }
-    if (status != KVANT_OK) {
-        kvcache_codecs_close(codecs);
-        return status;
-    }
-    codecs->scratch = codecs->f16.scratch;
-    for (uint32_t layer = 0; layer < shape->n_layer; layer++)
-        for (int side = 0; side < 2; side++) {
-            const kvant_codec *c = codec_of(codecs, layer, side ? KVANT_VALUE : KVANT_KEY);
-            codecs->scratch = c->scratch > codecs->scratch ? c->scratch : codecs->scratch;
-        }
-    return KVANT_OK;
-}
-
-void kvcache_codecs_close(kvcache_codecs *codecs)
-{
-    for (uint32_t layer = 0; layer < codecs->shape.n_layer; layer++) {
-        if (codecs->key)
-            kvant_close(&codecs->key[layer]);
-        if (codecs->value)
-            kvant_close(&codecs->value[layer]);
-    }
-    kvant_close(&codecs->f16);
-    free(codecs->key);
-    free(codecs->value);
-    *codecs = (kvcache_codecs){ 0 };
-}
-
-kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, kvant_side side)
-{
-    const kvant_codec *codec = codec_of(codecs, layer, side);
-    return (kvcache_rule){ .codec = codec, .sink = codecs->policy.sink, .window = codecs->policy.window,
-                           .staged = codecs->policy.window > 0 || codec->plan.block > 1 };
+    kvcache_rule rule = kvcache_rule_of(cache->codecs, layer, head, side);
+    const part *p = part_of(cache, layer, head, side);
+    if (p->codec.state)
+        rule.codec = &p->codec;
+    return rule;
 }
 
 uint32_t kvcache_coded(const kvcache_rule *rule, uint32_t length)
 {
     const uint64_t kept = (uint64_t)rule->sink + rule->window;
     const uint32_t free_of_window = length > kept ? (uint32_t)(length - kept) : 0;
-    return free_of_window - free_of_window % (uint32_t)rule->codec->plan.block;
+    return free_of_window < rule->least ? 0 : free_of_window - free_of_window % (uint32_t)rule->codec->plan.block;
 }
 
 uint32_t kvcache_waiting_max(const kvcache_rule *rule, uint32_t n)
 {
-    return rule->staged ? rule->window + (uint32_t)rule->codec->plan.block - 1 + n : 0;
+    return rule->staged ? rule->window + rule->least - 1 + n : 0;
 }
 
 /* ---- Sizes and memory ------------------------------------------------------------------------ */
 
-/* Tokens that the ring must hold: the window and a whole block, never more than the cache. */
+/* Tokens that the ring must hold: the window and what is coded first, never more than the cache. */
 static uint32_t ring_size(const kvcache_rule *rule, uint32_t capacity)
 {
-    return rule->staged ? (uint32_t)min_u32(capacity, rule->window + (uint32_t)rule->codec->plan.block) : 0;
+    return rule->staged ? min_u32(capacity, rule->window + rule->least) : 0;
 }
 
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* Bytes of the three areas of a part. */
-typedef struct { size_t codes, sink, ring; } part_bytes;
+/* Bytes of the areas of a part. */
+typedef struct { size_t codes, sink, ring, state; } part_bytes;
 
-static part_bytes part_size(const kvcache_codecs *codecs, uint32_t layer, kvant_side side, uint32_t capacity)
+static part_bytes part_size(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side, uint32_t capacity)
 {
-    const kvcache_rule rule = kvcache_rule_of(codecs, layer, side);
+    const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side);
     return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, kvcache_coded(&rule, capacity))),
-                         .sink = aligned(kvant_bytes(&codecs->f16, min_u32(rule.sink, capacity))),
-                         .ring = aligned(kvant_bytes(&codecs->f16, ring_size(&rule, capacity))) };
+                         .sink = aligned(kvant_bytes(codecs->f16, min_u32(rule.sink, capacity))),
+                         .ring = aligned(kvant_bytes(codecs->f16, ring_size(&rule, capacity))),
+                         .state = rule.codec->plan.prompt ? aligned(rule.codec->plan.state) : 0 };
 }
 
 kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcache **cache, kvant_error *err)
@@ -139,10 +92,11 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
     c->codecs = codecs;
     c->capacity = capacity;
     for (uint32_t layer = 0; layer < shape->n_layer; layer++)
-        for (int side = 0; side < 2; side++) {
-            const part_bytes b = part_size(codecs, layer, side ? KVANT_VALUE : KVANT_KEY, capacity);
-            *(side ? &c->bytes_value : &c->bytes_key) += (uint64_t)(b.codes + b.sink + b.ring) * shape->n_kv_head;
-        }
+        for (uint32_t head = 0; head < shape->n_kv_head; head++)
+            for (int side = 0; side < 2; side++) {
+                const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
+                *(side ? &c->bytes_value : &c->bytes_key) += b.codes + b.sink + b.ring + b.state;
+            }
     c->memory = kvant_alloc(c->bytes_key + c->bytes_value + 1);
     if (!c->memory) {
         const double mib = (double)(c->bytes_key + c->bytes_value) / 1048576;
@@ -154,12 +108,17 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
     for (uint32_t layer = 0; layer < shape->n_layer; layer++)
         for (uint32_t head = 0; head < shape->n_kv_head; head++)
             for (int side = 0; side < 2; side++, p++) {
-                const part_bytes b = part_size(codecs, layer, side ? KVANT_VALUE : KVANT_KEY, capacity);
+                const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
                 p->codes = at;
                 p->sink = p->codes + b.codes;
                 p->ring = p->sink + b.sink;
-                at = p->ring + b.ring;
+                if (b.state) {
+                    p->codec = *kvcache_codec(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY);
+                    p->codec.state = p->ring + b.ring;
+                }
+                at = p->ring + b.ring + b.state;
             }
+    kvcache_reset(c);
     *cache = c;
     return KVANT_OK;
 }
@@ -173,7 +132,17 @@ void kvcache_close(kvcache *cache)
     free(cache);
 }
 
-void kvcache_reset(kvcache *cache) { cache->length = 0; }
+void kvcache_reset(kvcache *cache)
+{
+    const kvcache_codecs *codecs = cache->codecs;
+    const size_t groups = (size_t)codecs->shape.n_layer * codecs->shape.n_kv_head * 2;
+    cache->length = 0;
+    cache->trained = KVANT_OK;
+    for (size_t i = 0; i < groups; i++)
+        if (cache->parts[i].codec.state)       /* as it was before it saw anything */
+            memcpy(cache->parts[i].codec.state, codecs->of[i]->state, codecs->of[i]->plan.state);
+}
+
 uint32_t kvcache_length(const kvcache *cache) { return cache->length; }
 uint32_t kvcache_capacity(const kvcache *cache) { return cache->capacity; }
 const kvcache_codecs *kvcache_codecs_of(const kvcache *cache) { return cache->codecs; }
@@ -185,11 +154,13 @@ kvcache_bytes kvcache_accounted(const kvcache_codecs *codecs, uint32_t length)
     const uint64_t f16 = 2u * (uint64_t)shape->head_dim;
     uint64_t bytes[2] = { 0, 0 };
     for (uint32_t layer = 0; layer < shape->n_layer; layer++)
-        for (int side = 0; side < 2; side++) {
-            const kvcache_rule rule = kvcache_rule_of(codecs, layer, side ? KVANT_VALUE : KVANT_KEY);
-            const uint64_t coded = kvcache_coded(&rule, length);
-            bytes[side] += (coded / rule.codec->plan.block * rule.codec->plan.code + (length - coded) * f16) * shape->n_kv_head;
-        }
+        for (uint32_t head = 0; head < shape->n_kv_head; head++)
+            for (int side = 0; side < 2; side++) {
+                const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY);
+                const kvant_plan *plan = &rule.codec->plan;
+                const uint64_t coded = kvcache_coded(&rule, length);
+                bytes[side] += coded / plan->block * plan->code + (length - coded) * f16 + (plan->prompt && coded ? plan->trained : 0);
+            }
     const uint64_t all_f16 = f16 * length * shape->n_layer * shape->n_kv_head;
     return (kvcache_bytes){ .key = bytes[0], .value = bytes[1], .f16_key = all_f16, .f16_value = all_f16 };
 }
@@ -203,11 +174,6 @@ kvcache_bytes kvcache_resident(const kvcache *cache)
 }
 
 /* ---- Appending ------------------------------------------------------------------------------- */
-
-static part *part_of(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side)
-{
-    return &cache->parts[((size_t)layer * cache->codecs->shape.n_kv_head + head) * 2 + (side == KVANT_VALUE)];
-}
 
 size_t kvcache_scratch(const kvcache_codecs *codecs)
 {
@@ -244,11 +210,29 @@ static void ring_copy(const kvant_codec *f16, uint8_t *ring, uint32_t size, uint
     }
 }
 
+/* The sequence's first tokens teach its codec; failures are the cache's, for appending has no status. */
+static void train_part(kvcache *cache, part *p, const float *x)
+{
+    kvant_error why;
+    const kvant_status status = kvant_train(&p->codec, x, p->codec.plan.train_min, &why);
+    if (status != KVANT_OK)
+#pragma omp critical(kvcache_trained)
+    {
+        cache->trained = status;
+        cache->why = why;
+    }
+}
+
+kvant_status kvcache_trained(const kvcache *cache, kvant_error *err)
+{
+    return cache->trained == KVANT_OK ? KVANT_OK : kvant_fail(err, cache->trained, "%s", cache->why.text);
+}
+
 /* n tokens whose index (position less sinks) starts at `index`: into the ring, and out of it into codes. */
-static void append_staged(const kvcache *cache, const kvcache_rule *rule, part *p, uint32_t index, const float *x, size_t stride,
+static void append_staged(kvcache *cache, const kvcache_rule *rule, part *p, uint32_t index, const float *x, size_t stride,
                           uint32_t n, bool all_waiting, float *waiting, void *scratch)
 {
-    const kvant_codec *f16 = &cache->codecs->f16, *codec = rule->codec;
+    const kvant_codec *f16 = cache->codecs->f16, *codec = rule->codec;
     const size_t dim = codec->shape.dim;
     const uint32_t size = ring_size(rule, cache->capacity);
     const uint32_t old = kvcache_coded(rule, index + rule->sink), new = kvcache_coded(rule, index + n + rule->sink);
@@ -264,6 +248,8 @@ static void append_staged(const kvcache *cache, const kvcache_rule *rule, part *
         ring_copy(f16, p->ring, size, index + done, m, fresh + done * dim, false, scratch);
         done += m;
     }
+    if (codec == &p->codec && !old && new)
+        train_part(cache, p, waiting);
     kvant_encode(codec, waiting, old, new - old, p->codes, scratch);
     if (held + n > size)           /* what waits now may have been overwritten on that trip */
         ring_copy(f16, p->ring, size, new, index + n - new, waiting + (new - old) * dim, true, scratch);
@@ -272,11 +258,11 @@ static void append_staged(const kvcache *cache, const kvcache_rule *rule, part *
 void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
                     bool all_waiting, float *waiting, void *scratch)
 {
-    const kvcache_rule rule = kvcache_rule_of(cache->codecs, layer, side);
+    const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     part *p = part_of(cache, layer, head, side);
     float *tile = (float *)((char *)scratch + aligned(cache->codecs->scratch));
     const uint32_t at = cache->length, in_sink = at < rule.sink ? min_u32(n, rule.sink - at) : 0;
-    encode_strided(&cache->codecs->f16, x, stride, at, in_sink, p->sink, tile, scratch);
+    encode_strided(cache->codecs->f16, x, stride, at, in_sink, p->sink, tile, scratch);
     if (in_sink == n)
         return;
     x += in_sink * stride;
@@ -290,9 +276,9 @@ void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side si
 size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
                     kvcache_run runs[KVCACHE_RUNS])
 {
-    const kvcache_rule rule = kvcache_rule_of(cache->codecs, layer, side);
+    const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     const part *p = part_of(cache, layer, head, side);
-    const kvant_codec *f16 = &cache->codecs->f16;
+    const kvant_codec *f16 = cache->codecs->f16;
     size_t n = 0;
     if (rule.sink > 0)
         runs[n++] = (kvcache_run){ f16, p->sink, 0, min_u32(rule.sink, length), 0 };

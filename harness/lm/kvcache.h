@@ -9,8 +9,13 @@ typedef enum { SEED_SHARED, SEED_PER_LAYER } kvcache_seed_rule;       /* effecti
 
 typedef struct { const kvant_quantizer *quantizer; kvant_args args; } kvcache_side;
 
+/* A quantizer for every group, where a policy's sides are not the same everywhere. */
+typedef struct { uint32_t n_layer, n_kv_head; kvcache_side *side; /* [n_layer][n_kv_head][2], keys before values; owned */ }
+    kvcache_allocation;
+
 typedef struct {
     kvcache_side key, value;
+    const kvcache_allocation *allocation;      /* NULL: key and value for every layer and head; else it says; not owned */
     uint32_t sink;                 /* first tokens kept in f16 */
     uint32_t window;               /* last tokens kept in f16 */
     uint32_t seed;
@@ -21,19 +26,43 @@ typedef struct {
 /* Shape of a model's cache. */
 typedef struct { uint32_t n_layer, n_kv_head, head_dim; kvant_rope rope; } kvcache_shape;
 
-/* The codecs of a policy: one per layer and side, shared by every cache that follows the policy. Read-only after opening. */
+/* What a policy says of one layer, head and side. */
+const kvcache_side *kvcache_side_of(const kvcache_policy *policy, uint32_t layer, uint32_t head, kvant_side side);
+
+/* Keys and values that trained quantizers learn from: n tokens of every layer and KV head, post-RoPE, as the model made them. */
+typedef struct { size_t n; const float *key, *value; /* [n_layer][n][n_kv_head][head_dim] */ } kvcache_calibration;
+
+/* The codecs of a policy, shared by every cache that follows it. One serves all heads of a layer and side that have the same
+ * quantizer and learn nothing ahead; a trained one serves its own head. Read-only after opening. A copy of the struct whose `of` is
+ * another table of the same pointers, or of f16, is a policy of its own; only what was opened is closed. */
 typedef struct {
     kvcache_policy policy;
     kvcache_shape shape;
-    kvant_codec *key, *value;      /* [n_layer] */
-    kvant_codec f16;               /* stores what the policy keeps out of the codes */
+    const kvant_codec **of;        /* [n_layer][n_kv_head][2], keys before values: into own */
+    const kvant_codec *f16;        /* stores what the policy keeps out of the codes: own[0] */
+    kvant_codec *own;              /* [n_own] */
+    size_t n_own;
     size_t scratch;                /* the largest scratch of all of them */
 } kvcache_codecs;
 
-/* KVANT_SKIP with the reason when the shape does not suit a quantizer, or when it must be trained. */
-kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_shape *shape, kvcache_codecs *codecs,
-                                 kvant_error *err);
+/* calibration may be NULL. KVANT_SKIP with the reason when the shape does not suit a quantizer, or when one must be trained ahead
+ * and there is no calibration, or not enough; KVANT_INVALID when an allocation is of another shape. */
+kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_shape *shape, const kvcache_calibration *calibration,
+                                 kvcache_codecs *codecs, kvant_error *err);
+/* The same without states, as kvant_describe: for planning and accounting. */
+kvant_status kvcache_codecs_describe(const kvcache_policy *policy, const kvcache_shape *shape, kvcache_codecs *codecs,
+                                     kvant_error *err);
 void kvcache_codecs_close(kvcache_codecs *codecs);
+
+/* Index of a layer, head and side in such tables. */
+static inline size_t kvcache_group(const kvcache_shape *shape, uint32_t layer, uint32_t head, kvant_side side)
+{
+    return ((size_t)layer * shape->n_kv_head + head) * 2 + (side == KVANT_VALUE);
+}
+static inline const kvant_codec *kvcache_codec(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side)
+{
+    return codecs->of[kvcache_group(&codecs->shape, layer, head, side)];
+}
 
 /* One sequence's cache. */
 typedef struct kvcache kvcache;
@@ -51,13 +80,16 @@ kvcache_bytes kvcache_resident(const kvcache *cache);                  /* what w
 
 /* ---- For the forward pass -------------------------------------------------------------------- */
 
-/* One side of one layer: whose codec, and what of it is in codes. */
+/* One side of one head: whose codec, and what of it is in codes. */
 typedef struct {
     const kvant_codec *codec;
     uint32_t sink, window;
-    bool staged;                   /* tokens wait in f16 before they are coded: window + block > 1 */
+    uint32_t least;                /* tokens that are coded first, all at once: those that the sequence trains on, or a block */
+    bool staged;                   /* tokens wait in f16 before they are coded: window + least > 1 */
 } kvcache_rule;
-kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, kvant_side side);
+kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side);
+/* The same with the sequence's own codec, where it trains one. */
+kvcache_rule kvcache_rule_in(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side);
 
 /* Who sees what: with `length` tokens in the cache, the last of them being the query's own, tokens sink ... sink + coded - 1 are
  * codes and all others f16. This is what decode does, and what batched prefill reproduces query by query. */
@@ -72,6 +104,8 @@ size_t kvcache_scratch(const kvcache_codecs *codecs);
 void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
                     bool all_waiting, float *waiting, void *scratch);
 void kvcache_advance(kvcache *cache, uint32_t n);
+/* KVANT_OK, or what went wrong when the sequence trained a codec on its first tokens; until the next reset. */
+kvant_status kvcache_trained(const kvcache *cache, kvant_error *err);
 
 /* Rows that `waiting` may get when n tokens are appended. */
 uint32_t kvcache_waiting_max(const kvcache_rule *rule, uint32_t n);

@@ -141,7 +141,7 @@ static kvant_status vector_unit(probe_job *job, size_t unit, size_t cell, kvant_
     attended_work work;
     kvant_status status = check_block(p, codec, err);
     if (!status)
-        status = attended_open(codec, codec, 1, p->context, p->queries, &work, err);
+        status = attended_open(codec, 1, p->context, p->queries, &work, err);
     if (status)
         return status;
     attended sum = { 0 };
@@ -152,8 +152,8 @@ static kvant_status vector_unit(probe_job *job, size_t unit, size_t cell, kvant_
 }
 
 /* The queries of one KV head, gathered: those of the positions, head by head of its group. */
-static void measure_head(const attention *p, const kvcache_codecs *codecs, uint32_t layer, uint32_t head, float *q,
-                         attended_work *work, attended *result)
+static kvant_status measure_head(const attention *p, const kvcache_codecs *codecs, uint32_t layer, uint32_t head, float *q,
+                                 attended_work *work, attended *result, kvant_error *err)
 {
     const captured *c = &p->chunk;
     size_t dim = c->shape.head_dim, nq = p->queries * p->group;
@@ -162,8 +162,17 @@ static void measure_head(const attention *p, const kvcache_codecs *codecs, uint3
         memcpy(q + j * dim, c->query + row * c->query_row + of_query * dim, dim * sizeof *q);
     }
     *result = (attended) { 0 };
-    attended_measure(&codecs->key[layer], &codecs->value[layer], captured_head(c, c->key, layer, head),
-                     captured_head(c, c->value, layer, head), c->row, p->context, q, p->seen, nq, 1, work, result);
+    kvant_codec own_key, own_value = { 0 };
+    const kvant_codec *key, *value;
+    kvant_status status = captured_codec(c, codecs, layer, head, KVANT_KEY, &own_key, &key, err);
+    if (!status)
+        status = captured_codec(c, codecs, layer, head, KVANT_VALUE, &own_value, &value, err);
+    if (!status)
+        attended_measure(key, value, captured_head(c, c->key, layer, head), captured_head(c, c->value, layer, head), c->row,
+                         p->context, q, p->seen, nq, 1, work, result);
+    kvant_close(&own_key);
+    kvant_close(&own_value);
+    return status;
 }
 
 static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
@@ -173,31 +182,28 @@ static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
     uint32_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head;
     size_t nq = p->queries * p->group;
     kvant_status status = KVANT_OK;
-    for (uint32_t layer = 0; layer < layers && !status; layer++) {
-        status = check_block(p, &codecs->key[layer], err);
-        if (!status)
-            status = check_block(p, &codecs->value[layer], err);
-    }
+    for (size_t i = 0; i < (size_t)layers * heads * 2 && !status; i++)
+        status = check_block(p, codecs->of[i], err);
     if (status)
         return status;
     #pragma omp parallel
     {
         attended_work work = { 0 };
         float *q = kvant_alloc(nq * codecs->shape.head_dim * sizeof *q);
-        bool ready = q && attended_open(codecs->key, codecs->value, layers, p->context, nq, &work, NULL) == KVANT_OK;
+        bool ready = q && attended_open(codecs->own, codecs->n_own, p->context, nq, &work, NULL) == KVANT_OK;
         #pragma omp for schedule(dynamic)
-        for (uint32_t i = 0; i < layers * heads; i++)
-            if (ready)
-                measure_head(p, codecs, i / heads, i % heads, q, &work, &p->measured[i]);
-        if (!ready) {
-            #pragma omp critical
-            status = KVANT_NOMEM;
+        for (uint32_t i = 0; i < layers * heads; i++) {
+            kvant_error why = { "no memory for the queries of a head" };
+            kvant_status s = ready ? measure_head(p, codecs, i / heads, i % heads, q, &work, &p->measured[i], &why) : KVANT_NOMEM;
+            if (s)
+                #pragma omp critical
+                status = kvant_fail(err, s, "attention: %s", why.text);
         }
         attended_close(&work);
         free(q);
     }
     if (status)
-        return kvant_fail(err, status, "attention: no memory for %zu queries of %u tokens", nq, p->context);
+        return status;
     for (uint32_t i = 0; i < layers * heads; i++)
         emit_figures(job, cell, i / heads, i % heads, &p->measured[i]);
     return KVANT_OK;

@@ -199,29 +199,30 @@ static kvant_status measure_heads(const distortion *p, const kvcache_codecs *cod
     kvant_status status = KVANT_OK;
     #pragma omp parallel
     {
-        fidelity_work key_work = { 0 }, value_work = { 0 };
+        fidelity_work work = { 0 };
         float *x = kvant_alloc((p->chunk.context + FIDELITY_QUERIES) * dim * sizeof *x);
-        bool ready = x && fidelity_open(codecs->key, layers, p->chunk.context, &key_work, NULL) == KVANT_OK
-                  && fidelity_open(codecs->value, layers, p->chunk.context, &value_work, NULL) == KVANT_OK;
+        bool ready = x && fidelity_open(codecs->own, codecs->n_own, p->chunk.context, &work, NULL) == KVANT_OK;
         #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < layers * heads * 2; i++) {
             uint32_t layer = (uint32_t)(i / 2 / heads), head = (uint32_t)(i / 2 % heads);
-            if (ready && i % 2 == 0)
-                measure_head(chunk, &codecs->key[layer], captured_head(chunk, chunk->key, layer, head), x, &key_work,
+            kvant_side side = i % 2 ? KVANT_VALUE : KVANT_KEY;
+            kvant_codec own;
+            const kvant_codec *codec;
+            kvant_error why = { "no memory to code the tokens of a head" };
+            kvant_status s = ready ? captured_codec(chunk, codecs, layer, head, side, &own, &codec, &why) : KVANT_NOMEM;
+            if (!s)
+                measure_head(chunk, codec, captured_head(chunk, i % 2 ? chunk->value : chunk->key, layer, head), x, &work,
                              &p->measured[i]);
-            else if (ready)
-                measure_head(chunk, &codecs->value[layer], captured_head(chunk, chunk->value, layer, head), x, &value_work,
-                             &p->measured[i]);
+            else
+                #pragma omp critical
+                status = kvant_fail(err, s, "distortion: %s", why.text);
+            if (ready)
+                kvant_close(&own);
         }
-        if (!ready) {
-            #pragma omp critical
-            status = KVANT_NOMEM;
-        }
-        fidelity_close(&key_work);
-        fidelity_close(&value_work);
+        fidelity_close(&work);
         free(x);
     }
-    return status ? kvant_fail(err, status, "distortion: no memory to code %u tokens of a head", p->chunk.context) : KVANT_OK;
+    return status;
 }
 
 static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
@@ -229,19 +230,18 @@ static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
     const distortion *p = job->state;
     const kvcache_codecs *codecs = &job->codecs[cell];
     size_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head;
-    for (size_t layer = 0; layer < layers; layer++) {
-        size_t key = codecs->key[layer].plan.block, value = codecs->value[layer].plan.block;
-        if (key > p->chunk.context || value > p->chunk.context)
+    for (size_t i = 0; i < layers * heads * 2; i++)
+        if (codecs->of[i]->plan.block > p->chunk.context)
             return kvant_fail(err, KVANT_INVALID, "distortion: blocks of %zu vectors do not fit into chunks of %u; raise context",
-                              key > value ? key : value, p->chunk.context);
-    }
+                              codecs->of[i]->plan.block, p->chunk.context);
     kvant_status status = measure_heads(p, codecs, err);
     if (status)
         return status;
     for (size_t i = 0; i < layers * heads; i++) {
         uint32_t layer = (uint32_t)(i / heads), head = (uint32_t)(i % heads);
         const fidelity *key = &p->measured[2 * i];
-        double n = (double)(p->chunk.context / codecs->key[layer].plan.block * codecs->key[layer].plan.block);
+        size_t block = kvcache_codec(codecs, layer, head, KVANT_KEY)->plan.block;
+        double n = (double)(p->chunk.context / block * block);
         emit_figures(job, cell, key_metrics, layer, head, key);
         emit_figures(job, cell, value_metrics, layer, head, &p->measured[2 * i + 1]);
         job->emit(job, cell, &(probe_sample) { "key_norm_sq", layer, head, key->weight[FIDELITY_NMSE] / n, n });

@@ -199,8 +199,8 @@ static kvant_status bench_open(const probe_job *job, size_t cell, bench *b, kvan
 {
     const throughput *p = job->state;
     *b = (bench) { .p = p, .n_sides = job->vectors ? 1 : 2 };
-    b->sides[0].codec = job->vectors ? &job->vectors[cell] : &job->codecs[cell].key[0];
-    b->sides[1].codec = job->vectors ? NULL : &job->codecs[cell].value[0];
+    b->sides[0].codec = job->vectors ? &job->vectors[cell] : kvcache_codec(&job->codecs[cell], 0, 0, KVANT_KEY);
+    b->sides[1].codec = job->vectors ? NULL : kvcache_codec(&job->codecs[cell], 0, 0, KVANT_VALUE);
     size_t block = 1;
     for (size_t i = 0; i < b->n_sides; i++)
         block *= b->sides[i].codec->plan.block;
