@@ -27,7 +27,8 @@ void report_estimate(double value, double se, double lo, double hi, char out[96]
     if (isnan(value))
         snprintf(out, 96, "not finite");
     else if (decimals < 0)
-        snprintf(out, 96, fabs(value) >= 1000 ? "%.6g" : "%.4g", value);    /* counts whole, ratios short */
+        snprintf(out, 96, value == rint(value) && fabs(value) < 1e15 ? "%.0f" : fabs(value) >= 1000 ? "%.6g" : "%.4g",
+                 value);           /* counts whole, ratios short */
     else if (decimals > 9 && se > 0)
         snprintf(out, 96, "%.3e ± %.1e", value, se);
     else if (decimals > 9)

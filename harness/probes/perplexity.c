@@ -1,5 +1,6 @@
 /* perplexity.c - how well the model predicts a text through the cache: mean negative log-likelihood over chunks, as perplexity.
  * Chunks run by the prefill path, or by the decode path one token at a time, many chunks in lockstep. Also: the cache's bytes. */
+#include "harness/footprint.h"
 #include "harness/lm/vecmath.h"
 #include "harness/probe.h"
 
@@ -32,15 +33,7 @@ static const probe_metric metrics[] = {
     { "nll", "nats", "mean negative log-likelihood of a predicted token; samples per chunk, errors clustered by chunk", -1, false },
     { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
     { "perplexity_at_N", "", "perplexity over the first N chunks: N = 1, 2, 4, 8, ... and all", -1, false },
-    { "bytes_per_token_key", "bytes", "keys of a cached token, all layers and heads, by the quantizer's plan and the policy", -1,
-      false },
-    { "bytes_per_token_value", "bytes", "the same of values", -1, false },
-    { "bytes_per_token", "bytes", "keys and values of a cached token, all layers and heads", -1, false },
-    { "bytes_per_token_f16", "bytes", "what an f16 cache takes", 0, false },
-    { "resident_bytes_per_token", "bytes", "what was allocated for a chunk's cache, per token", -1, false },
-    { "compression_key", "x", "bytes of f16 keys over bytes of these", 1, false },
-    { "compression_value", "x", "bytes of f16 values over bytes of these", 1, false },
-    { "compression", "x", "bytes of an f16 cache over bytes of this one", 1, false },
+    FOOTPRINT_METRICS,
     { NULL, NULL, NULL, 0, false }
 };
 
@@ -197,25 +190,6 @@ static kvant_status decode(const probe_job *job, perplexity *p, const int32_t *i
     return KVANT_OK;
 }
 
-static void emit_one(probe_job *job, size_t cell, const char *metric, double value)
-{
-    job->emit(job, cell, &(probe_sample) { metric, 0, 0, value, 1 });
-}
-
-static void emit_bytes(probe_job *job, size_t cell, const perplexity *p)
-{
-    kvcache_bytes b = kvcache_accounted(&job->codecs[cell], p->context), r = kvcache_resident(p->caches[0]);
-    double key = (double)b.key, value = (double)b.value, f16_key = (double)b.f16_key, f16_value = (double)b.f16_value;
-    emit_one(job, cell, "bytes_per_token_key", key / p->context);
-    emit_one(job, cell, "bytes_per_token_value", value / p->context);
-    emit_one(job, cell, "bytes_per_token", (key + value) / p->context);
-    emit_one(job, cell, "bytes_per_token_f16", (f16_key + f16_value) / p->context);
-    emit_one(job, cell, "resident_bytes_per_token", ((double)r.key + (double)r.value) / p->context);
-    emit_one(job, cell, "compression_key", f16_key / key);
-    emit_one(job, cell, "compression_value", f16_value / value);
-    emit_one(job, cell, "compression", (f16_key + f16_value) / (key + value));
-}
-
 static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
 {
     perplexity *p = job->state;
@@ -236,7 +210,7 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
         for (uint32_t j = 0; j < n; j++)
             job->emit(job, cell, &(probe_sample) { "nll", chunk + j, 0, p->sum[j] / predicted, predicted });
         if (index == 0)
-            emit_bytes(job, cell, p);
+            footprint_emit(job, cell, p->caches[0]);
     }
     for (uint32_t j = 0; j < n; j++) {
         kvcache_close(p->caches[j]);
