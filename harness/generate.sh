@@ -34,9 +34,11 @@ quantizers)
     echo "}"
     ;;
 plugins)
+    echo '#include "harness/allocator.h"'
     echo '#include "harness/cli.h"'
     echo '#include "harness/dataset.h"'
     echo '#include "harness/probe.h"'
+    list kvant_allocator allocator kvant_allocators algorithms/allocators
     list kvant_dataset dataset kvant_datasets datasets
     list kvant_probe probe kvant_probes harness/probes
     list cli_command command cli_commands harness/commands
@@ -58,6 +60,9 @@ version) # compiler flags
     part algorithms/shared algorithms/shared/*.[ch]
     part harness/lm harness/lm/*.[ch]
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done
+    for n in $(names algorithms/allocators); do
+        part "algorithms/allocators/$n" "algorithms/allocators/$n.c" harness/allocator.c
+    done
     for n in $(names datasets); do part "datasets/$n" "datasets/$n.c"; done
     # A probe is its file, what all probes share, and the sources of the harness/*.h that it includes itself.
     for n in $(names harness/probes); do

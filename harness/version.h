@@ -8,8 +8,8 @@ extern const char *const version_commit;       /* commit id, "unknown" outside a
 extern const bool version_dirty;               /* sources differed from the commit */
 extern const char *const version_compiler, *const version_flags;
 
-/* sha256 of the sources that can change a value, by part: "contract", "algorithms/shared", "algorithms/NAME", "metal/NAME",
- * "harness/lm", "harness/probes/NAME", "datasets/NAME". NULL: no such part. */
+/* sha256 of the sources that can change a value, by part: "contract", "algorithms/shared", "algorithms/NAME",
+ * "algorithms/allocators/NAME", "metal/NAME", "harness/lm", "harness/probes/NAME", "datasets/NAME". NULL: no such part. */
 const char *version_of(const char *part);
 
 #endif

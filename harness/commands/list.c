@@ -1,5 +1,6 @@
 /* list.c - `kvant list`: what this program knows: plug-ins, inputs, metrics, and one plug-in's parameters in full.
  * Everything printed comes from the tables that the program itself runs on. */
+#include "harness/allocator.h"
 #include "harness/cli.h"
 #include "harness/input.h"
 #include "harness/probe.h"
@@ -61,6 +62,21 @@ static int list_metrics(void)
     return EXIT_DONE;
 }
 
+static void print_allocator(const kvant_allocator *a)
+{
+    printf("%s: %s\nallocator; source: %s\n", a->name, a->summary, a->source);
+    print_params(a->params);
+}
+
+static int list_allocators(void)
+{
+    for (const kvant_allocator *const *a = kvant_allocators(); *a; a++) {
+        printf("%s", a == kvant_allocators() ? "" : "\n");
+        print_allocator(*a);
+    }
+    return EXIT_DONE;
+}
+
 static void print_input(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes, bool here,
                         const char *about)
 {
@@ -76,6 +92,9 @@ static int list_all(const cli *c)
     printf("quantizers\n");
     for (const kvant_quantizer *const *q = kvant_quantizers(); *q; q++)
         printf("%-16s  %s (%s)%s\n", (*q)->name, (*q)->summary, (*q)->source, (*q)->oracles ? "" : " [no oracle]");
+    printf("\nallocators\n");
+    for (const kvant_allocator *const *a = kvant_allocators(); *a; a++)
+        printf("%-16s  %s (%s)\n", (*a)->name, (*a)->summary, (*a)->source);
     printf("\ndatasets\n");
     for (const kvant_dataset *const *d = kvant_datasets(); *d; d++)
         printf("%-16s  %s\n", (*d)->name, (*d)->summary);
@@ -92,6 +111,11 @@ static int list_name(const cli *c, const char *name)
 {
     kvant_error err;
     bool found = false;
+    for (const kvant_allocator *const *a = kvant_allocators(); *a; a++)
+        if (!strcmp((*a)->name, name)) {
+            print_allocator(*a);
+            found = true;
+        }
     for (const kvant_dataset *const *d = kvant_datasets(); *d; d++)
         if (!strcmp((*d)->name, name)) {
             printf("%s: %s\ndataset of %s\n", name, (*d)->summary, (*d)->kind);
@@ -125,7 +149,8 @@ static int run(const cli *c)
     for (int i = 0; i < cli_n_args(c) && code == EXIT_DONE; i++) {
         if (i)
             printf("\n");
-        code = strcmp(cli_arg(c, i), "metrics") ? list_name(c, cli_arg(c, i)) : list_metrics();
+        code = !strcmp(cli_arg(c, i), "metrics") ? list_metrics()
+             : !strcmp(cli_arg(c, i), "allocators") ? list_allocators() : list_name(c, cli_arg(c, i));
     }
     return cli_finish(code);
 }
@@ -133,9 +158,10 @@ static int run(const cli *c)
 static const cli_option options[] = { { .name = NULL } };
 
 const cli_command command_list = {
-    .name = "list", .arguments = "[metrics|NAME...]", .min_args = 0, .max_args = -1,
-    .summary = "list quantizers, datasets, probes and inputs, all metrics, or one plug-in's parameters",
+    .name = "list", .arguments = "[metrics|allocators|NAME...]", .min_args = 0, .max_args = -1,
+    .summary = "list quantizers, allocators, datasets, probes and inputs, all metrics, or one plug-in's parameters",
     .details = "Without a name: everything there is. `metrics`: what the probes measure, in which unit, and which way is better.\n"
+               "`allocators`: all of them, with their parameters.\n"
                "With the name of a plug-in: its parameters with ranges and defaults, and the values that it must hit.",
     .example = "# parameters and oracles of one quantizer\nkvant list turboquant_mse",
     .options = options, .run = run
