@@ -41,8 +41,10 @@ void canonical_params(text *t, const kvant_param *params, const kvant_args *args
             break;
         last = params[next].name;
         text_add(t, "%s", first ? "" : ",");
-        if (params[next].type == KVANT_CHOICE) {
-            canonical_member(t, last, params[next].choices[(int)args->v[next]]);
+        if (params[next].type == KVANT_CHOICE || params[next].type == KVANT_LIST) {
+            char value[KVANT_VALUE_TEXT];
+            kvant_format_arg(params, next, args, value, sizeof value);
+            canonical_member(t, last, value);
         } else {
             char digits[32];
             number_text(args->v[next], digits);

@@ -48,6 +48,17 @@ const kvant_quantizer *kvant_find(const char *name, kvant_error *err)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
+static bool allowed_list(const kvant_param *p, double count, const uint16_t list[KVANT_MAX_LIST])
+{
+    if (!(count >= 0 && count <= KVANT_MAX_LIST && count == floor(count)))
+        return false;
+    size_t n = (size_t)count;
+    bool good = true;
+    for (size_t i = 0; i < KVANT_MAX_LIST; i++)
+        good = good && (i >= n ? list[i] == 0 : list[i] >= p->min && list[i] <= p->max && (!i || list[i] > list[i - 1]));
+    return good;
+}
+
 static bool allowed(const kvant_param *p, double v)
 {
     if (p->type == KVANT_CHOICE) {
@@ -62,7 +73,8 @@ static bool allowed(const kvant_param *p, double v)
 static kvant_status validate_args(const kvant_quantizer *q, const kvant_args *args, kvant_error *err)
 {
     for (int i = 0; q->params && i < KVANT_MAX_PARAMS && q->params[i].name; i++)
-        if (!allowed(&q->params[i], args->v[i]))
+        if (!(q->params[i].type == KVANT_LIST ? allowed_list(&q->params[i], args->v[i], args->list)
+                                              : allowed(&q->params[i], args->v[i])))
             return kvant_fail(err, KVANT_INVALID, "%s: %s = %g is out of range; `kvant list %s` shows the ranges", q->name,
                               q->params[i].name, args->v[i], q->name);
     return KVANT_OK;

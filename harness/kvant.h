@@ -32,20 +32,26 @@ kvant_status kvant_fail(kvant_error *err, kvant_status status, const char *forma
 
 /* ---- Parameters ---------------------------------------------------------------------------- */
 
-enum { KVANT_MAX_PARAMS = 16 };
+enum {
+    KVANT_MAX_PARAMS = 16,
+    KVANT_MAX_LIST = 64,           /* entries of a list */
+    KVANT_VALUE_TEXT = 512         /* bytes that hold any value as text */
+};
 
-typedef enum { KVANT_INT, KVANT_REAL, KVANT_CHOICE } kvant_type;
+typedef enum { KVANT_INT, KVANT_REAL, KVANT_CHOICE, KVANT_LIST } kvant_type;
 
 /* One typed parameter. A table of them ends with a NULL name; the index in the table is the index into kvant_args.v. */
 typedef struct {
     const char *name, *help;
     kvant_type type;
-    double def, min, max;          /* default and inclusive range; of a choice: index of the default, and 0, 0 */
+    double def, min, max;          /* default and inclusive range; of a choice: index of the default, and 0, 0; of a list: 0, for it
+                                    * is empty by default, and the range of its entries, within 0 ... 65535 */
     const char *const *choices;    /* of a choice: NULL-terminated names; else NULL */
 } kvant_param;
 
-/* Values in the order of the table; integers are exact (|v| <= 2^53), a choice is its index. */
-typedef struct { double v[KVANT_MAX_PARAMS]; } kvant_args;
+/* Values in the order of the table; integers are exact (|v| <= 2^53), a choice is its index. A table has at most one list: its
+ * value is the number of its entries, which lie in `list`, ascending and different, with zeros behind them. */
+typedef struct { double v[KVANT_MAX_PARAMS]; uint16_t list[KVANT_MAX_LIST]; } kvant_args;
 
 /* ---- What a quantizer is asked for, and what it needs ---------------------------------------- */
 
@@ -150,8 +156,12 @@ kvant_args kvant_defaults(const kvant_param *params);
 kvant_status kvant_set(const kvant_param *params, const char *name, const char *text, kvant_args *args, kvant_error *err);
 /* Parses "bits=4,group_size=32" (or "") over what args holds. */
 kvant_status kvant_parse(const kvant_param *params, const char *text, kvant_args *args, kvant_error *err);
-/* Writes one value as text, e.g. "4", "0.5", "haar". */
+/* Writes one value as text, e.g. "4", "0.5", "haar"; of a list the number of its entries. */
 void kvant_format(const kvant_param *param, double value, char *text, size_t bytes);
+/* The value of params[index], lists in full: "3+17+64", or "none". KVANT_VALUE_TEXT bytes hold any. kvant_set reads it back. */
+void kvant_format_arg(const kvant_param *params, int index, const kvant_args *args, char *text, size_t bytes);
+/* True when both have the same value of params[index]. */
+bool kvant_same_arg(const kvant_param *params, int index, const kvant_args *a, const kvant_args *b);
 
 /* A quantizer ready for use: planned, initialised, with its fastest usable kernel. Read-only after kvant_open and
  * kvant_train; one codec serves any number of threads, each with its own scratch of `scratch` bytes. */

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_BYTES = 256 };     /* of one name or one value, with its NUL */
+enum { TEXT_BYTES = KVANT_VALUE_TEXT };    /* of one name or one value, with its NUL */
 
 kvant_args kvant_defaults(const kvant_param *params)
 {
-    kvant_args args = { { 0 } };
+    kvant_args args = { .v = { 0 } };
     for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
         args.v[i] = params[i].def;
     return args;
@@ -27,7 +27,7 @@ static void join(const char *const *names, char *out, size_t bytes)
 
 static kvant_status unknown(const char *what, const char *name, const char *const *known, kvant_error *err)
 {
-    char all[TEXT_BYTES * 2];
+    char all[TEXT_BYTES];
     if (!known[0])
         return kvant_fail(err, KVANT_INVALID, "%s '%.64s': unknown; there are none", what, name);
     join(known, all, sizeof all);
@@ -67,6 +67,40 @@ static kvant_status set_number(const kvant_param *p, const char *given, double *
     return KVANT_OK;
 }
 
+static int compare_entries(const void *a, const void *b) { return *(const uint16_t *)a - *(const uint16_t *)b; }
+
+/* In any order; what is kept is sorted, so that a list has one form. */
+static kvant_status set_list(const kvant_param *p, const char *given, double *count, uint16_t list[KVANT_MAX_LIST], kvant_error *err)
+{
+    const kvant_param entry = { .name = p->name, .type = KVANT_INT, .min = p->min, .max = p->max };
+    uint16_t set[KVANT_MAX_LIST] = { 0 };
+    size_t n = 0;
+    for (const char *at = given; strcmp(given, "none"); at++) {
+        char digits[32];
+        double value;
+        size_t length = strcspn(at, "+");
+        if (!length || length >= sizeof digits || n == KVANT_MAX_LIST)
+            return kvant_fail(err, KVANT_INVALID, "%s: '%.64s' is no list; give 1 to %d integers, like 3+17+64, or none", p->name, given,
+                              KVANT_MAX_LIST);
+        memcpy(digits, at, length);
+        digits[length] = '\0';
+        kvant_status status = set_number(&entry, digits, &value, err);
+        if (status)
+            return status;
+        set[n++] = (uint16_t)value;
+        at += length;
+        if (!*at)
+            break;
+    }
+    qsort(set, n, sizeof *set, compare_entries);
+    for (size_t i = 1; i < n; i++)
+        if (set[i] == set[i - 1])
+            return kvant_fail(err, KVANT_INVALID, "%s: %u is given twice", p->name, set[i]);
+    *count = (double)n;
+    memcpy(list, set, sizeof set);
+    return KVANT_OK;
+}
+
 kvant_status kvant_set(const kvant_param *params, const char *name, const char *given, kvant_args *args, kvant_error *err)
 {
     const char *known[KVANT_MAX_PARAMS + 1];
@@ -74,8 +108,9 @@ kvant_status kvant_set(const kvant_param *params, const char *name, const char *
     for (; params && n < KVANT_MAX_PARAMS && params[n].name; n++) {
         known[n] = params[n].name;
         if (!strcmp(known[n], name))
-            return params[n].type == KVANT_CHOICE ? set_choice(&params[n], given, &args->v[n], err)
-                                                  : set_number(&params[n], given, &args->v[n], err);
+            return params[n].type == KVANT_LIST     ? set_list(&params[n], given, &args->v[n], args->list, err)
+                   : params[n].type == KVANT_CHOICE ? set_choice(&params[n], given, &args->v[n], err)
+                                                    : set_number(&params[n], given, &args->v[n], err);
     }
     known[n] = NULL;
     return unknown("parameter", name, known, err);
@@ -125,11 +160,28 @@ void kvant_format(const kvant_param *param, double value, char *out, size_t byte
         while (param->choices[n])
             n++;
         snprintf(out, bytes, "%s", value >= 0 && value < n ? param->choices[(int)value] : "?");
-    } else if (param->type == KVANT_INT) {
+    } else if (param->type == KVANT_INT || param->type == KVANT_LIST) {
         snprintf(out, bytes, "%.0f", value);
     } else {                                       /* the shorter of the two that reads back as the same number */
         char shorter[32];
         snprintf(shorter, sizeof shorter, "%.15g", value);
         snprintf(out, bytes, "%.*g", strtod(shorter, NULL) == value ? 15 : 17, value);
     }
+}
+
+void kvant_format_arg(const kvant_param *params, int index, const kvant_args *args, char *out, size_t bytes)
+{
+    if (params[index].type != KVANT_LIST) {
+        kvant_format(&params[index], args->v[index], out, bytes);
+        return;
+    }
+    size_t n = (size_t)args->v[index], used = (size_t)snprintf(out, bytes, "%s", n ? "" : "none");
+    for (size_t i = 0; i < n && used < bytes; i++)
+        used += (size_t)snprintf(out + used, bytes - used, "%s%u", i ? "+" : "", args->list[i]);
+}
+
+bool kvant_same_arg(const kvant_param *params, int index, const kvant_args *a, const kvant_args *b)
+{
+    bool lists = params[index].type == KVANT_LIST;
+    return a->v[index] == b->v[index] && (!lists || !memcmp(a->list, b->list, sizeof a->list));
 }

@@ -65,8 +65,8 @@ static void name_generator(plan_data *d)
     size_t used = (size_t)snprintf(d->name, sizeof d->name, "%s", d->dataset->name);
     for (int i = 0, n = 0; i < KVANT_MAX_PARAMS && params[i].name; i++)
         if (d->args.v[i] != params[i].def && used < sizeof d->name) {
-            char value[64];
-            kvant_format(&params[i], d->args.v[i], value, sizeof value);
+            char value[KVANT_VALUE_TEXT];
+            kvant_format_arg(params, i, &d->args, value, sizeof value);
             used += (size_t)snprintf(d->name + used, sizeof d->name - used, "%c%s=%s", n++ ? ',' : ':', params[i].name, value);
         }
 }

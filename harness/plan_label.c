@@ -30,7 +30,7 @@ static void see_side(survey *s, const kvcache_side *side)
         s->used[s->n++] = (usage){ .quantizer = side->quantizer, .first = side->args };
     const kvant_param *params = side->quantizer->params;
     for (int p = 0; params && p < KVANT_MAX_PARAMS && params[p].name; p++)
-        if (side->args.v[p] != s->used[i].first.v[p])
+        if (!kvant_same_arg(params, p, &side->args, &s->used[i].first))
             s->used[i].varies[p] = true;
 }
 
@@ -68,10 +68,10 @@ static void add_side(text *t, const survey *s, const kvcache_side *side)
     for (int pass = 0; pass < 2; pass++)           /* bits first */
         for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++) {
             bool bits = !strcmp(params[i].name, "bits");
-            char value[64];
+            char value[KVANT_VALUE_TEXT];
             if (bits != (pass == 0) || (!bits && side->args.v[i] == params[i].def && !s->used[u].varies[i]))
                 continue;
-            kvant_format(&params[i], side->args.v[i], value, sizeof value);
+            kvant_format_arg(params, i, &side->args, value, sizeof value);
             if (bits)
                 text_add(t, " %sb", value);
             else if (params[i].type == KVANT_CHOICE)

@@ -53,9 +53,10 @@ static kvant_status set_param(const document *doc, const cJSON *item, const char
         return unknown_param(doc, item, what, owner, params, name, err);
     char digits[32];
     const char *value = digits;
-    if (p->type == KVANT_CHOICE) {
+    if (p->type == KVANT_CHOICE || p->type == KVANT_LIST) {
         if (!cJSON_IsString(item))
-            return document_fail(doc, item, err, "%s '%s' wants a name in quotes here, e.g. \"%s\"", what, owner, p->choices[0]);
+            return document_fail(doc, item, err, "%s '%s' wants a %s in quotes here, e.g. \"%s\"", what, owner,
+                                 p->type == KVANT_LIST ? "list" : "name", p->type == KVANT_LIST ? "3+17+64" : p->choices[0]);
         value = item->valuestring;
     } else {
         if (!cJSON_IsNumber(item))

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     int k = data[0] & 1;
-    kvant_args args = { { data[0] >> 4 } };            /* n */
+    kvant_args args = { .v = { data[0] >> 4 } };       /* n */
     const int32_t dim = 8;
     if (ftruncate(fd[k], 0) || pwrite(fd[k], data + 1, size - 1, 0) != (ssize_t)(size - 1))
         abort();

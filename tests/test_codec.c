@@ -66,6 +66,54 @@ static void test_format(void **state)
     assert_string_equal(digits, "?");
 }
 
+static const kvant_param with_list[] = {
+    { "bits", "", KVANT_INT, 4, 1, 8, NULL }, { "channels", "", KVANT_LIST, 0, 0, 4095, NULL },
+    { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
+};
+
+static void test_lists(void **state)
+{
+    (void)state;
+    char digits[KVANT_VALUE_TEXT], longest[KVANT_VALUE_TEXT] = "0";
+    kvant_args args = kvant_defaults(with_list), same = args;
+    kvant_format_arg(with_list, 1, &args, digits, sizeof digits);
+    assert_string_equal(digits, "none");
+    assert_ok(kvant_parse(with_list, "channels=64+3+4095+17,bits=2", &args, err));
+    assert_true(args.v[0] == 2 && args.v[1] == 4 && args.list[0] == 3 && args.list[1] == 17 && args.list[3] == 4095 && !args.list[4]);
+    kvant_format_arg(with_list, 1, &args, digits, sizeof digits);
+    assert_string_equal(digits, "3+17+64+4095");
+    kvant_format_arg(with_list, 0, &args, digits, sizeof digits);
+    assert_string_equal(digits, "2");
+    assert_false(kvant_same_arg(with_list, 1, &args, &same));
+    assert_ok(kvant_parse(with_list, "bits=2,channels=3+17+64+4095", &same, err));
+    assert_memory_equal(&args, &same, sizeof args);            /* one form, whatever the order */
+    assert_ok(kvant_set(with_list, "channels", "3+17+64+4094", &same, err));
+    assert_false(kvant_same_arg(with_list, 1, &args, &same));
+    assert_true(kvant_same_arg(with_list, 0, &args, &same));
+    assert_ok(kvant_set(with_list, "channels", "5", &same, err));
+    assert_true(same.v[1] == 1 && same.list[0] == 5 && !same.list[1]);
+    assert_ok(kvant_set(with_list, "channels", "none", &same, err));
+    assert_true(same.v[1] == 0 && !same.list[0]);
+    for (int i = 1; i < KVANT_MAX_LIST; i++)
+        snprintf(longest + strlen(longest), sizeof longest - strlen(longest), "+%d", 4095 - i);
+    assert_ok(kvant_set(with_list, "channels", longest, &args, err));
+    kvant_format_arg(with_list, 1, &args, digits, sizeof digits);
+    assert_int_equal(strlen(digits), strlen(longest));
+    strcat(longest, "+7");
+    const struct { const char *given, *part; } wrong[] = {
+        { "channels=3+17+3", "3 is given twice" }, { "channels=3+", "is no list" }, { "channels=+3", "is no list" },
+        { "channels=3++4", "is no list" }, { "channels=4096", "out of range; use 0 to 4095" }, { "channels=-1", "out of range" },
+        { "channels=1.5", "not an integer" }, { "channels=all", "not a number" }, { "channels=", "NAME=VALUE" },
+        { "channels=3 4", "not a number" }, { "channels=00000000000000000000000000000000003", "is no list" }
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        kvant_args before = args;
+        assert_fails(kvant_parse(with_list, wrong[i].given, &args, err), KVANT_INVALID, wrong[i].part);
+        assert_memory_equal(&args, &before, sizeof args);
+    }
+    assert_fails(kvant_set(with_list, "channels", longest, &args, err), KVANT_INVALID, "1 to 64 integers");
+}
+
 static void test_nearest(void **state)
 {
     (void)state;
@@ -286,6 +334,30 @@ static void test_opening(void **state)
     kvant_close(&c);
 }
 
+/* Arguments that no text gave: what kvant_set would not have left is refused. */
+static void test_hostile_lists(void **state)
+{
+    (void)state;
+    static const struct { double count; uint16_t list[4]; } wrong[] = {
+        { 65, { 0, 1 } }, { -1, { 0 } }, { 1.5, { 1 } }, { NAN, { 1 } }, { 2, { 3, 3 } }, { 2, { 4, 3 } }, { 1, { 4096 } }, { 1, { 1, 2 } }
+    };
+    wanted = (kvant_plan) { .state = sizeof(layout), .bits_asked = 32 };
+    kvant_quantizer q = made();
+    q.params = with_list;
+    kvant_shape shape = { .dim = 16, .seed = 1 };
+    kvant_args args = kvant_defaults(with_list);
+    kvant_codec c;
+    assert_ok(kvant_set(with_list, "channels", "0+4095", &args, err));
+    assert_ok(kvant_open(&q, &shape, &args, NULL, &c, err));
+    kvant_close(&c);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        args = kvant_defaults(with_list);
+        args.v[1] = wrong[i].count;
+        memcpy(args.list, wrong[i].list, sizeof wrong[i].list);
+        assert_fails(kvant_open(&q, &shape, &args, NULL, &c, err), KVANT_INVALID, "channels");
+    }
+}
+
 /* By the registered kernels: the best by default, scalar on demand, nothing in silence. */
 static void test_targets(void **state)
 {
@@ -338,9 +410,9 @@ static void test_alloc(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse), cmocka_unit_test(test_format), cmocka_unit_test(test_nearest), cmocka_unit_test(test_units),
-        cmocka_unit_test(test_plans_are_refused), cmocka_unit_test(test_opening), cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_alloc),
+        cmocka_unit_test(test_parse), cmocka_unit_test(test_format), cmocka_unit_test(test_lists), cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_units), cmocka_unit_test(test_plans_are_refused), cmocka_unit_test(test_opening),
+        cmocka_unit_test(test_hostile_lists), cmocka_unit_test(test_targets), cmocka_unit_test(test_alloc),
     };
     gsl_set_error_handler_off();
     return cmocka_run_group_tests(tests, NULL, NULL);

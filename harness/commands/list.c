@@ -13,7 +13,10 @@ static void print_params(const kvant_param *params)
     for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++) {
         const kvant_param *p = &params[i];
         char def[64], low[64], high[64];
-        kvant_format(p, p->def, def, sizeof def);
+        if (p->type == KVANT_LIST)
+            snprintf(def, sizeof def, "none");
+        else
+            kvant_format(p, p->def, def, sizeof def);
         printf("%s%-14s  default %-10s ", i ? "" : "parameters:\n", p->name, def);
         if (p->type == KVANT_CHOICE) {
             printf("one of");
@@ -22,7 +25,8 @@ static void print_params(const kvant_param *params)
         } else {
             kvant_format(p, p->min, low, sizeof low);
             kvant_format(p, p->max, high, sizeof high);
-            printf("%s %s ... %s", p->type == KVANT_INT ? "integer" : "number", low, high);
+            printf("%s %s ... %s", p->type == KVANT_LIST ? "list, e.g. 3+17+64, of integers" : p->type == KVANT_INT ? "integer" : "number",
+                   low, high);
         }
         printf("\n%-14s  %s\n", "", p->help);
     }

@@ -15,8 +15,8 @@ static void add_settings(text *t, const plan_cell *c)
     const kvant_param *params = c->probe->params;
     for (int i = 0, n = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
         if (c->args.v[i] != params[i].def) {
-            char value[64];
-            kvant_format(&params[i], c->args.v[i], value, sizeof value);
+            char value[KVANT_VALUE_TEXT];
+            kvant_format_arg(params, i, &c->args, value, sizeof value);
             text_add(t, "%s%s=%s", n++ ? " " : "", params[i].name, value);
         }
     if (!t->length)

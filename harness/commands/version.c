@@ -12,7 +12,7 @@ static void print_kernels(void)
     const kvant_shape shape = { .dim = USUAL_DIM, .side = KVANT_KEY };
     for (const kvant_kernel *const *k = kvant_kernels(); *k; k++) {
         const kvant_quantizer *quantizer = kvant_find((*k)->quantizer, NULL);
-        kvant_args args = { { 0 } };
+        kvant_args args = { .v = { 0 } };
         if (quantizer)
             args = kvant_defaults(quantizer->params);
         bool usable = quantizer && (!(*k)->usable || (*k)->usable(&shape, &args));
