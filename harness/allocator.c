@@ -167,7 +167,7 @@ static double against_exact(const kvant_allocator *allocator, const allocation_p
     const kvant_allocator *exact = allocator_find("exact", NULL);
     if (exact == allocator)
         return 1;
-    const kvant_args args = { { 0 } };
+    const kvant_args args = { .v = { 0 } };
     if (!exact || allocate(exact, &args, p, choice, NULL))
         return NAN;
     const double best = allocation_evaluate(p, choice).loss;
