@@ -24,21 +24,14 @@ void footprint_emit(probe_job *job, size_t cell, const kvcache *cache)
     emit_one(job, cell, "compression", (f16_key + f16_value) / (key + value));
 }
 
-/* The i-th codec: keys by layer, then values. */
-static const kvant_codec *codec_at(const kvcache_codecs *codecs, uint32_t i)
-{
-    uint32_t n = codecs->shape.n_layer;
-    return i < n ? &codecs->key[i] : &codecs->value[i - n];
-}
-
 footprint_state footprint_states(const kvcache_codecs *codecs)
 {
     footprint_state sum = { 0, 0 };
-    for (uint32_t i = 0; i < 2 * codecs->shape.n_layer; i++) {
-        const kvant_codec *c = codec_at(codecs, i);
+    for (size_t i = 1; i < codecs->n_own; i++) {           /* the first codes what the policy keeps in f16 */
+        const kvant_codec *c = &codecs->own[i];
         bool seen = false;
-        for (uint32_t j = 0; j < i && !seen; j++) {
-            const kvant_codec *other = codec_at(codecs, j);
+        for (size_t j = 1; j < i && !seen; j++) {
+            const kvant_codec *other = &codecs->own[j];
             seen = other->quantizer == c->quantizer && other->plan.state == c->plan.state &&
                    !memcmp(other->state, c->state, c->plan.state);
         }

@@ -20,7 +20,7 @@
 /* Emits these as samples of chunk 0, idx 0, for a sequence that fills the cache. */
 void footprint_emit(probe_job *job, size_t cell, const kvcache *cache);
 
-/* Bytes of the codecs' states: as they are held, one per layer and side and shared by its heads; and what would be left if those
+/* Bytes of the codecs' states: as they are held, heads of a layer sharing what they can; and what would be left if those
  * that are equal byte for byte were held once. */
 typedef struct { uint64_t held, distinct; } footprint_state;
 footprint_state footprint_states(const kvcache_codecs *codecs);

@@ -80,12 +80,12 @@ static void vector_unit(probe_job *job, size_t cell)
 /* f16 parts of both sides, and what the codes store beyond what they ask, in the mean over layers and sides. */
 static void measure_codes(const kvcache_codecs *codecs, uint32_t tokens, double *kept, double *overhead)
 {
-    uint32_t layers = codecs->shape.n_layer;
+    uint32_t heads = codecs->shape.n_kv_head, groups = codecs->shape.n_layer * heads * 2;
     *kept = *overhead = 0;
-    for (uint32_t i = 0; i < 2 * layers; i++) {
-        kvcache_rule rule = kvcache_rule_of(codecs, i / 2, i % 2 ? KVANT_VALUE : KVANT_KEY);
-        *kept += 2.0 * (tokens - kvcache_coded(&rule, tokens)) * codecs->shape.head_dim * codecs->shape.n_kv_head;
-        *overhead += (kvant_bits(rule.codec) - rule.codec->plan.bits_asked) / (2 * layers);
+    for (uint32_t i = 0; i < groups; i++) {
+        kvcache_rule rule = kvcache_rule_of(codecs, i / 2 / heads, i / 2 % heads, i % 2 ? KVANT_VALUE : KVANT_KEY);
+        *kept += 2.0 * (tokens - kvcache_coded(&rule, tokens)) * codecs->shape.head_dim;
+        *overhead += (kvant_bits(rule.codec) - rule.codec->plan.bits_asked) / groups;
     }
 }
 
