@@ -52,28 +52,39 @@ static kvant_status check_chunks(const lm_model *model, const int32_t *ids, size
     return KVANT_OK;
 }
 
-kvant_status probe_chunks(const probe_job *job, uint32_t context, uint32_t chunks, int32_t **ids, kvant_error *err)
+kvant_status probe_text(lm_model *model, const kvant_data *data, int32_t **ids, size_t *n, int32_t *bos, kvant_error *err)
 {
     kvant_error why = { "" };
-    const tokenizer *tok = lm_tokenizer(job->model, &why);
+    const tokenizer *tok = lm_tokenizer(model, &why);
     if (!tok)
         return kvant_fail(err, KVANT_SKIP, "%s", why.text);
+    *bos = -1;
+    kvant_status status = find_bos(tok, bos, err);
+    return status ? status : tokenizer_encode(tok, data->text, data->bytes, true, false, ids, n, err);
+}
 
-    int32_t bos = -1, *all = NULL;
-    size_t n = 0;
-    kvant_status status = find_bos(tok, &bos, err);
-    if (!status)
-        status = tokenizer_encode(tok, job->data->text, job->data->bytes, true, false, &all, &n, err);
-    if (!status)
-        status = check_chunks(job->model, all, n, context, chunks, err);
-    if (status) {
-        free(all);
+kvant_status probe_measures(probe_job *job, const int32_t *ids, size_t n, kvant_error *err)
+{
+    return job->measures ? job->measures(job, ids, n, err) : KVANT_OK;
+}
+
+kvant_status probe_chunks(probe_job *job, uint32_t context, uint32_t chunks, int32_t **ids, kvant_error *err)
+{
+    int32_t bos, *all;
+    size_t n;
+    kvant_status status = probe_text(job->model, job->data, &all, &n, &bos, err);
+    if (status)
         return status;
-    }
-    for (uint32_t i = 0; bos >= 0 && i < chunks; i++)
+    status = check_chunks(job->model, all, n, context, chunks, err);
+    for (uint32_t i = 0; bos >= 0 && i < chunks && !status; i++)
         all[(size_t)i * context] = bos;
-    *ids = all;
-    return KVANT_OK;
+    if (!status)
+        status = probe_measures(job, all, (size_t)context * chunks, err);
+    if (status)
+        free(all);
+    else
+        *ids = all;
+    return status;
 }
 
 size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)

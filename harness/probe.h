@@ -33,6 +33,7 @@ typedef struct probe_job {
     void *state;
     /* the driver's: */
     void (*emit)(struct probe_job *job, size_t cell, const probe_sample *sample);
+    kvant_status (*measures)(struct probe_job *job, const int32_t *ids, size_t n, kvant_error *err);   /* NULL: nothing was learnt */
     void *driver;
 } probe_job;
 
@@ -66,10 +67,18 @@ const probe_metric *probe_metric_find(const kvant_probe *probe, const char *name
 
 /* ---- For probes ------------------------------------------------------------------------------ */
 
-/* The job's text, tokenised once and whole with the tokenizer's own special tokens, and cut into chunks from its beginning: *ids
- * [chunks][context], freed by the caller, every id within the model's vocabulary. When the tokenizer puts a BOS before a text,
- * each chunk's first token is replaced by it. KVANT_INVALID: a shorter text; KVANT_SKIP: the file's tokenizer is not supported. */
-kvant_status probe_chunks(const probe_job *job, uint32_t context, uint32_t chunks, int32_t **ids, kvant_error *err);
+/* A text tokenised once and whole with the tokenizer's own special tokens: *ids [*n], freed by the caller. *bos is what the tokenizer
+ * puts before every text, -1 when nothing. KVANT_SKIP: the file's tokenizer is not supported. */
+kvant_status probe_text(lm_model *model, const kvant_data *data, int32_t **ids, size_t *n, int32_t *bos, kvant_error *err);
+
+/* To be called with all tokens that are going to be measured, and their number: KVANT_INVALID when a cell of the job has learnt from
+ * them. probe_chunks does it for its chunks. */
+kvant_status probe_measures(probe_job *job, const int32_t *ids, size_t n, kvant_error *err);
+
+/* The job's text by probe_text, cut into chunks from its beginning: *ids [chunks][context], freed by the caller, every id within the
+ * model's vocabulary. When the tokenizer puts a BOS before a text, each chunk's first token is replaced by it. KVANT_INVALID: a
+ * shorter text, or one that was learnt from. */
+kvant_status probe_chunks(probe_job *job, uint32_t context, uint32_t chunks, int32_t **ids, kvant_error *err);
 
 /* Values and weights of a metric's samples in their order: returns how many; x, w [n]. */
 size_t probe_values(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);

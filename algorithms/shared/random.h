@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* What the numbers are for: different parts of one quantizer must not see the same ones. */
-typedef enum { RANDOM_ROTATION = 1, RANDOM_SKETCH = 2, RANDOM_KMEANS = 3 } random_stream;
+typedef enum { RANDOM_ROTATION = 1, RANDOM_SKETCH = 2, RANDOM_KMEANS = 3, RANDOM_CALIBRATION = 4 } random_stream;
 
 /* A new generator, freed by gsl_rng_free; NULL when out of memory. */
 gsl_rng *random_open(uint32_t seed, random_stream stream);

@@ -154,6 +154,8 @@ static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
     if (!status)
         status = lm_chat(job->model, message, first_words, &p->prompt, &p->n_prompt, err);
     if (!status)
+        status = probe_measures(job, p->prompt, p->n_prompt, err);
+    if (!status)
         status = make_answer(p, trial.number, err);
     free(message);
     free(first_words);
