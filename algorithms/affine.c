@@ -48,6 +48,14 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     return rotation_init(s->rotation, s->base.d, shape->seed, s->table, err);
 }
 
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    affine *s = state;
+    s->base = base_of(shape, args);
+    s->rotation = (uint32_t)args->v[ROTATION];
+    rotation_parts(s->rotation, s->base.d, "", state, s->table, out);
+}
+
 /* ---- The groups' ops, behind the rotation -------------------------------------------------------- */
 
 static void encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
@@ -140,5 +148,6 @@ const kvant_quantizer quantizer_affine = {
     .source = "KIVI, arXiv 2402.02750, section 3 (minmax); MLX quantize (mlx)", .params = params, .oracles = oracles,
     .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = query, .score = affine_score, .mix = affine_mix, .finish = finish,
-             .symbols = affine_symbols }
+             .symbols = affine_symbols },
+    .parts = parts
 };

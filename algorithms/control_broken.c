@@ -44,5 +44,6 @@ const kvant_quantizer quantizer_control_broken = {
     .source = "none: it shows that a measure tells good from bad", .params = block_params, .oracles = oracles, .plan = plan,
     .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

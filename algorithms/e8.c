@@ -125,6 +125,16 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     return rotated_init(&base, shape->seed, state, err);
 }
 
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    e8 *s = state;
+    *s = header_of(shape, args);
+    init_patterns(s);
+    init_near(s);
+    const rotated base = s->base;
+    rotated_parts(&base, state, out);
+}
+
 /* ---- Nearest points --------------------------------------------------------------------------------- */
 
 /* A candidate: a vector of odd halves, which quarter it belongs to, and its squared distance. */
@@ -308,5 +318,6 @@ const kvant_quantizer quantizer_e8 = {
     .name = "e8", .summary = "random rotation, then blocks of 8 to points of the E8 lattice in a ball",
     .source = "codebook E8P of QuIP#, arXiv 2402.04396, section 4; here for vectors", .params = params, .oracles = oracles,
     .plan = plan, .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish }
+    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish },
+    .parts = parts
 };

@@ -28,6 +28,7 @@
 #include "algorithms/shared/codebook.h"
 #include "algorithms/shared/half.h"
 #include "algorithms/shared/kmeans.h"
+#include "algorithms/shared/parts.h"
 
 #include <float.h>
 #include <math.h>
@@ -84,6 +85,16 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     (void)err;
     *(kvquant *)state = header_of(shape, args);
     return KVANT_OK;
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    kvquant *s = state;
+    *s = header_of(shape, args);
+    parts_add(out, "", "means", KVANT_TABLE, state, mean_of(s), 1, s->d, s->d);
+    parts_add(out, "", "inverse_deviations", KVANT_TABLE, state, inverse_of(s), 1, s->d, s->d);
+    parts_add(out, "", "codebook", KVANT_CODEBOOK, state, book_of(s, 0), (uint32_t)books(s), s->k, 2 * s->k);
+    parts_add(out, "", "thresholds", KVANT_THRESHOLDS, state, book_of(s, 0) + s->k, (uint32_t)books(s), s->k - 1, 2 * s->k);
 }
 
 /* ---- Outliers and ranges --------------------------------------------------------------------------- */
@@ -309,5 +320,6 @@ static const kvant_oracle oracles[] = {
 const kvant_quantizer quantizer_kvquant = {
     .name = "kvquant", .summary = "trained non-uniform codes, keys by channel, values by token, 1 % of outliers apart",
     .source = "KVQuant, arXiv 2401.18079, section 3, with plain weights", .params = params, .oracles = oracles, .plan = plan,
-    .init = init, .train = train, .ops = { .encode = encode, .decode = decode, .symbols = symbols }
+    .init = init, .train = train, .ops = { .encode = encode, .decode = decode, .symbols = symbols },
+    .parts = parts
 };

@@ -72,5 +72,6 @@ const kvant_quantizer quantizer_mxfp4 = {
     .source = "OCP Microscaling Formats (MX) 1.0, section 6.3", .params = block_params, .oracles = oracles, .plan = plan,
     .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

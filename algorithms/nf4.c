@@ -56,6 +56,15 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     return rotated_init(&s->base, shape->seed, state, err);
 }
 
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    nf4_state *s = state;
+    *s = state_of(shape, args);
+    codebook_thresholds(values, VALUES, s->threshold);
+    const rotated base = s->base;
+    rotated_parts(&base, state, out);
+}
+
 static void encode_vector(const void *state, const float *y, uint8_t *code)
 {
     const nf4_state *s = state;
@@ -114,5 +123,6 @@ const kvant_quantizer quantizer_nf4 = {
     .name = "nf4", .summary = "groups divided by their largest magnitude, at 16 quantiles of a Gaussian",
     .source = "QLoRA, arXiv 2305.14314, section 3 and appendix E", .params = params, .oracles = oracles, .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

@@ -19,6 +19,7 @@
  * and its neighbours do not notice, unless a rotation mixes them. */
 #include "algorithms/shared/block.h"
 #include "algorithms/shared/minifloat.h"
+#include "algorithms/shared/parts.h"
 
 enum { SECOND_SCALE, ROTATION };
 enum { SECOND_VECTOR, SECOND_NONE, SECOND_TRAINED };
@@ -52,6 +53,15 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     nvfp4_state *s = state;
     *s = state_of(shape, args);
     return rotated_init(&s->base, shape->seed, state, err);
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    nvfp4_state *s = state, header = state_of(shape, args);
+    *s = header;
+    rotated_parts(&header.base, state, out);
+    if (s->source == SECOND_TRAINED)
+        parts_add(out, "", "second_scale", KVANT_TABLE, state, &s->second, 1, 1, 1);
 }
 
 static float second_scale(float largest) { return largest / (largest_element * largest_scale); }
@@ -148,5 +158,6 @@ const kvant_quantizer quantizer_nvfp4 = {
     .source = "NVIDIA, arXiv 2509.25149, section 2", .params = params, .oracles = oracles, .plan = plan, .init = init,
     .train = train,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

@@ -20,6 +20,7 @@
 #include "algorithms/shared/bits.h"
 #include "algorithms/shared/codebook.h"
 #include "algorithms/shared/half.h"
+#include "algorithms/shared/parts.h"
 #include "algorithms/shared/rotated.h"
 
 #include <math.h>
@@ -89,6 +90,23 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     for (size_t level = 0; level < LEVELS && !status; level++)
         status = init_level(s, level, err);
     return status ? status : rotated_init(&header.base, shape->seed, state, err);
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    polarquant *s = state, header = header_of(shape, args);
+    memcpy(s->bits, header.bits, sizeof s->bits);
+    rotated_parts(&header.base, state, out);
+    for (size_t level = 0; level < LEVELS; level++) {
+        const uint32_t n = 1u << s->bits[level];
+        char name[32];
+        snprintf(name, sizeof name, "thresholds%zu", level + 1);
+        parts_add(out, "", name, KVANT_TABLE, state, s->threshold[level], 1, n - 1, n - 1);
+        snprintf(name, sizeof name, "cosines%zu", level + 1);
+        parts_add(out, "", name, KVANT_TABLE, state, s->cosine[level], 1, n, n);
+        snprintf(name, sizeof name, "sines%zu", level + 1);
+        parts_add(out, "", name, KVANT_TABLE, state, s->sine[level], 1, n, n);
+    }
 }
 
 /* atan2 gives (-pi, pi], and cells are those of [0, 2 pi): without the wrap half of all pairs land in cell 0. */
@@ -192,5 +210,6 @@ static const kvant_oracle oracles[] = {
 const kvant_quantizer quantizer_polarquant = {
     .name = "polarquant", .summary = "random rotation, then recursive polar coordinates: 15 angles and a radius for 16 coordinates",
     .source = "PolarQuant, arXiv 2502.02617", .params = params, .oracles = oracles, .plan = plan, .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish }
+    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish },
+    .parts = parts
 };

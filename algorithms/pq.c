@@ -18,6 +18,7 @@
  * fixed centroid (the first, when no product orders them); untrained, all decodes to 0. */
 #include "algorithms/shared/bits.h"
 #include "algorithms/shared/kmeans.h"
+#include "algorithms/shared/parts.h"
 #include "algorithms/shared/random.h"
 
 #include <math.h>
@@ -63,6 +64,16 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     (void)err;
     *(pq *)state = header_of(shape, args);
     return KVANT_OK;
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    pq *s = state;
+    *s = header_of(shape, args);
+    const float *tables = (const float *)(s + 1);
+    const uint32_t stride = (uint32_t)table_floats(s), c = s->sub * s->k;
+    parts_add(out, "", "centroids", KVANT_TABLE, state, tables, s->m, c, stride);
+    parts_add(out, "", "half_squares", KVANT_TABLE, state, tables + c, s->m, s->k, stride);
 }
 
 static kvant_status train(void *state, const float *x, size_t n, kvant_error *err)
@@ -192,5 +203,6 @@ const kvant_quantizer quantizer_pq = {
     .name = "pq", .summary = "product quantization: sub-vectors to their nearest centroids, trained by k-means",
     .source = "Jegou, Douze, Schmid, IEEE TPAMI 33(1), 2011, section III", .params = params, .oracles = oracles, .plan = plan,
     .init = init, .train = train,
-    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
+    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish },
+    .parts = parts
 };

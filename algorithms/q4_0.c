@@ -53,5 +53,6 @@ const kvant_quantizer quantizer_q4_0 = {
     .name = "q4_0", .summary = "blocks of 32 on a grid of 16 steps, scale in half precision; llama.cpp's",
     .source = "ggml, quantize_row_q4_0_ref", .params = block_params, .oracles = oracles, .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

@@ -59,5 +59,6 @@ const kvant_quantizer quantizer_q5_0 = {
     .name = "q5_0", .summary = "blocks of 32 on a grid of 32 steps, scale in half precision; llama.cpp's",
     .source = "ggml, quantize_row_q5_0_ref", .params = block_params, .oracles = oracles, .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

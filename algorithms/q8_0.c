@@ -56,5 +56,6 @@ const kvant_quantizer quantizer_q8_0 = {
     .name = "q8_0", .summary = "blocks of 32 in eight bits, scale in half precision; llama.cpp's",
     .source = "ggml, quantize_row_q8_0_ref", .params = block_params, .oracles = oracles, .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

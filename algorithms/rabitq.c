@@ -106,16 +106,30 @@ static kvant_status plan(const kvant_shape *shape, const kvant_args *args, kvant
     return direction_plan("rabitq", &s.base, s.grid.bits, s.base.d * (sizeof(climber) + 1), plan, err);
 }
 
-static kvant_status init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
+/* The state but for the rotation's table. */
+static void set_header(const kvant_shape *shape, const kvant_args *args, rabitq *s)
 {
-    rabitq *s = state;
     double grid[SCALAR_MAX];
     *s = state_of(shape, args);
     double cells = (double)(1u << s->grid.bits);
     for (size_t c = 0; c < (size_t)1 << s->grid.bits; c++)
         grid[c] = (2 * (double)c - cells + 1) * 2 / cells;
     scalar_set(&s->grid, s->grid.bits, grid, 1 / sqrt(s->base.d));
+}
+
+static kvant_status init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err)
+{
+    rabitq *s = state;
+    set_header(shape, args, s);
     return rotated_init(&s->base, shape->seed, state, err);
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    rabitq *s = state;
+    set_header(shape, args, s);
+    const rotated base = s->base;
+    rotated_parts(&base, state, out);
 }
 
 static void encode_direction(const void *state, double norm, const float *u, uint8_t *code, void *work)
@@ -182,5 +196,6 @@ const kvant_quantizer quantizer_rabitq = {
     .source = "RaBitQ, arXiv 2405.12497 (1 bit); extended, arXiv 2409.09913 (2 to 8 bits)", .params = params, .oracles = oracles,
     .plan = plan, .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

@@ -18,6 +18,7 @@
  * A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/bits.h"
 #include "algorithms/shared/block.h"
+#include "algorithms/shared/parts.h"
 
 #include <gsl/gsl_cdf.h>
 #include <gsl/gsl_errno.h>
@@ -88,6 +89,14 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     *s = state_of(shape, args);
     kvant_status status = solve_step(s->b, &s->step, err);
     return status ? status : rotated_init(&s->base, shape->seed, state, err);
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    uniform_state *s = state, header = state_of(shape, args);
+    *s = header;
+    rotated_parts(&header.base, state, out);
+    parts_add(out, "", "step", KVANT_TABLE, state, &s->step, 1, 1, 1);
 }
 
 /* ---- Codes --------------------------------------------------------------------------------------- */
@@ -167,5 +176,6 @@ const kvant_quantizer quantizer_uniform_scalar = {
     .source = "J. Max, Quantizing for minimum distortion, 1960, table II", .params = params, .oracles = oracles, .plan = plan,
     .init = init,
     .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+             .symbols = symbols },
+    .parts = parts
 };

@@ -193,6 +193,78 @@ kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *sha
     return status;
 }
 
+static size_t part_end(const kvant_part *p)
+{
+    return p->offset + ((size_t)(p->rows - 1) * p->stride + p->cols) * sizeof(float);
+}
+
+static kvant_status validate_parts(const kvant_codec *c, const kvant_parts *parts, kvant_error *err)
+{
+    for (size_t i = 0; i < parts->n; i++) {
+        const kvant_part *p = &parts->part[i];
+        if (!p->rows || !p->cols || p->stride < p->cols || p->offset % sizeof(float) || part_end(p) > c->plan.state)
+            return kvant_fail(err, KVANT_FAILED, "%s: parts: %s does not lie in its %zu bytes of state", c->quantizer->name, p->name,
+                              c->plan.state);
+    }
+    return KVANT_OK;
+}
+
+kvant_status kvant_list_parts(const kvant_codec *codec, kvant_parts *parts, kvant_error *err)
+{
+    memset(parts, 0, sizeof *parts);
+    if (!codec->quantizer->parts)
+        return KVANT_OK;
+    void *state = kvant_alloc(codec->plan.state);
+    if (!state)
+        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", codec->quantizer->name, codec->plan.state);
+    codec->quantizer->parts(&codec->shape, &codec->args, state, parts);
+    free(state);
+    return validate_parts(codec, parts, err);
+}
+
+/* What is no table holds sizes, which the ops trust: it is made here, and a state that has it otherwise is not let in. */
+static kvant_status take_state(kvant_codec *c, const void *state, kvant_error *err)
+{
+    const kvant_quantizer *q = c->quantizer;
+    const char *given = state;
+    char *own = c->state;
+    kvant_parts parts = { .n = 0 };
+    kvant_status status = KVANT_OK;
+    if (q->parts)
+        q->parts(&c->shape, &c->args, own, &parts);
+    else
+        status = q->init(&c->shape, &c->args, own, err);
+    if (!status)
+        status = validate_parts(c, &parts, err);
+    for (size_t i = 0; i < parts.n && !status; i++)
+        for (size_t row = 0; row < parts.part[i].rows; row++) {
+            size_t at = parts.part[i].offset + row * parts.part[i].stride * sizeof(float);
+            memcpy(own + at, given + at, parts.part[i].cols * sizeof(float));
+        }
+    for (size_t at = 0; at < c->plan.state && !status; at++)
+        if (own[at] != given[at])
+            status = kvant_fail(err, KVANT_INVALID, "%s: byte %zu of the state, which no table holds, is not what these parameters "
+                                "make it", q->name, at);
+    return status;
+}
+
+kvant_status kvant_open_state(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                              const void *state, size_t bytes, kvant_codec *codec, kvant_error *err)
+{
+    kvant_status status = kvant_describe(quantizer, shape, args, isa, codec, err);
+    if (status)
+        return status;
+    if (bytes != codec->plan.state)
+        status = kvant_fail(err, KVANT_INVALID, "%s: a state of %zu bytes, and it has %zu", quantizer->name, bytes, codec->plan.state);
+    else if (!(codec->state = kvant_alloc(bytes)))
+        status = kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", quantizer->name, bytes);
+    else
+        status = take_state(codec, state, err);
+    if (status)
+        kvant_close(codec);
+    return status;
+}
+
 void kvant_close(kvant_codec *codec)
 {
     free(codec->state);

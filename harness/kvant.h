@@ -124,6 +124,21 @@ typedef struct {
     const char *source;
 } kvant_oracle;
 
+/* What a table of a state is, and so what it may hold when it comes from elsewhere. A codebook is a row of ascending centroids; the
+ * thresholds between them are the part behind it. */
+typedef enum { KVANT_ROTATION, KVANT_SIGNS, KVANT_SKETCH, KVANT_CODEBOOK, KVANT_THRESHOLDS, KVANT_TABLE } kvant_part_kind;
+
+enum { KVANT_MAX_PARTS = 32 };
+
+/* Floats in a state: rows of `cols`, `stride` floats apart, from byte `offset` on. */
+typedef struct {
+    char name[32];                 /* "rotation", "outlier_sketch" */
+    kvant_part_kind kind;
+    size_t offset;
+    uint32_t rows, cols, stride;
+} kvant_part;
+typedef struct { kvant_part part[KVANT_MAX_PARTS]; size_t n; } kvant_parts;
+
 /* One quantizer: the last thing in its file. Never prints, reads a clock or keeps memory; only plan, init and train can fail.
  * init and train get zeroed, 64-byte aligned memory of plan.state bytes and may let GSL allocate what they free. */
 typedef struct {
@@ -134,6 +149,9 @@ typedef struct {
     kvant_status (*init)(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err);
     kvant_status (*train)(void *state, const float *x, size_t n, kvant_error *err);   /* x [n][dim]; NULL: data-oblivious */
     kvant_ops ops;
+    /* For states that are kept on disk and brought from elsewhere: lists every table that init draws or solves or train writes, and
+     * fills in of a zeroed state all that is no such table, without work. NULL: there are none, and init is cheap. */
+    void (*parts)(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *parts);
 } kvant_quantizer;
 
 /* A faster form of one quantizer's ops for one target (metal/). ops that are NULL stay scalar. */
@@ -181,6 +199,12 @@ typedef struct {
 kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
                         kvant_codec *codec, kvant_error *err);
 void kvant_close(kvant_codec *codec);
+/* kvant_open with a state [bytes] that another codec of the same quantizer, shape and arguments had, trained or not. Of it the tables
+ * are taken; KVANT_INVALID when anything else differs from what this program would write there. */
+kvant_status kvant_open_state(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                              const void *state, size_t bytes, kvant_codec *codec, kvant_error *err);
+/* Lists the tables in codec->state; KVANT_NOMEM. */
+kvant_status kvant_list_parts(const kvant_codec *codec, kvant_parts *parts, kvant_error *err);
 /* The same without its state: sizes, target and ops as they will be, for planning. The codec cannot code; nothing to close. */
 kvant_status kvant_describe(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
                             kvant_codec *codec, kvant_error *err);

@@ -27,6 +27,12 @@ kvant_status block_init(const block_format *f, const kvant_shape *shape, const k
     return rotated_init(&s, shape->seed, state, err);
 }
 
+void block_parts(const block_format *f, const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *parts)
+{
+    rotated s = state_of(f, shape, args);
+    rotated_parts(&s, state, parts);
+}
+
 void block_symbols(const block_format *f, const void *state, const uint8_t *code, size_t n, uint16_t *sym)
 {
     uint8_t codes[BLOCK];

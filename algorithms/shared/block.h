@@ -27,9 +27,10 @@ extern const kvant_param block_params[];
 kvant_status block_plan(const block_format *f, const kvant_shape *shape, const kvant_args *args, kvant_plan *plan,
                         kvant_error *err);
 kvant_status block_init(const block_format *f, const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err);
+void block_parts(const block_format *f, const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *parts);
 void block_symbols(const block_format *f, const void *state, const uint8_t *code, size_t n, uint16_t *sym);
 
-/* Defines plan, init, encode, decode, score, mix and symbols of a format. */
+/* Defines plan, init, parts, encode, decode, score, mix and symbols of a format. */
 #define BLOCK_OPS(format) \
     static kvant_status plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *out, kvant_error *err) \
     { \
@@ -38,6 +39,10 @@ void block_symbols(const block_format *f, const void *state, const uint8_t *code
     static kvant_status init(const kvant_shape *shape, const kvant_args *args, void *state, kvant_error *err) \
     { \
         return block_init(&format, shape, args, state, err); \
+    } \
+    static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out) \
+    { \
+        block_parts(&format, shape, args, state, out); \
     } \
     static void encode_vector(const void *state, const float *y, uint8_t *code) \
     { \

@@ -24,6 +24,12 @@ kvant_status rotated_init(const rotated *s, uint32_t seed, void *state, kvant_er
     return rotation_init(s->rotation, s->d, seed, (float *)(void *)((char *)state + s->bytes), err);
 }
 
+void rotated_parts(const rotated *s, void *state, kvant_parts *parts)
+{
+    memcpy(state, s, sizeof *s);
+    rotation_parts(s->rotation, s->d, "", state, rotated_table(state), parts);
+}
+
 void rotated_encode(const void *state, rotated_encoder *encoder, const float *x, size_t n, uint8_t *code, void *scratch)
 {
     const rotated *s = state;

@@ -20,6 +20,9 @@ typedef void rotated_decoder(const void *state, const uint8_t *code, float *y);
 kvant_status rotated_plan(const char *name, const rotated *s, double bits_asked, kvant_plan *plan, kvant_error *err);
 kvant_status rotated_init(const rotated *s, uint32_t seed, void *state, kvant_error *err);
 
+/* For parts(): copies *s to the state's beginning and lists the rotation. The method sets and lists the rest. */
+void rotated_parts(const rotated *s, void *state, kvant_parts *parts);
+
 void rotated_encode(const void *state, rotated_encoder *encoder, const float *x, size_t n, uint8_t *code, void *scratch);
 void rotated_decode(const void *state, rotated_decoder *decoder, const uint8_t *code, size_t n, float *x, void *scratch);
 void rotated_score(const void *state, rotated_decoder *decoder, const void *prepared, size_t nq, const uint8_t *code, size_t n,

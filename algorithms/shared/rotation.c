@@ -1,6 +1,7 @@
 /* rotation.c - Haar rotations by GSL's QR of a Gaussian matrix, and randomised Hadamard transforms.
  * The matrix products are tiled so that accumulators stay in registers; no BLAS, so that every machine gets the same bits. */
 #include "algorithms/shared/rotation.h"
+#include "algorithms/shared/parts.h"
 #include "algorithms/shared/random.h"
 #include "algorithms/shared/vector.h"
 
@@ -31,6 +32,14 @@ kvant_status rotation_plan(const char *name, rotation_kind kind, uint32_t d, kva
         snprintf(plan->note, sizeof plan->note, "hadamard in blocks of %u", block);
     plan->state += rotation_floats(kind, d) * sizeof(float);
     return KVANT_OK;
+}
+
+void rotation_parts(rotation_kind kind, uint32_t d, const char *prefix, const void *state, const float *table, kvant_parts *parts)
+{
+    if (kind == ROTATION_HAAR)
+        parts_add(parts, prefix, "rotation", KVANT_ROTATION, state, table, d, d, d);
+    else if (kind == ROTATION_HADAMARD)
+        parts_add(parts, prefix, "signs", KVANT_SIGNS, state, table, 1, d, d);
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------ */

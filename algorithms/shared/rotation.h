@@ -26,6 +26,9 @@ kvant_status rotation_plan(const char *name, rotation_kind kind, uint32_t d, kva
 /* Fills the table from the seed. KVANT_NOMEM or KVANT_FAILED; d must be one that rotation_plan takes. */
 kvant_status rotation_init(rotation_kind kind, uint32_t d, uint32_t seed, float *table, kvant_error *err);
 
+/* For a quantizer's parts(): lists the table as "rotation" (haar) or "signs" (hadamard), if there is one. */
+void rotation_parts(rotation_kind kind, uint32_t d, const char *prefix, const void *state, const float *table, kvant_parts *parts);
+
 /* The first rows of a matrix from a generator: table [rows][d], rows <= d. KVANT_NOMEM or KVANT_FAILED. */
 kvant_status rotation_draw_haar(uint32_t d, uint32_t rows, gsl_rng *rng, float *table, kvant_error *err);
 

@@ -1,6 +1,7 @@
 /* scalar.c - see scalar.h.
  * A run of 64 codes takes 8 b bytes, whatever b is. */
 #include "algorithms/shared/scalar.h"
+#include "algorithms/shared/parts.h"
 
 #include <math.h>
 
@@ -25,6 +26,14 @@ kvant_status scalar_solve(codebook_density density, uint32_t d, unsigned bits, s
     if (!status)
         scalar_set(book, bits, centroids, 1 / sqrt(d));
     return status;
+}
+
+void scalar_parts(const scalar_codebook *book, const char *prefix, const char *name, const char *thresholds, const void *state,
+                  kvant_parts *parts)
+{
+    uint32_t n = 1u << book->bits;
+    parts_add(parts, prefix, name, KVANT_CODEBOOK, state, book->c, 1, n, n);
+    parts_add(parts, prefix, thresholds, KVANT_THRESHOLDS, state, book->threshold, 1, n - 1, n - 1);
 }
 
 void scalar_encode(const scalar_codebook *book, const float *y, size_t n, uint8_t *packed)

@@ -18,6 +18,10 @@ void scalar_set(scalar_codebook *book, unsigned bits, const double *centroids, d
 kvant_status scalar_solve(codebook_density density, uint32_t d, unsigned bits, scalar_codebook *book, double *mse,
                           kvant_error *err);
 
+/* For a quantizer's parts(), with book->bits set: lists centroids and thresholds under these names. */
+void scalar_parts(const scalar_codebook *book, const char *prefix, const char *name, const char *thresholds, const void *state,
+                  kvant_parts *parts);
+
 /* y [n] -> packed, bits_bytes(n, bits) bytes: the nearest centroid of each, a tie to the lower one. NaN becomes index 0. */
 void scalar_encode(const scalar_codebook *book, const float *y, size_t n, uint8_t *packed);
 

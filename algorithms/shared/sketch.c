@@ -1,6 +1,7 @@
 /* sketch.c - see sketch.h.
  * A product with S or S^T goes row by row; signs are packed in runs of whole bytes. */
 #include "algorithms/shared/sketch.h"
+#include "algorithms/shared/parts.h"
 #include "algorithms/shared/random.h"
 #include "algorithms/shared/rotation.h"
 #include "algorithms/shared/vector.h"
@@ -38,6 +39,11 @@ kvant_status sketch_init(const sketch *s, uint32_t seed, float *table, kvant_err
             table[i] = (float)gsl_ran_gaussian_ziggurat(rng, 1);
     gsl_rng_free(rng);
     return status;
+}
+
+void sketch_parts(const sketch *s, const char *prefix, const void *state, const float *table, kvant_parts *parts)
+{
+    parts_add(parts, prefix, "sketch", KVANT_SKETCH, state, table, s->m, s->d, s->d);
 }
 
 void sketch_project(const sketch *s, const float *table, const float *x, float *out)

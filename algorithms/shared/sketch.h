@@ -30,6 +30,9 @@ float sketch_factor(const sketch *s);
 /* Fills the table from the seed. KVANT_NOMEM or KVANT_FAILED. */
 kvant_status sketch_init(const sketch *s, uint32_t seed, float *table, kvant_error *err);
 
+/* For a quantizer's parts(): lists the table as "sketch". */
+void sketch_parts(const sketch *s, const char *prefix, const void *state, const float *table, kvant_parts *parts);
+
 /* out [m] = S x. */
 void sketch_project(const sketch *s, const float *table, const float *x, float *out);
 /* Signs of S x, packed: bit i is set when <s_i, x> > 0. */
