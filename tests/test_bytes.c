@@ -28,7 +28,7 @@ static kvcache_codecs open_codecs(kvcache_policy policy)
     kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
     kvcache_codecs codecs;
     kvant_error err = { "" };
-    if (kvcache_codecs_open(&policy, &shape, &codecs, &err) != KVANT_OK)
+    if (kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err) != KVANT_OK)
         fail_msg("%s", err.text);
     return codecs;
 }
@@ -75,13 +75,13 @@ static void sinks_windows_and_blocks_stay_f16(void **state)
     (void)state;
     kvcache_policy policy = { side_of("kivi", "bits=2"), side_of("affine", "bits=4,group_size=16"), .sink = 4, .window = 10 };
     kvcache_codecs codecs = open_codecs(policy);
-    assert_int_equal(codecs.key[0].plan.block, 32);
+    assert_int_equal(kvcache_codec(&codecs, 0, 0, KVANT_KEY)->plan.block, 32);
     probe_run run;
     run_cache(&codecs, "context=100", &run);
     const cell_run *r = &run.cells[0];
     double vector = TINY_HEAD_DIM * 2.0, kept_key = 100 - 64, kept_value = 14;
     assert_near(value_of(r, "bytes_kept"), HEADS * vector * (kept_key + kept_value), 0);
-    assert_near(value_of(r, "bytes_key"), HEADS * (kept_key * vector + 2 * (double)codecs.key[0].plan.code), 0);
+    assert_near(value_of(r, "bytes_key"), HEADS * (kept_key * vector + 2 * (double)kvcache_codec(&codecs, 0, 0, KVANT_KEY)->plan.code), 0);
     assert_near(value_of(r, "bytes_value"), HEADS * (kept_value * vector + 86 * TINY_HEAD_DIM * 6 / 8.0), 0);
     assert_true(value_of(r, "bytes_resident") >= value_of(r, "bytes_key") + value_of(r, "bytes_value"));
     run_free(&run);
@@ -95,7 +95,7 @@ static void states_are_counted_once_where_they_are_equal(void **state)
     kvcache_codecs shared = open_codecs((kvcache_policy) { side, side, .seed = 1 });
     kvcache_codecs apart = open_codecs((kvcache_policy) { side, side, .seed = 1, .seed_rule = SEED_PER_LAYER });
     kvcache_codecs keys = open_codecs((kvcache_policy) { side, key_only, .seed = 1, .seed_rule = SEED_PER_LAYER });
-    uint64_t one = shared.key[0].plan.state, other = keys.value[0].plan.state;
+    uint64_t one = kvcache_codec(&shared, 0, 0, KVANT_KEY)->plan.state, other = kvcache_codec(&keys, 0, 0, KVANT_VALUE)->plan.state;
     assert_true(one >= TINY_HEAD_DIM * TINY_HEAD_DIM * sizeof(float));
     footprint_state s = footprint_states(&shared), a = footprint_states(&apart), k = footprint_states(&keys);
     assert_int_equal(s.held, 2 * TINY_LAYERS * one);
