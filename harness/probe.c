@@ -98,7 +98,15 @@ size_t probe_values(const probe_sample *samples, size_t n, const char *metric, d
     return found;
 }
 
-size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+static bool next_unit(const probe_sample *last, const probe_sample *s)
+{
+    return s->chunk < last->chunk || (s->chunk == last->chunk && s->idx <= last->idx);
+}
+
+static bool next_chunk(const probe_sample *last, const probe_sample *s) { return s->chunk != last->chunk; }
+
+static size_t pooled(const probe_sample *samples, size_t n, const char *metric,
+                     bool (*next)(const probe_sample *last, const probe_sample *s), double *x, double *w)
 {
     size_t found = 0;
     const probe_sample *last = NULL;
@@ -106,7 +114,7 @@ size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, 
         const probe_sample *s = &samples[i];
         if (strcmp(s->metric, metric))
             continue;
-        if (!last || s->chunk < last->chunk || (s->chunk == last->chunk && s->idx <= last->idx))
+        if (!last || next(last, s))
             x[found] = w[found] = 0, found++;
         x[found - 1] += s->n * s->value;
         w[found - 1] += s->n;
@@ -115,6 +123,16 @@ size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, 
     for (size_t i = 0; i < found; i++)
         x[i] /= w[i];
     return found;
+}
+
+size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+{
+    return pooled(samples, n, metric, next_unit, x, w);
+}
+
+size_t probe_by_chunk(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+{
+    return pooled(samples, n, metric, next_chunk, x, w);
 }
 
 probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n)

@@ -85,6 +85,8 @@ size_t probe_values(const probe_sample *samples, size_t n, const char *metric, d
 /* The same with one value per unit, for what is no independent draw within it (layers and heads of one text): a unit begins where
  * (chunk, idx) does not rise. */
 size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);
+/* The same with one value per run of samples of one chunk, for units whose samples belong together by their chunk (a seed). */
+size_t probe_by_chunk(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);
 /* A mean of values by stats_clustered, with a t interval; n of the result is the number of clusters. */
 probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n);
 

@@ -46,13 +46,19 @@ static bool speaks_of(const cJSON *where, const cJSON *cell)
     return true;
 }
 
-static const cJSON *measurement_of(const cJSON *cell, const char *metric)
+/* What a cell has of a metric; se is NaN where there is none. */
+typedef struct { bool there; double value, se; } computed;
+
+/* A metric that the cell's probe measured, or the bits that the cell itself knows. */
+static computed computed_of(const cJSON *cell, const char *metric)
 {
     const cJSON *row;
+    if (!strcmp(metric, "bits_stored") || !strcmp(metric, "bits_asked"))
+        return (computed){ true, member_number(cell, metric), NAN };
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "measurements"))
         if (!strcmp(member_text(row, "metric"), metric))
-            return row;
-    return NULL;
+            return (computed){ true, member_number(row, "value"), member_number(row, "se") };
+    return (computed){ false, NAN, NAN };
 }
 
 static void add_copy(cJSON *to, const cJSON *from, const char *name)
@@ -70,14 +76,19 @@ static void add_number(cJSON *to, const char *name, double value)
         cJSON_AddNullToObject(to, name);
 }
 
+/* What the row allows: the rounding of the published value, and a multiple of the measurement's own error. */
+static double allowed(const cJSON *expected, double published, double se)
+{
+    double tolerance = member_number(expected, "tolerance"), relative = member_number(expected, "relative_tolerance");
+    double sigma = member_number(expected, "sigma"), rounding = !isnan(tolerance) ? tolerance : !isnan(relative) ? relative * fabs(published) : 0;
+    return isnan(sigma) ? rounding : rounding + sigma * se;
+}
+
 /* cell NULL: nothing was computed. */
-static void add_row(cJSON *rows, const cJSON *expected, const cJSON *block, const cJSON *cell, const cJSON *measured)
+static void add_row(cJSON *rows, const cJSON *expected, const cJSON *block, const cJSON *cell, computed c)
 {
     cJSON *row = cJSON_CreateObject();
-    double published = member_number(expected, "value"), computed = measured ? member_number(measured, "value") : (double)NAN;
-    double tolerance = member_number(expected, "tolerance"), relative = member_number(expected, "relative_tolerance");
-    if (isnan(tolerance))
-        tolerance = relative * fabs(published);
+    double published = member_number(expected, "value"), tolerance = allowed(expected, published, c.se);
     add_copy(row, expected, "where");
     add_copy(row, expected, "metric");
     if (cell) {
@@ -85,10 +96,11 @@ static void add_row(cJSON *rows, const cJSON *expected, const cJSON *block, cons
         add_copy(row, cell, "label");
     }
     add_number(row, "published", published);
-    add_number(row, "computed", computed);
-    add_number(row, "difference", computed - published);
+    add_number(row, "computed", c.value);
+    add_number(row, "se", c.se);
+    add_number(row, "difference", c.value - published);
     add_number(row, "tolerance", tolerance);
-    const char *verdict = !measured ? "not computed" : fabs(computed - published) <= tolerance ? "met" : "not met";
+    const char *verdict = !c.there ? "not computed" : fabs(c.value - published) <= tolerance ? "met" : "not met";
     cJSON_AddStringToObject(row, "verdict", verdict);
     add_copy(row, expected, "source");
     cJSON_AddItemToArray(rows, row);
@@ -107,14 +119,14 @@ kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err)
         bool found = false;
         cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks"))
             cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
-                const cJSON *measured = measurement_of(cell, member_text(expected, "metric"));
-                if (!measured || !speaks_of(cJSON_GetObjectItemCaseSensitive(expected, "where"), cell))
+                computed c = computed_of(cell, member_text(expected, "metric"));
+                if (!c.there || !speaks_of(cJSON_GetObjectItemCaseSensitive(expected, "where"), cell))
                     continue;
-                add_row(rows, expected, block, cell, measured);
+                add_row(rows, expected, block, cell, c);
                 found = true;
             }
         if (!found)
-            add_row(rows, expected, NULL, NULL, NULL);
+            add_row(rows, expected, NULL, NULL, (computed){ false, NAN, NAN });
     }
     cJSON_Delete(parsed);
     return KVANT_OK;

@@ -343,7 +343,8 @@ static void heading(const cJSON *block, const report_options *options, text *out
 
 static void print_expect(const cJSON *report, const report_options *options, text *out)
 {
-    static const char *const heads[] = { "metric", "where", "label", "published", "computed", "difference", "tolerance", "verdict", "source" };
+    static const char *const heads[] = { "metric", "where", "label", "published", "computed", "se", "difference",
+                                        "tolerance", "verdict", "source" };
     const cJSON *rows = cJSON_GetObjectItemCaseSensitive(report, "expect"), *row;
     if (!cJSON_GetArraySize(rows))
         return;
@@ -364,13 +365,16 @@ static void print_expect(const cJSON *report, const report_options *options, tex
         table_cell(&t, "%s", member_text(row, "label"));
         table_cell(&t, "%.6g", member_number(row, "published"));
         if (computed) {
+            double se = member_number(row, "se");
             table_cell(&t, "%.6g", member_number(row, "computed"));
+            table_cell(&t, isnan(se) ? "" : "%.2g", se);
             table_cell(&t, "%+.3g", member_number(row, "difference"));
         } else {
-            table_cell(&t, "%s", "");
-            table_cell(&t, "%s", "");
+            for (int i = 0; i < 3; i++)
+                table_cell(&t, "%s", "");
         }
-        table_cell(&t, "%.3g", member_number(row, "tolerance"));
+        double tolerance = member_number(row, "tolerance");
+        table_cell(&t, isnan(tolerance) ? "" : "%.3g", tolerance);
         table_cell(&t, "%s", member_text(row, "verdict"));
         table_cell(&t, "%s", member_text(row, "source"));
         text_free(&where);

@@ -288,10 +288,10 @@ static kvant_status read_name(spec *s, const cJSON *item, kvant_error *err)
 
 static kvant_status check_expectation(const spec *s, const cJSON *row, kvant_error *err)
 {
-    static const char *const known[] = { "where", "metric", "value", "tolerance", "relative_tolerance", "source", NULL };
+    static const char *const known[] = { "where", "metric", "value", "tolerance", "relative_tolerance", "sigma", "source", NULL };
     if (!cJSON_IsObject(row))
         return document_fail(s->doc, row, err, "must be an object {where, metric, value, tolerance, source}");
-    const cJSON *metric = NULL, *value = NULL, *tolerance = NULL;
+    const cJSON *metric = NULL, *value = NULL, *tolerance = NULL, *sigma = NULL;
     for (const cJSON *c = row->child; c; c = c->next) {
         bool number = false;
         if (!strcmp(c->string, "where")) {
@@ -313,15 +313,19 @@ static kvant_status check_expectation(const spec *s, const cJSON *row, kvant_err
                 return document_fail(s->doc, c, err, "a row has one tolerance, absolute or relative");
             number = true;
             tolerance = c;
+        } else if (!strcmp(c->string, "sigma")) {
+            number = true;
+            sigma = c;
         } else {
             const char *near = nearest_name(c->string, known);
             return document_fail(s->doc, c, err, "unknown key%s%s%s", near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
         }
-        if (number && (!cJSON_IsNumber(c) || (c == tolerance && c->valuedouble < 0)))
-            return document_fail(s->doc, c, err, "must be a number%s", c == tolerance ? ", 0 or more" : "");
+        if (number && (!cJSON_IsNumber(c) || (c != value && c->valuedouble < 0)))
+            return document_fail(s->doc, c, err, "must be a number%s", c != value ? ", 0 or more" : "");
     }
-    if (!metric || !value || !tolerance)
-        return document_fail(s->doc, row, err, "`%s` is missing", !metric ? "metric" : !value ? "value" : "tolerance");
+    if (!metric || !value || (!tolerance && !sigma))
+        return document_fail(s->doc, row, err, "`%s` is missing%s", !metric ? "metric" : !value ? "value" : "tolerance",
+                             metric && value ? ", or `sigma`, how many standard errors of the measurement are allowed" : "");
     return KVANT_OK;
 }
 

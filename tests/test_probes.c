@@ -168,6 +168,45 @@ static void distortion_clusters_vectors(void **state)
     assert_near(result_of(&r, "nmse")->n, 3, 0);
 }
 
+/* Vectors that share a state are one draw of it. */
+static void distortion_clusters_by_seed(void **state)
+{
+    (void)state;
+    const kvant_quantizer *q = kvant_find("turboquant_prod", NULL);
+    const kvant_probe *p = probe("distortion");
+    kvant_data data = gaussian(4200, 16, 0);        /* two units of every seed */
+    kvant_args args = kvant_defaults(q->params);
+    kvant_codec codecs[3] = { { 0 } };
+    probe_run all, one;
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(kvant_open(q, &(kvant_shape){ .dim = 16, .side = KVANT_VECTOR, .seed = 7 + i }, &args, NULL, &codecs[i], NULL),
+                         KVANT_OK);
+    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = codecs };
+    assert_int_equal(kvant_parse(p->params, "seeds=3", &job.args, NULL), KVANT_OK);
+    run_ok(p, &job, &all);
+    assert_int_equal(job.n_units, 6);
+
+    double nmse[3], sum = 0, square = 0;
+    job.args = kvant_defaults(p->params);
+    for (size_t i = 0; i < 3; i++) {
+        job.vectors = &codecs[i];
+        run_ok(p, &job, &one);
+        nmse[i] = value_of(&one.cells[0], "nmse");
+        run_free(&one);
+        sum += nmse[i];
+    }
+    for (size_t i = 0; i < 3; i++)
+        square += (nmse[i] - sum / 3) * (nmse[i] - sum / 3);
+    const kept_result *r = result_of(&all.cells[0], "nmse");
+    assert_near(r->value, sum / 3, 1e-12);
+    assert_near(r->se, sqrt(square / 2 / 3), 1e-12);
+    assert_near(r->n, 3, 0);
+    run_free(&all);
+    for (size_t i = 0; i < 3; i++)
+        kvant_close(&codecs[i]);
+    free(data.x);
+}
+
 static void throughput_takes_median_and_best(void **state)
 {
     (void)state;
@@ -471,6 +510,21 @@ static void no_vector_is_its_own_query(void **state)
     kvant_close(&codec);
 }
 
+static void trained_methods_have_one_seed(void **state)
+{
+    (void)state;
+    kvant_data data = gaussian(100, 16, 0);
+    const kvant_probe *p = probe("distortion");
+    kvant_codec trained = { .quantizer = kvant_find("pq", NULL), .plan.train_min = 256 };
+    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = &trained };
+    assert_int_equal(kvant_parse(p->params, "seeds=2", &job.args, NULL), KVANT_OK);
+    probe_run run;
+    kvant_error err = { "" };
+    assert_int_equal(run_probe(p, &job, &run, &err), KVANT_INVALID);
+    assert_non_null(strstr(err.text, "pq is trained"));
+    free(data.x);
+}
+
 static void too_many_vectors(void **state)
 {
     (void)state;
@@ -495,6 +549,8 @@ int main(void)
         cmocka_unit_test(needle_from_trials),
         cmocka_unit_test(distortion_clusters_by_text),
         cmocka_unit_test(distortion_clusters_vectors),
+        cmocka_unit_test(distortion_clusters_by_seed),
+        cmocka_unit_test(trained_methods_have_one_seed),
         cmocka_unit_test(throughput_takes_median_and_best),
         cmocka_unit_test(half_is_exact),
         cmocka_unit_test(signs_meet_closed_forms),

@@ -129,9 +129,9 @@ static void golden_markdown(void **state)
         "\n"
         "## expectations\n"
         "\n"
-        "| metric | where | label | published | computed | difference | tolerance | verdict | source |\n"
-        "|---|---|---|---:|---:|---:|---:|---|---|\n"
-        "| nll | key f16 | f16 | 2.25 | 2.21875 | -0.0312 | 0.0625 | met | a\\|b |\n");
+        "| metric | where | label | published | computed | se | difference | tolerance | verdict | source |\n"
+        "|---|---|---|---:|---:|---:|---:|---:|---|---|\n"
+        "| nll | key f16 | f16 | 2.25 | 2.21875 | 0.01 | -0.0312 | 0.0625 | met | a\\|b |\n");
     free(out);
     store_close(s);
     free(path);
@@ -267,13 +267,20 @@ static void expectations(void **state)
 {
     static const struct { const char *row; bool met; const char *words; } cases[] = {
         { "{\"where\":{\"key.quantizer\":\"affine\",\"key.bits\":2,\"path\":\"prefill\"},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":0.04,"
-          "\"source\":\"s\"}", true, "key.quantizer affine, key.bits 2, path prefill  affine 2b        2.4    2.4375     +0.0375       0.04  met  " },
+          "\"source\":\"s\"}", true, "key.quantizer affine, key.bits 2, path prefill  affine 2b        2.4    2.4375  0.01     +0.0375       0.04  met  " },
         { "{\"where\":{\"model\":\"tiny\",\"data\":\"prose\",\"probe\":\"perplexity\",\"key.params.bits\":2},\"metric\":\"nll\",\"value\":2.4,"
           "\"relative_tolerance\":0.01,\"source\":\"s\"}", false, "not met" },
         { "{\"where\":{\"path\":\"decode\"},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false, "not computed" },
         { "{\"where\":{\"key\":\"f16\"},\"metric\":\"nil\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false, "not computed" },
         { "{\"where\":{\"seed\":1},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false, "not computed" },
         { "{\"where\":{\"seed\":0,\"context\":8},\"metric\":\"nll\",\"value\":2.3,\"tolerance\":1,\"source\":\"s\"}", true, "affine 4b" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":0.01,\"sigma\":3,\"source\":\"s\"}", true,
+          "0.01     +0.0375       0.04  met" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.4,\"sigma\":3,\"source\":\"s\"}", false, "0.03  not met" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"bits_stored\",\"value\":2.5,\"tolerance\":0,\"source\":\"s\"}", true,
+          "affine 2b        2.5       2.5              +0          0  met" },
+        /* What has no error is not within any number of errors. */
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"bits_asked\",\"value\":2,\"sigma\":9,\"source\":\"s\"}", false, "not met" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char name[32], *spec = text_format("{\"expect\":[%s]}", cases[i].row);

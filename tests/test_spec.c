@@ -186,12 +186,14 @@ static void test_checks_expectations(void **state)
     (void)state;
     spec s;
     assert_ok(parse("{\"name\": \"t\", \"probe\": \"needle\", \"expect\": [{\"where\": {\"depth\": 0.5, \"key\": \"f16\"}, \"metric\": \"m\", "
-                    "\"value\": 1, \"relative_tolerance\": 0.1, \"source\": \"a paper\"}]}", &s, err));
+                    "\"value\": -1, \"relative_tolerance\": 0.1, \"sigma\": 4.5, \"source\": \"a paper\"}, {\"metric\": \"m\", \"value\": 1, "
+                    "\"sigma\": 0}]}", &s, err));
     assert_int_equal(s.n_axes, 1);
     spec_close(&s);
     refused("\"expect\": 3", "x.json:2: expect: must be an array of rows");
     refused("\"expect\": [3]", "x.json:2: expect[0]: must be an object");
-    refused("\"expect\": [{\"metric\": \"m\", \"value\": 1}]", "x.json:2: expect[0]: `tolerance` is missing");
+    refused("\"expect\": [{\"metric\": \"m\", \"value\": 1}]", "x.json:2: expect[0]: `tolerance` is missing, or `sigma`, how many");
+    refused("\"expect\": [{\"sigma\": -1}]", "x.json:2: expect[0].sigma: must be a number, 0 or more");
     refused("\"expect\": [{\"value\": 1, \"tolerance\": 1}]", "x.json:2: expect[0]: `metric` is missing");
     refused("\"expect\": [{\"metric\": \"m\", \"tolerance\": 1}]", "x.json:2: expect[0]: `value` is missing");
     refused("\"expect\": [{\"metric\": 1}]", "x.json:2: expect[0].metric: must be a text");

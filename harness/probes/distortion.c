@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT, CONTEXT, CHUNKS, BATCH };
+enum { COUNT, SEEDS, CONTEXT, CHUNKS, BATCH };
 
 static const kvant_param params[] = {
     { "n", "vector data: vectors to take from the beginning; 0 = all", KVANT_INT, 0, 0, 1u << 30, NULL },
+    { "seeds", "vector data: seeds of the quantizer, upwards from its own, that code all vectors; errors are then over them",
+      KVANT_INT, 1, 1, 1 << 16, NULL },
     { "context", "text: tokens of a chunk", KVANT_INT, 512, 16, 1 << 20, NULL },
     { "chunks", "text: chunks, from its beginning", KVANT_INT, 4, 1, 1 << 20, NULL },
     { "batch", "text: tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
@@ -41,11 +43,12 @@ static const char *const key_metrics[FIDELITY_N] = { "nmse_key", "cosine_key", "
 static const char *const value_metrics[FIDELITY_N] = { "nmse_value", "cosine_value", NULL, NULL, NULL };
 
 /* Vector data goes in units of UNIT vectors and clusters of CLUSTER, or the next multiple of the quantizer's block: the clusters
- * are what errors are taken over, and have queries of their own. */
+ * are what errors are taken over, and have queries of their own. With more than one seed all units of a seed follow each other,
+ * and errors are over seeds: vectors that share a rotation or a sketch are no independent draws of it. */
 enum { UNIT = 4096, CLUSTER = 128, MAX_CLUSTERS = UNIT / CLUSTER };
 
 typedef struct {
-    size_t n;                      /* vectors; 0 for text */
+    size_t n, units;               /* vectors, 0 for text; units of one seed */
     /* of text: */
     int32_t *ids;                  /* [chunks][context] */
     captured chunk;                /* the one that begin ran */
@@ -61,7 +64,7 @@ static double cost(const kvant_args *args, const kvant_data *data)
 {
     if (!data->x)
         return args->v[CONTEXT] * args->v[CHUNKS];
-    return args->v[COUNT] > 0 && args->v[COUNT] < (double)data->n ? args->v[COUNT] : (double)data->n;
+    return args->v[SEEDS] * (args->v[COUNT] > 0 && args->v[COUNT] < (double)data->n ? args->v[COUNT] : (double)data->n);
 }
 
 static kvant_status open_text(probe_job *job, distortion *p, kvant_error *err)
@@ -91,7 +94,12 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     if (p->n > job->data->n || p->n < 2)
         return kvant_fail(err, KVANT_INVALID, "distortion: the data has %zu vectors, and %zu are asked for; 2 or more must be "
                           "there", job->data->n, p->n);
-    job->n_units = (p->n + UNIT - 1) / UNIT;
+    for (size_t i = 0; i < job->n_cells; i++)
+        if (job->args.v[SEEDS] > 1 && job->vectors[i].plan.train_min)
+            return kvant_fail(err, KVANT_INVALID, "distortion: %s is trained, for the one seed that it has; remove `seeds`, or sweep "
+                              "`seed`", job->vectors[i].quantizer->name);
+    p->units = (p->n + UNIT - 1) / UNIT;
+    job->n_units = (size_t)job->args.v[SEEDS] * p->units;
     return KVANT_OK;
 }
 
@@ -131,12 +139,12 @@ static void measure_cluster(const kvant_codec *codec, const float *x, size_t tot
     fidelity_measure(codec, x + first * dim, n, queries, self, nq, work, result);
 }
 
-static kvant_status vector_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+/* `chunk` of the samples is the seed's number, and idx tells its clusters apart; with one seed, chunk is the cluster. */
+static kvant_status measure_vectors(probe_job *job, const kvant_codec *codec, size_t seed, size_t unit, size_t cell, kvant_error *err)
 {
     const distortion *p = job->state;
-    const kvant_codec *codec = &job->vectors[cell];
     size_t block = codec->plan.block, size = (CLUSTER + block - 1) / block * block;
-    size_t begin = index * UNIT, end = p->n - begin < UNIT ? p->n : begin + UNIT;
+    size_t begin = unit * UNIT, end = p->n - begin < UNIT ? p->n : begin + UNIT;
     size_t clusters = (end - begin + size - 1) / size;
     fidelity measured[MAX_CLUSTERS] = { 0 };
     kvant_status status = KVANT_OK;
@@ -161,9 +169,31 @@ static kvant_status vector_unit(probe_job *job, size_t index, size_t cell, kvant
     }
     if (status)
         return kvant_fail(err, status, "distortion: no memory for clusters of %zu vectors of %u", size, codec->shape.dim);
-    for (size_t c = 0; c < clusters; c++)
-        emit_figures(job, cell, fidelity_names, (uint32_t)(index * MAX_CLUSTERS + c), 0, &measured[c]);
+    for (size_t c = 0; c < clusters; c++) {
+        uint32_t cluster = (uint32_t)(unit * MAX_CLUSTERS + c);
+        bool seeds = job->args.v[SEEDS] > 1;
+        emit_figures(job, cell, fidelity_names, seeds ? (uint32_t)seed : cluster, seeds ? cluster : 0, &measured[c]);
+    }
     return KVANT_OK;
+}
+
+/* The first seed is the codec's own; the others' states live for a unit. */
+static kvant_status vector_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+{
+    const distortion *p = job->state;
+    const kvant_codec *codec = &job->vectors[cell];
+    size_t seed = index / p->units, unit = index % p->units;
+    if (!seed)
+        return measure_vectors(job, codec, seed, unit, cell, err);
+    kvant_codec other;
+    kvant_shape shape = codec->shape;
+    shape.seed += (uint32_t)seed;
+    kvant_status status = kvant_open(codec->quantizer, &shape, &codec->args, codec->target, &other, err);
+    if (status)
+        return status;
+    status = measure_vectors(job, &other, seed, unit, cell, err);
+    kvant_close(&other);
+    return status;
 }
 
 /* ---- Keys and values of a text --------------------------------------------------------------- */
@@ -261,7 +291,6 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
                            void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
 {
-    (void)args;
     double *x = calloc(2 * n + 1, sizeof *x);
     if (!x)
         return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for %zu samples", n);
@@ -269,7 +298,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     size_t measured = 0;
     for (const probe_metric *m = metrics; m->name; m++) {
         bool of_vectors = m < metrics + FIDELITY_N;
-        size_t clusters = of_vectors ? probe_values(samples, n, m->name, x, w) : probe_by_unit(samples, n, m->name, x, w);
+        size_t clusters = !of_vectors ? probe_by_unit(samples, n, m->name, x, w)
+                        : args->v[SEEDS] > 1 ? probe_by_chunk(samples, n, m->name, x, w) : probe_values(samples, n, m->name, x, w);
         probe_result mean = probe_clustered(m->name, x, w, clusters);
         if (clusters)
             result(user, &mean);
