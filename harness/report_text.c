@@ -111,8 +111,8 @@ static bool is_estimate(const cJSON *block, const char *metric)
     return false;
 }
 
-/* "perplexity_at_4" is the course of a metric, not another one. */
-static bool is_course(const char *metric) { return strstr(metric, "_at_") != NULL; }
+/* "perplexity_at_4" is the course of a metric, "kl_group_4" a part of it: not other ones. */
+static bool is_course(const char *metric) { return strstr(metric, "_at_") || strstr(metric, "_group_"); }
 
 /* Differences to the reference worth a column: clustered, no timing. */
 static size_t paired_metrics(const cJSON *block, const char *names[REPORT_METRICS])
