@@ -389,6 +389,28 @@ kvant_status plan_open(const spec *s, store *known, int threads, plan *p, kvant_
     return status;
 }
 
+void plan_keep(plan *p, bool (*keep)(const plan_cell *cell, const void *user), const void *user)
+{
+    size_t kept = 0;
+    p->n_done = 0;
+    p->seconds = 0;
+    p->memory = 0;
+    for (size_t i = 0; i < p->n_cells; i++) {
+        plan_cell *c = &p->cells[i];
+        if (!keep(c, user)) {
+            plan_cell_free(c);
+            continue;
+        }
+        p->n_done += c->done;
+        if (!c->done) {
+            p->seconds += c->seconds;
+            p->memory = c->memory > p->memory ? c->memory : p->memory;
+        }
+        p->cells[kept++] = *c;
+    }
+    p->n_cells = kept;
+}
+
 void plan_close(plan *p)
 {
     for (size_t i = 0; i < p->n_cells; i++)

@@ -69,4 +69,7 @@ typedef struct {
 kvant_status plan_open(const spec *s, store *known, int threads, plan *out, kvant_error *err);
 void plan_close(plan *p);          /* {0} is allowed */
 
+/* Lets go of the cells for which `keep` is false: a diagonal of two axes, say. */
+void plan_keep(plan *p, bool (*keep)(const plan_cell *cell, const void *user), const void *user);
+
 #endif
