@@ -1,9 +1,11 @@
 /* distortion.c - what a quantizer does to vectors and to their inner products: on vectors as they are given, or on the keys and
  * values that a model makes of a text, per layer and KV head. Policies (sinks, windows) play no part: all vectors are coded. */
 #include "harness/captured.h"
+#include "harness/entropy.h"
 #include "harness/fidelity.h"
 #include "harness/probe.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +37,16 @@ static const probe_metric metrics[] = {
     { "nmse_value", "", "nmse of values; samples per layer (chunk) and head (idx), errors over chunks of text", -1, false },
     { "cosine_value", "", "cosine of values, likewise", 1, false },
     { "key_norm_sq", "", "mean |k|^2 of post-RoPE keys, uncoded; samples per layer (chunk) and head (idx)", 0, false },
+    { "entropy_bits", "bits", "per coordinate if each symbol had its ideal length under one table of the cell, and all else its fixed "
+      "one: compare with bits_stored; of methods that name symbols, up to 12 bits", -1, false },
+    { "entropy_bits_key", "bits", "the same of keys, under one table for all layers and heads", -1, false },
+    { "entropy_bits_value", "bits", "the same of values", -1, false },
+    { "overhead_bits", "bits", "per coordinate, stored beside the symbols: norms, scales, zeros, padding", -1, false },
+    { "overhead_bits_key", "bits", "the same of keys, in the mean over layers and heads", -1, false },
+    { "overhead_bits_value", "bits", "the same of values", -1, false },
+    { "symbol_count", "", "samples only: how often a symbol (idx) occurs in a stretch (chunk) of the vectors", 0, false },
+    { "symbol_count_key", "", "samples only: the same of keys, by chunk of text", 0, false },
+    { "symbol_count_value", "", "samples only: the same of values", 0, false },
     { NULL, NULL, NULL, 0, false }
 };
 
@@ -42,10 +54,20 @@ static const probe_metric metrics[] = {
 static const char *const key_metrics[FIDELITY_N] = { "nmse_key", "cosine_key", "ip_slope_key", "ip_variance_key", "ip_bias_key" };
 static const char *const value_metrics[FIDELITY_N] = { "nmse_value", "cosine_value", NULL, NULL, NULL };
 
+/* Symbols of vectors, keys and values: what is counted, what is stored beside it, and what both come to. */
+static const struct { const char *counts, *overhead, *bits; } entropies[] = {
+    { "symbol_count", "overhead_bits", "entropy_bits" },
+    { "symbol_count_key", "overhead_bits_key", "entropy_bits_key" },
+    { "symbol_count_value", "overhead_bits_value", "entropy_bits_value" },
+};
+
 /* Vector data goes in units of UNIT vectors and clusters of CLUSTER, or the next multiple of the quantizer's block: the clusters
  * are what errors are taken over, and have queries of their own. With more than one seed all units of a seed follow each other,
  * and errors are over seeds: vectors that share a rotation or a sketch are no independent draws of it. */
 enum { UNIT = 4096, CLUSTER = 128, MAX_CLUSTERS = UNIT / CLUSTER };
+
+/* Symbols are counted by larger stretches, for a table is long: at least this many of all the data, so that there is an error. */
+enum { STRETCHES = 8 };
 
 typedef struct {
     size_t n, units;               /* vectors, 0 for text; units of one seed */
@@ -53,6 +75,7 @@ typedef struct {
     int32_t *ids;                  /* [chunks][context] */
     captured chunk;                /* the one that begin ran */
     fidelity *measured;            /* [n_layer][n_kv_head][2]: key, value */
+    uint64_t *count;               /* [STRETCHES], or [2] for key and value, of ENTROPY_SYMBOLS: of the unit and cell at work */
 } distortion;
 
 static uint32_t context_of(const kvant_args *args)
@@ -86,7 +109,9 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
 {
     distortion *p = calloc(1, sizeof *p);
     job->state = p;
-    if (!p)
+    if (p)
+        p->count = calloc(STRETCHES * ENTROPY_SYMBOLS, sizeof *p->count);
+    if (!p || !p->count)
         return kvant_fail(err, KVANT_NOMEM, "distortion: no memory");
     if (!job->vectors)
         return open_text(job, p, err);
@@ -111,6 +136,7 @@ static void close_job(probe_job *job)
     captured_close(&p->chunk);
     free(p->ids);
     free(p->measured);
+    free(p->count);
     free(p);
     job->state = NULL;
 }
@@ -139,26 +165,38 @@ static void measure_cluster(const kvant_codec *codec, const float *x, size_t tot
     fidelity_measure(codec, x + first * dim, n, queries, self, nq, work, result);
 }
 
+/* Stretches of a unit; with more than one seed a seed is the stretch. */
+static size_t stretches_of(const probe_job *job)
+{
+    return job->n_units < STRETCHES && job->args.v[SEEDS] <= 1 ? (STRETCHES + job->n_units - 1) / job->n_units : 1;
+}
+
 /* `chunk` of the samples is the seed's number, and idx tells its clusters apart; with one seed, chunk is the cluster. */
 static kvant_status measure_vectors(probe_job *job, const kvant_codec *codec, size_t seed, size_t unit, size_t cell, kvant_error *err)
 {
     const distortion *p = job->state;
     size_t block = codec->plan.block, size = (CLUSTER + block - 1) / block * block;
     size_t begin = unit * UNIT, end = p->n - begin < UNIT ? p->n : begin + UNIT;
-    size_t clusters = (end - begin + size - 1) / size;
+    size_t clusters = (end - begin + size - 1) / size, stretches = stretches_of(job);
+    bool seeds = job->args.v[SEEDS] > 1;
     fidelity measured[MAX_CLUSTERS] = { 0 };
     kvant_status status = KVANT_OK;
+    memset(p->count, 0, stretches * ENTROPY_SYMBOLS * sizeof *p->count);
 
     #pragma omp parallel
     {
         fidelity_work work = { 0 };
         float *queries = kvant_alloc(FIDELITY_QUERIES * codec->shape.dim * sizeof *queries);
-        bool ready = queries && fidelity_open(codec, 1, size, &work, NULL) == KVANT_OK;
+        uint16_t *sym = kvant_alloc(size * codec->shape.dim * sizeof *sym);
+        bool ready = queries && sym && fidelity_open(codec, 1, size, &work, NULL) == KVANT_OK;
         #pragma omp for schedule(dynamic)
         for (size_t c = 0; c < clusters; c++) {
             size_t first = begin + c * size, n = (end - first < size ? end - first : size) / block * block;
-            if (ready && n)
-                measure_cluster(codec, job->data->x, p->n, first, n, queries, &work, &measured[c]);
+            if (!ready || !n)
+                continue;
+            measure_cluster(codec, job->data->x, p->n, first, n, queries, &work, &measured[c]);
+            if (entropy_known(codec))
+                entropy_add(codec, work.code, n, sym, p->count + c * stretches / clusters * ENTROPY_SYMBOLS);
         }
         if (!ready) {
             #pragma omp critical
@@ -166,14 +204,19 @@ static kvant_status measure_vectors(probe_job *job, const kvant_codec *codec, si
         }
         fidelity_close(&work);
         free(queries);
+        free(sym);
     }
     if (status)
         return kvant_fail(err, status, "distortion: no memory for clusters of %zu vectors of %u", size, codec->shape.dim);
     for (size_t c = 0; c < clusters; c++) {
         uint32_t cluster = (uint32_t)(unit * MAX_CLUSTERS + c);
-        bool seeds = job->args.v[SEEDS] > 1;
         emit_figures(job, cell, fidelity_names, seeds ? (uint32_t)seed : cluster, seeds ? cluster : 0, &measured[c]);
     }
+    for (size_t i = 0; i < stretches; i++)
+        entropy_emit(job, cell, entropies[0].counts, (uint32_t)(seeds ? seed : unit * stretches + i),
+                     p->count + i * ENTROPY_SYMBOLS);
+    if (seed == 0 && unit == 0 && entropy_known(codec))
+        job->emit(job, cell, &(probe_sample) { entropies[0].overhead, 0, 0, entropy_overhead(codec), 1 });
     return KVANT_OK;
 }
 
@@ -204,10 +247,19 @@ static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
     return p->n ? KVANT_OK : captured_run(&p->chunk, p->ids + index * p->chunk.context, err);
 }
 
+/* Do all codecs of a side name symbols? */
+static bool side_known(const kvcache_codecs *codecs, size_t side)
+{
+    size_t groups = (size_t)codecs->shape.n_layer * codecs->shape.n_kv_head, known = 0;
+    for (size_t i = 0; i < groups; i++)
+        known += entropy_known(codecs->of[2 * i + side]);
+    return known == groups;
+}
+
 /* One side of one head of a layer. x holds its n vectors gathered, and behind them room for the queries: keys spread over the
- * chunk; the attention probe has the model's own. `rows` is the head's first vector. */
-static void measure_head(const captured *chunk, const kvant_codec *codec, const float *rows, float *x, fidelity_work *work,
-                         fidelity *result)
+ * chunk; the attention probe has the model's own. `rows` is the head's first vector; its symbols are added to count, unless NULL. */
+static void measure_head(const captured *chunk, const kvant_codec *codec, const float *rows, float *x, uint16_t *sym,
+                         uint64_t *count, fidelity_work *work, fidelity *result)
 {
     size_t dim = codec->shape.dim, n = chunk->context / codec->plan.block * codec->plan.block;
     for (size_t i = 0; i < n; i++)
@@ -220,18 +272,23 @@ static void measure_head(const captured *chunk, const kvant_codec *codec, const 
         memcpy(queries + j * dim, x + i * dim, dim * sizeof *x);
     }
     fidelity_measure(codec, x, n, queries, self, FIDELITY_QUERIES, work, result);
+    if (count)
+        entropy_add(codec, work->code, n, sym, count);
 }
 
 static kvant_status measure_heads(const distortion *p, const kvcache_codecs *codecs, kvant_error *err)
 {
     size_t layers = codecs->shape.n_layer, heads = codecs->shape.n_kv_head, dim = codecs->shape.head_dim;
     const captured *chunk = &p->chunk;
+    uint64_t *count[2] = { side_known(codecs, 0) ? p->count : NULL, side_known(codecs, 1) ? p->count + ENTROPY_SYMBOLS : NULL };
     kvant_status status = KVANT_OK;
+    memset(p->count, 0, 2 * ENTROPY_SYMBOLS * sizeof *p->count);
     #pragma omp parallel
     {
         fidelity_work work = { 0 };
         float *x = kvant_alloc((p->chunk.context + FIDELITY_QUERIES) * dim * sizeof *x);
-        bool ready = x && fidelity_open(codecs->own, codecs->n_own, p->chunk.context, &work, NULL) == KVANT_OK;
+        uint16_t *sym = kvant_alloc(p->chunk.context * dim * sizeof *sym);
+        bool ready = x && sym && fidelity_open(codecs->own, codecs->n_own, p->chunk.context, &work, NULL) == KVANT_OK;
         #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < layers * heads * 2; i++) {
             uint32_t layer = (uint32_t)(i / 2 / heads), head = (uint32_t)(i / 2 % heads);
@@ -241,8 +298,8 @@ static kvant_status measure_heads(const distortion *p, const kvcache_codecs *cod
             kvant_error why = { "no memory to code the tokens of a head" };
             kvant_status s = ready ? captured_codec(chunk, codecs, layer, head, side, &own, &codec, &why) : KVANT_NOMEM;
             if (!s)
-                measure_head(chunk, codec, captured_head(chunk, i % 2 ? chunk->value : chunk->key, layer, head), x, &work,
-                             &p->measured[i]);
+                measure_head(chunk, codec, captured_head(chunk, i % 2 ? chunk->value : chunk->key, layer, head), x, sym,
+                             count[i % 2], &work, &p->measured[i]);
             else
                 #pragma omp critical
                 status = kvant_fail(err, s, "distortion: %s", why.text);
@@ -251,11 +308,27 @@ static kvant_status measure_heads(const distortion *p, const kvcache_codecs *cod
         }
         fidelity_close(&work);
         free(x);
+        free(sym);
     }
     return status;
 }
 
-static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
+static void emit_side_entropy(probe_job *job, size_t index, size_t cell, size_t side)
+{
+    const distortion *p = job->state;
+    const kvcache_codecs *codecs = &job->codecs[cell];
+    size_t groups = (size_t)codecs->shape.n_layer * codecs->shape.n_kv_head;
+    double overhead = 0;
+    if (!side_known(codecs, side))
+        return;
+    entropy_emit(job, cell, entropies[1 + side].counts, (uint32_t)index, p->count + side * ENTROPY_SYMBOLS);
+    for (size_t i = 0; i < groups; i++)
+        overhead += entropy_overhead(codecs->of[2 * i + side]) / (double)groups;
+    if (index == 0)
+        job->emit(job, cell, &(probe_sample) { entropies[1 + side].overhead, 0, 0, overhead, 1 });
+}
+
+static kvant_status text_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
 {
     const distortion *p = job->state;
     const kvcache_codecs *codecs = &job->codecs[cell];
@@ -276,6 +349,8 @@ static kvant_status text_unit(probe_job *job, size_t cell, kvant_error *err)
         emit_figures(job, cell, value_metrics, layer, head, &p->measured[2 * i + 1]);
         job->emit(job, cell, &(probe_sample) { "key_norm_sq", layer, head, key->weight[FIDELITY_NMSE] / n, n });
     }
+    emit_side_entropy(job, index, cell, 0);
+    emit_side_entropy(job, index, cell, 1);
     return KVANT_OK;
 }
 
@@ -283,7 +358,7 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
 {
     if (interrupted())
         return kvant_fail(err, KVANT_INTERRUPTED, "distortion: interrupted");
-    return job->vectors ? vector_unit(job, index, cell, err) : text_unit(job, cell, err);
+    return job->vectors ? vector_unit(job, index, cell, err) : text_unit(job, index, cell, err);
 }
 
 /* ---- Results --------------------------------------------------------------------------------- */
@@ -296,7 +371,7 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for %zu samples", n);
     double *w = x + n;
     size_t measured = 0;
-    for (const probe_metric *m = metrics; m->name; m++) {
+    for (const probe_metric *m = metrics; strcmp(m->name, entropies[0].bits); m++) {
         bool of_vectors = m < metrics + FIDELITY_N;
         size_t clusters = !of_vectors ? probe_by_unit(samples, n, m->name, x, w)
                         : args->v[SEEDS] > 1 ? probe_by_chunk(samples, n, m->name, x, w) : probe_values(samples, n, m->name, x, w);
@@ -305,7 +380,20 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
             result(user, &mean);
         measured += clusters;
     }
+    kvant_status status = KVANT_OK;
+    for (size_t i = 0; i < sizeof entropies / sizeof *entropies && !status; i++) {
+        probe_result entropy;
+        bool found;
+        status = entropy_result(samples, n, entropies[i].counts, entropies[i].overhead, entropies[i].bits, &entropy, &found, err);
+        if (status || !found)
+            continue;
+        result(user, &entropy);
+        if (probe_values(samples, n, entropies[i].overhead, x, w))
+            result(user, &(probe_result) { entropies[i].overhead, x[0], 1, NAN, NAN, NAN });
+    }
     free(x);
+    if (status)
+        return status;
     return measured ? KVANT_OK : kvant_fail(err, KVANT_FAILED, "distortion: there was no whole block of vectors to measure");
 }
 
