@@ -206,11 +206,11 @@ static kvant_status parse_fail(const char *name, const char *json, const char *a
                       n ? "`" : "");
 }
 
-kvant_status document_parse(const char *name, const char *json, size_t bytes, document **out, kvant_error *err)
+static kvant_status parse(const char *name, const char *json, size_t bytes, bool array, document **out, kvant_error *err)
 {
     *out = NULL;
     if (bytes > DOCUMENT_BYTES)
-        return kvant_fail(err, KVANT_INVALID, "%s: more than %d bytes; that is no spec", name, DOCUMENT_BYTES);
+        return kvant_fail(err, KVANT_INVALID, "%s: more than %d bytes, the most that is read", name, DOCUMENT_BYTES);
     kvant_status status = scan_check(name, json, bytes, err);
     if (status)
         return status;
@@ -225,8 +225,8 @@ kvant_status document_parse(const char *name, const char *json, size_t bytes, do
         doc->root = cJSON_ParseWithOpts(copy, &end, 1);
         if (!doc->root)
             status = parse_fail(name, copy, end, err);
-        else if (!cJSON_IsObject(doc->root))
-            status = kvant_fail(err, KVANT_INVALID, "%s:1: must be an object, {...}", name);
+        else if (!cJSON_IsObject(doc->root) && !(array && cJSON_IsArray(doc->root)))
+            status = kvant_fail(err, KVANT_INVALID, "%s:1: must be an object, {...}%s", name, array ? ", or an array, [...]" : "");
     }
     if (!status) {
         size_t n = count_values(doc->root);
@@ -247,22 +247,36 @@ kvant_status document_parse(const char *name, const char *json, size_t bytes, do
     return status;
 }
 
-kvant_status document_read(const char *path, document **doc, kvant_error *err)
+kvant_status document_parse(const char *name, const char *json, size_t bytes, document **doc, kvant_error *err)
+{
+    return parse(name, json, bytes, false, doc, err);
+}
+
+kvant_status document_parse_any(const char *name, const char *json, size_t bytes, document **doc, kvant_error *err)
+{
+    return parse(name, json, bytes, true, doc, err);
+}
+
+static kvant_status read_file(const char *path, bool array, document **doc, kvant_error *err)
 {
     struct stat file;
     *doc = NULL;
     /* Asked first, so that a huge file is not read only to be refused. */
     if (stat(path, &file) == 0 && S_ISREG(file.st_mode) && file.st_size > DOCUMENT_BYTES)
-        return kvant_fail(err, KVANT_INVALID, "%s: more than %d bytes; that is no spec", path, DOCUMENT_BYTES);
+        return kvant_fail(err, KVANT_INVALID, "%s: more than %d bytes, the most that is read", path, DOCUMENT_BYTES);
     char *data;
     size_t bytes;
     kvant_status status = file_read(path, &data, &bytes, err);
     if (status)
         return status;
-    status = document_parse(path, data, bytes, doc, err);
+    status = parse(path, data, bytes, array, doc, err);
     free(data);
     return status;
 }
+
+kvant_status document_read(const char *path, document **doc, kvant_error *err) { return read_file(path, false, doc, err); }
+
+kvant_status document_read_any(const char *path, document **doc, kvant_error *err) { return read_file(path, true, doc, err); }
 
 void document_close(document *doc)
 {

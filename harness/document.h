@@ -17,6 +17,9 @@ typedef struct document document;
 kvant_status document_read(const char *path, document **doc, kvant_error *err);
 /* The same from memory; `name` stands in errors where a path would. json[bytes] need not be NUL. */
 kvant_status document_parse(const char *name, const char *json, size_t bytes, document **doc, kvant_error *err);
+/* The same of documents whose root may also be an array. */
+kvant_status document_read_any(const char *path, document **doc, kvant_error *err);
+kvant_status document_parse_any(const char *name, const char *json, size_t bytes, document **doc, kvant_error *err);
 void document_close(document *doc);                                    /* NULL is allowed */
 
 const cJSON *document_root(const document *doc);
@@ -29,6 +32,10 @@ kvant_status document_set(document *doc, const char *assignment, kvant_error *er
 /* Returns KVANT_INVALID with "file:line: path: text" for a value of the document; one that document_set brought has no line. */
 kvant_status document_fail(const document *doc, const cJSON *item, kvant_error *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Sets the parameter `name` from a scalar of the document. `what` and `owner` say in errors whose it is: "quantizer", "affine". */
+kvant_status document_param(const document *doc, const cJSON *item, const char *what, const char *owner, const kvant_param *params,
+                            const char *name, kvant_args *args, kvant_error *err);
 
 /* The shortest decimal text that reads back as the same double; an integer has no point or exponent below 1e15. */
 void number_text(double value, char digits[32]);

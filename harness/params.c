@@ -17,6 +17,14 @@ kvant_args kvant_defaults(const kvant_param *params)
     return args;
 }
 
+const kvant_param *param_find(const kvant_param *params, const char *name)
+{
+    for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
+        if (!strcmp(params[i].name, name))
+            return &params[i];
+    return NULL;
+}
+
 static void join(const char *const *names, char *out, size_t bytes)
 {
     size_t used = 0;

@@ -47,6 +47,9 @@ const char *nearest_name(const char *name, const char *const *names);
  * 256 are looked at. NULL: err says that this `kind` ("probe") of that name is unknown, with the nearest one. */
 const void *plugin_find(const void *plugins, const char *kind, const char *name, kvant_error *err);
 
+/* The row of that name in a plug-in's table of parameters (which may be NULL); NULL: none. */
+const kvant_param *param_find(const kvant_param *params, const char *name);
+
 void bytes_text(uint64_t bytes, char digits[16]);     /* "98 MB", "1.3 MB", "512 B": decimal units, two figures or more */
 
 /* printf into a new string; NULL when out of memory. */
