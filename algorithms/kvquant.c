@@ -29,6 +29,7 @@
 #include "algorithms/shared/half.h"
 #include "algorithms/shared/kmeans.h"
 #include "algorithms/shared/parts.h"
+#include "algorithms/shared/training.h"
 
 #include <float.h>
 #include <math.h>
@@ -208,14 +209,12 @@ static kvant_status fit_tokens(kvquant *s, const float *x, size_t n, const uint8
 static kvant_status train(void *state, const float *x, size_t n, kvant_error *err)
 {
     kvquant *s = state;
-    for (size_t i = 0; i < n * s->d; i++)
-        if (!isfinite(x[i]))
-            return kvant_fail(err, KVANT_INVALID,
-                              "kvquant: training vector %zu, coordinate %zu is not finite; leave such vectors out", i / s->d,
-                              i % s->d);
+    kvant_status status = training_finite("kvquant", x, n, s->d, err);
+    if (status)
+        return status;
     uint8_t *out = malloc(n * s->d);
     float *numbers = malloc(n * s->d * sizeof *numbers);
-    kvant_status status = out && numbers ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "kvquant: no memory for %zu vectors", n);
+    status = out && numbers ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "kvquant: no memory for %zu vectors", n);
     if (!status) {
         set_moments(s, x, n);
         for (size_t i = 0; i < n; i++)

@@ -20,6 +20,7 @@
 #include "algorithms/shared/kmeans.h"
 #include "algorithms/shared/parts.h"
 #include "algorithms/shared/random.h"
+#include "algorithms/shared/training.h"
 
 #include <math.h>
 #include <string.h>
@@ -79,12 +80,11 @@ static void parts(const kvant_shape *shape, const kvant_args *args, void *state,
 static kvant_status train(void *state, const float *x, size_t n, kvant_error *err)
 {
     pq *s = state;
-    for (size_t i = 0; i < n * s->d; i++)
-        if (!isfinite(x[i]))
-            return kvant_fail(err, KVANT_INVALID, "pq: training vector %zu, coordinate %zu is not finite; leave such vectors out",
-                              i / s->d, i % s->d);
+    kvant_status status = training_finite("pq", x, n, s->d, err);
+    if (status)
+        return status;
     gsl_rng *rng = random_open(s->seed, RANDOM_KMEANS);
-    kvant_status status = rng ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "pq: no memory for a generator");
+    status = rng ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "pq: no memory for a generator");
     for (size_t i = 0; i < s->m && !status; i++) {
         float *c = (float *)(s + 1) + i * table_floats(s);
         status = kmeans_vectors(x + i * s->sub, s->d, n, s->sub, s->k, rng, c, c + (size_t)s->sub * s->k, err);

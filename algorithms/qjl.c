@@ -20,12 +20,13 @@
  * holds NaN or infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/direction.h"
 #include "algorithms/shared/sketch.h"
+#include "algorithms/shared/streams.h"
 #include "algorithms/shared/vector.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { M, SKETCH, NORM };
+enum { M, SKETCH, NORM, OUTLIER_M, OUTLIERS };
 
 /* Not rotated; the sketch's table follows. */
 typedef struct { rotated base; uint32_t norm; sketch sketch; } qjl;
@@ -59,6 +60,13 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     qjl *s = state;
     *s = state_of(shape, args);
     return sketch_init(&s->sketch, shape->seed, (float *)(void *)((char *)state + s->base.bytes), err);
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    qjl *s = state;
+    *s = state_of(shape, args);
+    sketch_parts(&s->sketch, "", state, table_of(s), out);
 }
 
 static float scale_of(const qjl *s, const uint8_t *code) { return norm_load(s->norm, code) * sketch_factor(&s->sketch); }
@@ -137,6 +145,21 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
         sketch_add_back(&s->sketch, table_of(s), acc + i * s->sketch.m, out + i * s->base.d);
 }
 
+/* The outliers' instance differs in its sketch. */
+static kvant_status outliers(kvant_args *args, kvant_error *err)
+{
+    (void)err;
+    args->v[M] = args->v[OUTLIER_M];
+    return KVANT_OK;
+}
+
+static const streams_method method = {
+    .name = "qjl", .params = OUTLIERS, .plan = plan, .init = init, .outliers = outliers,
+    .parts = parts,
+    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
+};
+STREAMS_QUANTIZER(method)
+
 /* ---- What it is ------------------------------------------------------------------------------------ */
 
 static const kvant_param params[] = {
@@ -144,6 +167,9 @@ static const kvant_param params[] = {
             .def = 0, .min = 0, .max = SKETCH_MAX },
     [SKETCH] = SKETCH_PARAM(SKETCH_ORTHOGONAL),
     [NORM] = NORM_PARAM(NORM_F16),
+    [OUTLIER_M] = { .name = "outlier_m", .help = "signs of the outliers' sketch", .type = KVANT_INT, .def = 256, .min = 1,
+                    .max = SKETCH_MAX },
+    [OUTLIERS] = STREAMS_PARAMS,
     { .name = NULL }
 };
 
@@ -174,6 +200,6 @@ static const kvant_oracle oracles[] = {
 const kvant_quantizer quantizer_qjl = {
     .name = "qjl", .summary = "signs of a random projection: unbiased inner products at one bit per row",
     .source = "QJL, arXiv 2406.03482, section 3, without its outlier channels", .params = params, .oracles = oracles,
-    .plan = plan, .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
+    .plan = split_plan, .init = split_init, .train = split_train, .parts = split_parts,
+    .ops = { SPLIT_OPS }
 };

@@ -20,14 +20,16 @@
  * become 0. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/direction.h"
 #include "algorithms/shared/scalar.h"
+#include "algorithms/shared/streams.h"
 
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_sort_vector.h>
 #include <gsl/gsl_vector.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { BITS, STAGES, STAGE2, ROTATION, NORM };
+enum { BITS, STAGES, STAGE2, ROTATION, NORM, OUTLIER_BITS, OUTLIERS };
 enum { PUBLISHED_0_3, PUBLISHED_0_94, TRUE_SCALE, FITTED };
 enum { BITS_MAX = 4, CELLS_MAX = 1 << BITS_MAX, STAGES_MAX = 4, DIM_MAX = 4096, POINTS = 1 << 14, ROUNDS = 20000 };
 
@@ -204,6 +206,20 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     return rotated_init(&s->base, shape->seed, state, err);
 }
 
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    rvq *s = state, header = state_of(shape, args);
+    *s = header;
+    rotated_parts(&header.base, state, out);
+    for (uint32_t k = 0; k < s->stages; k++) {
+        char codebook[32], thresholds[32];
+        snprintf(codebook, sizeof codebook, "codebook%u", k + 1);
+        snprintf(thresholds, sizeof thresholds, "thresholds%u", k + 1);
+        s->book[k].bits = s->book[0].bits;
+        scalar_parts(&s->book[k], "", codebook, thresholds, state, out);
+    }
+}
+
 /* ---- Codes --------------------------------------------------------------------------------------- */
 
 static void encode_direction(const void *state, double norm, const float *u, uint8_t *code, void *work)
@@ -246,6 +262,21 @@ static void symbols(const void *state, const uint8_t *code, size_t n, uint16_t *
     }
 }
 
+/* The outliers' instance differs in its bits. */
+static kvant_status outliers(kvant_args *args, kvant_error *err)
+{
+    return streams_bits("rvq", args->v[BITS], args->v[OUTLIER_BITS], BITS_MAX, &args->v[BITS], err);
+}
+
+static const streams_method method = {
+    .name = "rvq", .params = OUTLIERS, .plan = plan, .init = init, .outliers = outliers,
+    .parts = parts,
+    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
+             .symbols = symbols }
+};
+STREAMS_QUANTIZER(method)
+STREAMS_SYMBOLS(method)
+
 /* ---- What it is ---------------------------------------------------------------------------------- */
 
 static const kvant_param params[] = {
@@ -259,6 +290,8 @@ static const kvant_param params[] = {
                  .choices = (const char *const[]) { "published_0_3", "published_0_94", "true_scale", "fitted", NULL } },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
     [NORM] = NORM_PARAM(NORM_F16),
+    [OUTLIER_BITS] = STREAMS_BITS_PARAM(BITS_MAX),
+    [OUTLIERS] = STREAMS_PARAMS,
     { .name = NULL }
 };
 
@@ -285,8 +318,7 @@ static const kvant_oracle oracles[] = {
 
 const kvant_quantizer quantizer_rvq = {
     .name = "rvq", .summary = "scalar codebooks in stages on rotated coordinates, each for what the last one left",
-    .source = "VeloxQuant-MLX, turboquant_rvq, versions 0.3 and 0.94", .params = params, .oracles = oracles, .plan = plan,
-    .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+    .source = "VeloxQuant-MLX, turboquant_rvq, versions 0.3 and 0.94", .params = params, .oracles = oracles,
+    .plan = split_plan, .init = split_init, .train = split_train, .parts = split_parts,
+    .ops = { SPLIT_OPS, .symbols = split_symbols }
 };

@@ -20,14 +20,20 @@
  * Defined: a zero vector decodes to zero. With norm=f16 stored norms are rounded to half: beyond 65504 they saturate, below 2^-25
  * they become 0; f32 keeps all. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/direction.h"
+#include "algorithms/shared/kmeans.h"
 #include "algorithms/shared/scalar.h"
+#include "algorithms/shared/streams.h"
+#include "algorithms/shared/training.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
-enum { BITS, ROTATION, CODEBOOK, NORM, SCALE };
+enum { BITS, ROTATION, CODEBOOK, NORM, SCALE, OUTLIER_BITS, OUTLIERS };
+enum { TRAINED = CODEBOOK_LAPLACIAN + 1, PER_CENTROID = 256 /* training coordinates */ };
 enum { SCALE_NORM, SCALE_NORM_CORRECTED, SCALE_UNBIASED };
 
-typedef struct { rotated base; uint32_t norm, scale; scalar_codebook book; } turboquant;
+typedef struct { rotated base; uint32_t norm, scale, trained; scalar_codebook book; } turboquant;
 
 /* One vector's code: the norm, then b bits per coordinate. */
 static turboquant state_of(const kvant_shape *shape, const kvant_args *args)
@@ -35,12 +41,15 @@ static turboquant state_of(const kvant_shape *shape, const kvant_args *args)
     uint32_t norm = (uint32_t)args->v[NORM], b = (uint32_t)args->v[BITS];
     rotated base = { .d = shape->dim, .code = norm_bytes(norm) + (uint32_t)bits_bytes(shape->dim, b), .bytes = sizeof(turboquant),
                      .rotation = (uint32_t)args->v[ROTATION] };
-    return (turboquant) { .base = base, .norm = norm, .scale = (uint32_t)args->v[SCALE], .book.bits = b };
+    return (turboquant) { .base = base, .norm = norm, .scale = (uint32_t)args->v[SCALE],
+                         .trained = args->v[CODEBOOK] == TRAINED, .book.bits = b };
 }
 
 static kvant_status plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
     turboquant s = state_of(shape, args);
+    if (s.trained)
+        plan->train_min = (((size_t)PER_CENTROID << s.book.bits) + shape->dim - 1) / shape->dim;
     return direction_plan("turboquant_mse", &s.base, s.book.bits, 0, plan, err);
 }
 
@@ -48,11 +57,61 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
 {
     turboquant *s = state;
     *s = state_of(shape, args);
-    kvant_status status = scalar_solve((codebook_density)args->v[CODEBOOK], s->base.d, s->book.bits, &s->book, NULL, err);
+    codebook_density density = s->trained ? CODEBOOK_EXACT : (codebook_density)args->v[CODEBOOK];      /* until train */
+    kvant_status status = scalar_solve(density, s->base.d, s->book.bits, &s->book, NULL, err);
     return status ? status : rotated_init(&s->base, shape->seed, state, err);
 }
 
-/* Every centroid has the sign of its coordinate, so <u, c> = 0 for u = 0 only, which has no direction to keep. */
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    turboquant *s = state, header = state_of(shape, args);
+    *s = header;
+    rotated_parts(&header.base, state, out);
+    scalar_parts(&s->book, "", "codebook", "thresholds", state, out);
+}
+
+/* Rotated coordinates of training vectors' directions; zero vectors have none. */
+static size_t gather(const turboquant *s, const float *x, size_t n, float *u, float *y)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++, x += s->base.d) {
+        double norm;
+        direction_rotate(&s->base, x, 1, &norm, u, y + count);
+        count += norm > 0 ? s->base.d : 0;
+    }
+    return count;
+}
+
+static kvant_status train(void *state, const float *x, size_t n, kvant_error *err)
+{
+    turboquant *s = state;
+    float c[SCALAR_MAX];
+    double centroids[SCALAR_MAX];
+    size_t cells = (size_t)1 << s->book.bits;
+    if (!s->trained)
+        return kvant_fail(err, KVANT_INVALID, "turboquant_mse: there is nothing to train: codebook=trained is not set");
+    kvant_status status = training_finite("turboquant_mse", x, n, s->base.d, err);
+    if (status)
+        return status;
+    float *u = malloc(s->base.d * sizeof *u), *y = malloc(n * s->base.d * sizeof *y);
+    size_t count = u && y ? gather(s, x, n, u, y) : 0;
+    if (!u || !y)
+        status = kvant_fail(err, KVANT_NOMEM, "turboquant_mse: no memory to train on %zu vectors", n);
+    else if (!count)
+        status = kvant_fail(err, KVANT_INVALID, "turboquant_mse: all %zu training vectors are zero", n);
+    else
+        status = kmeans_numbers(y, count, cells, c, err);
+    free(u);
+    free(y);
+    for (size_t k = 0; k < cells && !status; k++)
+        centroids[k] = c[k];
+    if (!status)
+        scalar_set(&s->book, s->book.bits, centroids, 1);
+    return status;
+}
+
+/* Centroids that are solved have the sign of their coordinate, so <u, c> = 0 for u = 0 only; trained ones may all have one sign, and
+ * then a direction that they do not know is not rescaled. */
 static double correction(const turboquant *s, const float *u, const uint8_t *packed)
 {
     if (s->scale == SCALE_NORM)
@@ -87,6 +146,21 @@ static void symbols(const void *state, const uint8_t *code, size_t n, uint16_t *
         bits_unpack16(sym, code + norm_bytes(s->norm), s->base.d, s->book.bits);
 }
 
+/* The outliers' instance differs in its bits. */
+static kvant_status outliers(kvant_args *args, kvant_error *err)
+{
+    return streams_bits("turboquant_mse", args->v[BITS], args->v[OUTLIER_BITS], CODEBOOK_MAX_BITS, &args->v[BITS], err);
+}
+
+static const streams_method method = {
+    .name = "turboquant_mse", .params = OUTLIERS, .plan = plan, .init = init, .train = train, .outliers = outliers,
+    .parts = parts,
+    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
+             .symbols = symbols }
+};
+STREAMS_QUANTIZER(method)
+STREAMS_SYMBOLS(method)
+
 /* ---- What it is ------------------------------------------------------------------------------------ */
 
 static const kvant_param params[] = {
@@ -94,14 +168,17 @@ static const kvant_param params[] = {
                .max = CODEBOOK_MAX_BITS },
     [ROTATION] = ROTATION_PARAM(ROTATION_HAAR),
     [CODEBOOK] = { .name = "codebook", .help = "density it is solved for: exact on the sphere of this dimension, its Gaussian "
-                                               "limit, or a Laplacian, for coordinates that are not rotated",
+                                               "limit, or a Laplacian, for coordinates that are not rotated; trained: on "
+                                               "the coordinates of calibration vectors",
                    .type = KVANT_CHOICE, .def = CODEBOOK_EXACT,
-                   .choices = (const char *const[]) { "exact", "gaussian", "laplacian", NULL } },
+                   .choices = (const char *const[]) { "exact", "gaussian", "laplacian", "trained", NULL } },
     [NORM] = NORM_PARAM(NORM_F16),
     [SCALE] = { .name = "scale", .help = "what the stored norm is: |x|; norm_corrected: times 1/|c|, so that |x^| = |x|; "
                                          "unbiased: times 1/<u,c>, so that <x,x^> = |x|^2",
                 .type = KVANT_CHOICE, .def = SCALE_NORM,
                 .choices = (const char *const[]) { "norm", "norm_corrected", "unbiased", NULL } },
+    [OUTLIER_BITS] = STREAMS_BITS_PARAM(CODEBOOK_MAX_BITS),
+    [OUTLIERS] = STREAMS_PARAMS,
     { .name = NULL }
 };
 
@@ -154,7 +231,6 @@ static const kvant_oracle oracles[] = {
 const kvant_quantizer quantizer_turboquant_mse = {
     .name = "turboquant_mse", .summary = "random rotation, then the Lloyd-Max codebook of a coordinate on the sphere",
     .source = "TurboQuant, arXiv 2504.19874, algorithm 1", .params = params, .oracles = oracles,
-    .plan = plan, .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = rotated_query, .score = score, .mix = mix, .finish = rotated_finish,
-             .symbols = symbols }
+    .plan = split_plan, .init = split_init, .train = split_train, .parts = split_parts,
+    .ops = { SPLIT_OPS, .symbols = split_symbols }
 };

@@ -25,14 +25,16 @@
  * Defined: a zero vector decodes to zero; sign(0) = -1. With norm=f16 norms saturate at 65504 and are 0 below 2^-25; gamma is at
  * most 1. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/direction.h"
+#include "algorithms/shared/parts.h"
 #include "algorithms/shared/scalar.h"
 #include "algorithms/shared/sketch.h"
+#include "algorithms/shared/streams.h"
 #include "algorithms/shared/vector.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { BITS, ROTATION, CODEBOOK, NORM, SKETCH, M, RESIDUAL_NORM };
+enum { BITS, ROTATION, CODEBOOK, NORM, SKETCH, M, RESIDUAL_NORM, OUTLIER_BITS, OUTLIER_M, OUTLIERS };
 enum { STORED, CONSTANT };
 
 typedef struct {
@@ -89,6 +91,17 @@ static kvant_status init(const kvant_shape *shape, const kvant_args *args, void 
     if (!status)
         status = rotated_init(&s->base, shape->seed, state, err);
     return status ? status : sketch_init(&s->sketch, shape->seed, (float *)(void *)((char *)state + sketch_at(s)), err);
+}
+
+static void parts(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *out)
+{
+    prod *s = state, header = state_of(shape, args);
+    *s = header;
+    rotated_parts(&header.base, state, out);
+    sketch_parts(&s->sketch, "", state, sketch_table(s), out);
+    parts_add(out, "", "residual_norm", KVANT_TABLE, state, &s->gamma, 1, 1, 1);
+    if (s->book.bits)
+        scalar_parts(&s->book, "", "codebook", "thresholds", state, out);
 }
 
 /* ---- Encoding and decoding ------------------------------------------------------------------------- */
@@ -205,6 +218,20 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
     }
 }
 
+/* The outliers' instance differs in its bits and its sketch. */
+static kvant_status outliers(kvant_args *args, kvant_error *err)
+{
+    args->v[M] = args->v[OUTLIER_M];
+    return streams_bits("turboquant_prod", args->v[BITS], args->v[OUTLIER_BITS], CODEBOOK_MAX_BITS, &args->v[BITS], err);
+}
+
+static const streams_method method = {
+    .name = "turboquant_prod", .params = OUTLIERS, .plan = plan, .init = init, .outliers = outliers,
+    .parts = parts,
+    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
+};
+STREAMS_QUANTIZER(method)
+
 /* ---- What it is ------------------------------------------------------------------------------------ */
 
 static const kvant_param params[] = {
@@ -219,6 +246,10 @@ static const kvant_param params[] = {
             .max = SKETCH_MAX },
     [RESIDUAL_NORM] = { .name = "residual_norm", .help = "stored per vector, or the constant that the codebook's error predicts",
                         .type = KVANT_CHOICE, .def = STORED, .choices = (const char *const[]) { "stored", "constant", NULL } },
+    [OUTLIER_BITS] = STREAMS_BITS_PARAM(CODEBOOK_MAX_BITS),
+    [OUTLIER_M] = { .name = "outlier_m", .help = "signs of the outliers' sketch; 0: as many as outlier channels", .type = KVANT_INT,
+                    .max = SKETCH_MAX },
+    [OUTLIERS] = STREAMS_PARAMS,
     { .name = NULL }
 };
 
@@ -274,6 +305,7 @@ static const kvant_oracle oracles[] = {
 
 const kvant_quantizer quantizer_turboquant_prod = {
     .name = "turboquant_prod", .summary = "turboquant_mse at one bit less and a sign sketch of the residual, for inner products",
-    .source = "TurboQuant, arXiv 2504.19874, algorithm 2", .params = params, .oracles = oracles, .plan = plan, .init = init,
-    .ops = { .encode = encode, .decode = decode, .query = query, .score = score, .mix = mix, .finish = finish }
+    .source = "TurboQuant, arXiv 2504.19874, algorithm 2", .params = params, .oracles = oracles,
+    .plan = split_plan, .init = split_init, .train = split_train, .parts = split_parts,
+    .ops = { SPLIT_OPS }
 };

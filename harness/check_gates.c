@@ -292,6 +292,24 @@ static void add_variant(check_variant *all, size_t *n, const kvant_param *params
     snprintf(v->given, sizeof v->given, "%.100s=%s", params[index].name, text_value);
 }
 
+/* Choices about outlier channels say nothing without any, so these come together. */
+static void add_outliers(check_variant *all, size_t *n, const kvant_param *params)
+{
+    static const char *const given[] = {
+        "outlier_channels=8", "outlier_channels=16,outlier_select=variance", "outlier_channels=24,outlier_source=prompt",
+        "outlier_channels=8,outlier_select=list,outlier_list=0+5+9+17+33+40+41+63",
+        "outlier_channels=32,rotation=hadamard", "outlier_channels=32,codebook=trained"
+    };
+    for (size_t i = 0; i < sizeof given / sizeof *given && *n < CHECK_VARIANTS; i++) {
+        check_variant *v = &all[*n];
+        *v = (check_variant) { .args = kvant_defaults(params) };
+        if (kvant_parse(params, given[i], &v->args, NULL))
+            continue;              /* it lacks one of these parameters */
+        snprintf(v->given, sizeof v->given, "%s", given[i]);
+        ++*n;
+    }
+}
+
 size_t check_variants(const kvant_param *params, check_variant *all)
 {
     size_t n = 1;
@@ -300,10 +318,12 @@ size_t check_variants(const kvant_param *params, check_variant *all)
         if (params[i].type == KVANT_INT && !strcmp(params[i].name, "bits"))
             for (double b = params[i].min; b <= params[i].max; b++)
                 add_variant(all, &n, params, i, b, true);
-        for (int k = 0; params[i].type == KVANT_CHOICE && params[i].choices[k]; k++)
+        bool of_outliers = !strncmp(params[i].name, "outlier_", strlen("outlier_"));
+        for (int k = 0; params[i].type == KVANT_CHOICE && !of_outliers && params[i].choices[k]; k++)
             if (k != (int)params[i].def)
                 add_variant(all, &n, params, i, k, false);
     }
+    add_outliers(all, &n, params);
     return n;
 }
 

@@ -36,7 +36,7 @@ kvant_status check_measure(const check *c, const char *distribution, uint32_t di
                            uint32_t seeds, check_clusters *result, kvant_error *err);
 
 /* A quantizer's parameters as checks vary them: the defaults (given is empty), every number of bits, every choice that is not the
- * default. Fills `all` [CHECK_VARIANTS] and returns how many there are. */
+ * default, and outlier channels where it has any. Fills `all` [CHECK_VARIANTS] and returns how many there are. */
 enum { CHECK_VARIANTS = 64 };
 typedef struct { kvant_args args; char given[CHECK_TEXT]; bool by_bits; } check_variant;
 size_t check_variants(const kvant_param *params, check_variant *all);

@@ -50,19 +50,23 @@ kvant_status direction_plan(const char *name, const rotated *s, double bits_aske
     return status;
 }
 
+void direction_rotate(const rotated *s, const float *x, size_t n, double *norm, float *u, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        norm[i] = norm_of(x + i * s->d, s->d);
+        normalise(x + i * s->d, norm[i], s->d, u + i * s->d);
+    }
+    rotation_forward(s->rotation, s->d, rotated_table(s), u, n, y);
+}
+
 void direction_encode(const void *state, direction_encoder *encoder, const float *x, size_t n, uint8_t *code, void *scratch)
 {
     const rotated *s = state;
-    const float *table = rotated_table(s);
     float *u = scratch, *rotated_u = u + STEP * s->d;
     double norm[STEP];
     for (size_t done = 0, step; done < n; done += step, x += step * s->d) {
         step = n - done < STEP ? n - done : STEP;
-        for (size_t i = 0; i < step; i++) {
-            norm[i] = norm_of(x + i * s->d, s->d);
-            normalise(x + i * s->d, norm[i], s->d, u + i * s->d);
-        }
-        rotation_forward(s->rotation, s->d, table, u, step, rotated_u);
+        direction_rotate(s, x, step, norm, u, rotated_u);
         for (size_t i = 0; i < step; i++, code += s->code)
             encoder(state, norm[i], rotated_u + i * s->d, code, rotated_u + STEP * s->d);
     }

@@ -28,6 +28,8 @@ typedef void direction_encoder(const void *state, double norm, const float *u, u
 
 /* rotated_plan with scratch for direction_encode and `work` bytes. */
 kvant_status direction_plan(const char *name, const rotated *s, double bits_asked, size_t work, kvant_plan *plan, kvant_error *err);
+/* Norms [n] of x [n][d], and rotated directions y [n][d]; u [n][d] is work. */
+void direction_rotate(const rotated *s, const float *x, size_t n, double *norm, float *u, float *y);
 void direction_encode(const void *state, direction_encoder *encoder, const float *x, size_t n, uint8_t *code, void *scratch);
 
 /* Defines encode, decode, score and mix. */

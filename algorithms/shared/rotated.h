@@ -6,8 +6,9 @@
 
 #include "algorithms/shared/rotation.h"
 
-/* First member of the method's state. `bytes` is sizeof the state, which the rotation's table follows. */
-typedef struct { uint32_t d, code, bytes, rotation; } rotated;
+/* First member of the method's state. `bytes` is sizeof the state, which the rotation's table follows. `outliers` is 0 but in the
+ * state of two streams (streams.h), which begins with a `rotated` too. */
+typedef struct { uint32_t d, code, bytes, rotation, outliers; } rotated;
 
 /* The rotation's table in a whole state. */
 static inline const float *rotated_table(const rotated *s) { return (const float *)(const void *)((const char *)s + s->bytes); }
