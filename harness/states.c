@@ -24,9 +24,19 @@ struct states {
     char *folder;
     states_mode mode;
     states_count count;
+    kvcache_states for_cache;
     noted *notes;                  /* [n_notes] */
     size_t n_notes;
 };
+
+static kvant_status open_for_cache(void *user, const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args,
+                                   const char *isa, const float *vectors, size_t n, kvant_codec *codec, kvant_error *err)
+{
+    const states_source source = { .quantizer = quantizer, .shape = *shape, .args = *args, .vectors = vectors, .n = n };
+    return states_codec(user, &source, isa, codec, err);
+}
+
+const kvcache_states *states_for_cache(states *s) { return &s->for_cache; }
 
 kvant_status states_open(const char *folder, states_mode mode, states **s, kvant_error *err)
 {
@@ -49,6 +59,7 @@ kvant_status states_open(const char *folder, states_mode mode, states **s, kvant
         return kvant_fail(err, KVANT_NOMEM, "%s: no memory to open it", folder);
     }
     (*s)->mode = mode;
+    (*s)->for_cache = (kvcache_states){ open_for_cache, *s };
     return KVANT_OK;
 }
 
@@ -66,6 +77,12 @@ void states_close(states *s)
 }
 
 states_count states_counted(const states *s) { return s->count; }
+
+static void count(states *s, size_t found, size_t made, uint64_t bytes)
+{
+#pragma omp critical(states_count)
+    s->count = (states_count){ s->count.found + found, s->count.made + made, s->count.bytes + bytes };
+}
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
 
@@ -366,7 +383,8 @@ kvant_status states_store(states *s, const states_source *source, const kvant_co
     path = states_path(s->folder, source, key);
     status = path ? write_file(path, key, origin, codec->state, codec->plan.state, &bytes, err)
                   : kvant_fail(err, KVANT_NOMEM, "%s: no memory for the name of a state", s->folder);
-    s->count.bytes += status ? 0 : bytes;
+    if (!status)
+        count(s, 0, 0, bytes);
     free(path);
     free(key);
     return status;
@@ -381,11 +399,12 @@ kvant_status states_codec(states *s, const states_source *source, const char *is
         return status;
     if (e.file.payload) {
         status = open_stored(&e, source, isa, codec, err);
-        s->count.found += !status;
-        s->count.bytes += status ? 0 : e.bytes;
+        if (!status)
+            count(s, 1, 0, e.bytes);
     } else {
         status = make_codec(source, isa, codec, err);
-        s->count.made += !status;
+        if (!status)
+            count(s, 0, 1, 0);
         if (!status && s->mode == STATES_WRITE && (status = states_store(s, source, codec, made_here, err)))
             kvant_close(codec);
     }

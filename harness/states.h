@@ -3,7 +3,7 @@
 #ifndef KVANT_STATES_H
 #define KVANT_STATES_H
 
-#include "harness/kvant.h"
+#include "harness/lm/kvcache.h"
 #include "harness/util.h"
 
 typedef struct states states;
@@ -24,8 +24,11 @@ void states_close(states *s);      /* NULL is allowed */
 
 /* Opens a codec, as kvant_open and, with vectors, kvant_train would make it: from the folder if its state is there, else by these,
  * and then it is stored if the mode is STATES_WRITE. A file that is damaged, or not what its name says, is KVANT_INVALID: it
- * is neither used nor replaced. Codecs may be opened by one thread at a time. */
+ * is neither used nor replaced. Several threads may ask at a time. */
 kvant_status states_codec(states *s, const states_source *source, const char *isa, kvant_codec *codec, kvant_error *err);
+
+/* The same for the codecs of a cache: a policy's `states`. Lives as long as s. */
+const kvcache_states *states_for_cache(states *s);
 
 typedef struct { size_t found, made; uint64_t bytes; } states_count;       /* bytes: of the files found, or written */
 states_count states_counted(const states *s);

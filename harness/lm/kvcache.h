@@ -13,6 +13,14 @@ typedef struct { const kvant_quantizer *quantizer; kvant_args args; } kvcache_si
 typedef struct { uint32_t n_layer, n_kv_head; kvcache_side *side; /* [n_layer][n_kv_head][2], keys before values; owned */ }
     kvcache_allocation;
 
+/* Where codecs come from that somebody keeps: opens one as kvant_open would, and with vectors [n][shape->dim] as kvant_train would leave
+ * it. Several threads may ask at a time. */
+typedef struct {
+    kvant_status (*open)(void *user, const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                         const float *vectors, size_t n, kvant_codec *codec, kvant_error *err);
+    void *user;
+} kvcache_states;
+
 typedef struct {
     kvcache_side key, value;
     const kvcache_allocation *allocation;      /* NULL: key and value for every layer and head; else it says; not owned */
@@ -21,6 +29,7 @@ typedef struct {
     uint32_t seed;
     kvcache_seed_rule seed_rule;
     const char *isa;               /* NULL: the best */
+    const kvcache_states *states;  /* NULL: all are made when they are opened; not owned */
 } kvcache_policy;
 
 /* Shape of a model's cache. */

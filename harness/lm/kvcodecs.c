@@ -45,6 +45,19 @@ static kvant_status open_f16(opener *open, const kvcache_shape *shape, kvcache_c
     return status;
 }
 
+/* States that are kept may spare init; a codec that is trained ahead is asked for once its vectors are there. */
+static kvant_status open_codec(opener *open, const kvcache_policy *policy, const kvcache_side *side, const kvant_shape *s,
+                               kvant_codec *codec, kvant_error *err)
+{
+    const kvcache_states *kept = open == kvant_open ? policy->states : NULL;
+    const kvant_status status = kept ? kvant_describe(side->quantizer, s, &side->args, policy->isa, codec, err) : KVANT_OK;
+    if (status != KVANT_OK)
+        return status;
+    if (kept && !trained_ahead(codec))
+        return kept->open(kept->user, side->quantizer, s, &side->args, policy->isa, NULL, 0, codec, err);
+    return open(side->quantizer, s, &side->args, policy->isa, codec, err);
+}
+
 static kvant_status open_group(opener *open, uint32_t layer, uint32_t head, kvant_side side, kvcache_codecs *codecs, kvant_error *err)
 {
     const kvcache_policy *policy = &codecs->policy;
@@ -56,7 +69,7 @@ static kvant_status open_group(opener *open, uint32_t layer, uint32_t head, kvan
     const kvant_shape s = { .dim = codecs->shape.head_dim, .side = side, .layer = layer, .head = head,
                             .seed = policy->seed + (policy->seed_rule == SEED_PER_LAYER ? layer : 0), .rope = codecs->shape.rope };
     kvant_codec *codec = &codecs->own[codecs->n_own];
-    kvant_status status = open(wanted->quantizer, &s, &wanted->args, policy->isa, codec, err);
+    kvant_status status = open_codec(open, policy, wanted, &s, codec, err);
     if (status == KVANT_OK) {
         codecs->n_own++;
         *of = codec;
@@ -98,8 +111,24 @@ kvant_status kvcache_codecs_describe(const kvcache_policy *policy, const kvcache
 
 /* ---- Training -------------------------------------------------------------------------------- */
 
-static kvant_status train(const kvcache_shape *shape, const kvcache_calibration *calibration, kvant_codec *codec, kvant_error *err)
+/* kvant_train, or the state that it left an earlier time. */
+static kvant_status train_codec(const kvcache_policy *policy, const float *x, size_t n, kvant_codec *codec, kvant_error *err)
 {
+    const kvcache_states *kept = policy->states;
+    kvant_codec trained;
+    if (!kept)
+        return kvant_train(codec, x, n, err);
+    const kvant_status status = kept->open(kept->user, codec->quantizer, &codec->shape, &codec->args, policy->isa, x, n, &trained, err);
+    if (status == KVANT_OK) {
+        kvant_close(codec);
+        *codec = trained;
+    }
+    return status;
+}
+
+static kvant_status train(const kvcache_codecs *codecs, const kvcache_calibration *calibration, kvant_codec *codec, kvant_error *err)
+{
+    const kvcache_shape *shape = &codecs->shape;
     const size_t dim = shape->head_dim, row = shape->n_kv_head * dim, n = calibration ? calibration->n : 0;
     const char *name = codec->quantizer->name;
     if (n < codec->plan.train_min)
@@ -114,7 +143,7 @@ static kvant_status train(const kvcache_shape *shape, const kvcache_calibration 
     for (size_t i = 0; i < n; i++)
         memcpy(x + i * dim, from + i * row, dim * sizeof *x);
     kvant_error why = { "" };
-    const kvant_status status = kvant_train(codec, x, n, &why);
+    const kvant_status status = train_codec(&codecs->policy, x, n, codec, &why);
     free(x);
     return status == KVANT_OK ? status : kvant_fail(err, status, "%s, layer %u, KV head %u: %s",
                                                     codec->shape.side == KVANT_KEY ? "keys" : "values", codec->shape.layer,
@@ -129,7 +158,7 @@ static kvant_status train_all(const kvcache_calibration *calibration, kvcache_co
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t i = 0; i < codecs->n_own; i++) {
         kvant_error why;
-        kvant_status s = trained_ahead(&codecs->own[i]) ? train(&codecs->shape, calibration, &codecs->own[i], &why) : KVANT_OK;
+        kvant_status s = trained_ahead(&codecs->own[i]) ? train(codecs, calibration, &codecs->own[i], &why) : KVANT_OK;
         if (s != KVANT_OK)
 #pragma omp critical(kvcodecs_failed)
             if (i < failed) {
