@@ -45,13 +45,15 @@ bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status)
     double began = seconds_now();
     kvant_status done = read_spec(c, &e->spec, &err);
     e->seconds_spec = seconds_now() - began;
+    if (!done && cli_get(c, "states"))
+        done = states_open(cli_get(c, "states"), STATES_READ, &e->states, &err);
     /* A store that must be written is not made for a spec that cannot be planned: the plan is made without one first. */
     bool there = access(path, F_OK) == 0;
     if (!done && there)
         done = store_open(path, mode, &e->store, &err);
     began = seconds_now();
     if (!done)
-        done = plan_open(&e->spec, e->store, e->threads, &e->plan, &err);
+        done = plan_open(&e->spec, e->states, e->store, e->threads, &e->plan, &err);
     e->seconds_plan = seconds_now() - began;
     if (!done && !there && mode == STORE_WRITE)
         done = store_open(path, mode, &e->store, &err);
@@ -65,6 +67,8 @@ bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status)
 void experiment_close(experiment *e)
 {
     plan_close(&e->plan);
+    states_close(e->states);
+    e->states = NULL;
     if (e->store)
         store_close(e->store);
     e->store = NULL;

@@ -13,10 +13,12 @@
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },                                                     \
     { "set", "KEY=VALUE", "override a key of the spec: chunks=4, key.bits=[2,3]", true },                                    \
     { "isa", "TARGET", "kernels to use, like --set isa=TARGET: auto, scalar, or a target", false },                          \
+    { "states", "FOLDER", "take the quantizers' states from here, as far as they are there; see `kvant precompute`", false }, \
     OPTION_THREADS
 
 typedef struct {
     spec spec;
+    states *states;                /* NULL: none are kept */
     store *store;                  /* NULL: not there, and only to be read */
     plan plan;
     int threads;

@@ -49,6 +49,52 @@ bool option_threads(const cli *c)
     return true;
 }
 
+static kvant_status model_cache_shape(const char *name, kvcache_shape *shape, kvant_error *err)
+{
+    kvant_input input;
+    gguf *file = NULL;
+    lm_shape model;
+    kvant_status status = input_find(name, &input, err);
+    if (!status)
+        status = gguf_open(input.path, &file, err);
+    if (!status)
+        status = lm_read_shape(file, &model, err);
+    if (!status)
+        *shape = lm_cache_shape(&model);
+    gguf_close(file);
+    return status;
+}
+
+kvant_status option_sources(const cli *c, states_source sources[SOURCES_MAX], size_t *n, kvant_error *err)
+{
+    static const char *const sides[] = { [KVANT_KEY] = "key", [KVANT_VALUE] = "value", [KVANT_VECTOR] = "vector", NULL };
+    const char *quantizer = cli_get(c, "quantizer"), *model = cli_get(c, "model"), *side = cli_get(c, "side");
+    kvcache_shape cache = { .head_dim = 128 };
+    kvcache_side wanted;
+    long long dim, seed;
+    int first = model ? KVANT_KEY : KVANT_VECTOR, last = model ? KVANT_VALUE : KVANT_VECTOR;
+    if (!quantizer)
+        return kvant_fail(err, KVANT_INVALID, "--quantizer is needed, e.g. turboquant_mse:bits=3");
+    kvant_status status = option_quantizer(quantizer, &wanted, err);
+    if (!status && model)
+        status = model_cache_shape(model, &cache, err);
+    if (status)
+        return status;
+    if (!cli_get_int(c, "dim", 8, 4096, cache.head_dim, &dim) || !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed))
+        return kvant_fail(err, KVANT_INVALID, "--dim and --seed are whole numbers");
+    for (int i = 0; side && i <= KVANT_VECTOR; i++)
+        if (!strcmp(side, sides[i]))
+            first = last = i;
+    if (side && strcmp(side, sides[first]))
+        return kvant_fail(err, KVANT_INVALID, "--side %.40s: must be key, value or vector", side);
+    *n = 0;
+    for (int i = first; i <= last; i++)
+        sources[(*n)++] = (states_source){ .quantizer = wanted.quantizer, .args = wanted.args,
+                                           .shape = { .dim = (uint32_t)dim, .side = (kvant_side)i, .seed = (uint32_t)seed,
+                                                      .rope = i == KVANT_VECTOR ? (kvant_rope){ 0 } : cache.rope } };
+    return KVANT_OK;
+}
+
 kvant_status model_session_open(model_session *s, const char *name, uint32_t context, kvant_error *err)
 {
     const kvant_status status = input_find(name, &s->input, err);

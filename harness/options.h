@@ -6,6 +6,7 @@
 #include "harness/cli.h"
 #include "harness/input.h"
 #include "harness/lm/model.h"
+#include "harness/states.h"
 
 #define OPTION_POLICY(fallback)                                                                                              \
     { "key", "QUANTIZER", "keys' quantizer, with parameters: turboquant_mse:bits=4 (default " fallback ")", false },         \
@@ -21,6 +22,17 @@
 kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error *err);
 bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy);
 bool option_threads(const cli *c);
+
+/* One quantizer's untrained state, or those of both sides of a cache: for commands on stored states. */
+#define OPTION_SOURCE                                                                                                        \
+    { "quantizer", "QUANTIZER", "the quantizer, with parameters: turboquant_mse:bits=3", false },                            \
+    { "dim", "N", "coordinates of a vector (default 128, or the model's head_dim)", false },                                 \
+    { "seed", "N", "seed of rotations (default 0)", false },                                                                 \
+    { "side", "SIDE", "key, value or vector (default vector, or key and value of the model's cache)", false },               \
+    { "model", "MODEL", "dimension and RoPE of this model's cache: a name or a file", false }
+
+enum { SOURCES_MAX = 2 };
+kvant_status option_sources(const cli *c, states_source sources[SOURCES_MAX], size_t *n, kvant_error *err);
 
 /* A model by name or path, and one cache for it. {0} is closed; a failed opening leaves it to be closed all the same. */
 typedef struct { kvant_input input; lm_model *model; kvcache_codecs codecs; kvcache *cache; } model_session;

@@ -9,6 +9,7 @@
 typedef struct {
     const spec *s;
     plan *p;
+    states *kept;
     void *seen;                    /* tree of the configs of all cells and skips */
     const spec_choice *pick[SPEC_PARAM];       /* of the combination at work; NULL where the spec has no such axis */
 } builder;
@@ -155,7 +156,7 @@ static kvant_status finish_cell(builder *b, plan_cell *cell, const char *reason,
 {
     kvant_error why;
     if (!reason) {
-        kvant_status status = plan_describe(cell, &why);
+        kvant_status status = plan_describe(cell, b->kept, &why);
         if (status == KVANT_SKIP)
             reason = why.text;
         else if (status)
@@ -178,6 +179,7 @@ static kvant_status set_policy(const builder *b, plan_cell *cell, kvant_error *e
 {
     const spec_choice *const *pick = b->pick;
     kvcache_policy *policy = &cell->policy;
+    policy->states = b->kept ? states_for_cache(b->kept) : NULL;
     policy->isa = pick[SPEC_ISA] ? pick[SPEC_ISA]->name : "auto";
     policy->seed = pick[SPEC_SEED] ? (uint32_t)pick[SPEC_SEED]->number : 0;
     if (!cell->model) {
@@ -275,6 +277,7 @@ static kvant_status add_reference(builder *b, const plan_cell *like, kvant_error
     plan_cell cell = { .probe = like->probe, .args = like->args, .model = like->model, .data = like->data, .reference = true,
                        .key_target = "scalar", .value_target = "scalar", .kept_target = "scalar" };
     cell.policy = (kvcache_policy){ .key = side, .isa = strcmp(like->policy.isa, "scalar") ? "auto" : "scalar" };
+    cell.policy.states = like->policy.states;
     if (cell.model)
         cell.policy.value = side;
     return finish_cell(b, &cell, NULL, err);
@@ -364,11 +367,11 @@ static kvant_status add_references(builder *b, kvant_error *err)
 
 /* ---- The whole plan ------------------------------------------------------------------------ */
 
-kvant_status plan_open(const spec *s, store *known, int threads, plan *p, kvant_error *err)
+kvant_status plan_open(const spec *s, states *kept, store *known, int threads, plan *p, kvant_error *err)
 {
     const spec_axis *models = spec_find(s, SPEC_MODEL), *data = spec_find(s, SPEC_DATA);
     *p = (plan){ .spec = s, .n_models = models ? models->n : 0, .n_data = data ? data->n : 0 };
-    builder b = { .s = s, .p = p };
+    builder b = { .s = s, .p = p, .kept = kept };
     p->models = calloc(p->n_models + 1, sizeof *p->models);
     p->data = calloc(p->n_data + 1, sizeof *p->data);
     kvant_status status = p->models && p->data ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for the inputs");

@@ -5,6 +5,7 @@
 
 #include "harness/input.h"
 #include "harness/spec.h"
+#include "harness/states.h"
 #include "harness/store.h"
 
 enum { PLAN_COMBINATIONS = 200000 };           /* the most that a spec may multiply out to */
@@ -31,8 +32,9 @@ typedef struct {
  *    "data": {"dataset", "name", "params": {...}, "sha256"},
  *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
  *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "model": {"name", "sha256"},
- *    "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0, "value": {...} , "window": 0}
- * With vector data "vector" stands for key and value, and what belongs to a model is not there. */
+ *    "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0,
+ *    "states": [{"file", "imported": {TABLE: sha256, ...}}, ...], "value": {...} , "window": 0}
+ * "states" is there only when states that the cell takes from a folder hold imported tables. With vector data "vector" stands for key and value, and what belongs to a model is not there. */
 typedef struct {
     const kvant_probe *probe;
     kvant_args args;               /* of the probe */
@@ -42,6 +44,7 @@ typedef struct {
     char key[SHA256_HEX];          /* of config: the cell's identity */
     char pairing[SHA256_HEX];      /* of config without the quantizers, their code and their policy */
     char *config, *key_params, *value_params, *label;
+    char *states;                  /* what config says of imported tables; NULL: there are none */
     char key_target[16], value_target[16], kept_target[16];    /* kept: of f16, for sinks, window and incomplete blocks */
     bool reference;                /* the f16 cell of its pairing */
     double bits_asked, bits_stored;
@@ -64,9 +67,9 @@ typedef struct {
     uint64_t memory;               /* of the largest of them */
 } plan;
 
-/* Multiplies the spec out. known (may be NULL) tells which cells are done and how fast such cells were; threads: for the estimate.
+/* Multiplies the spec out. kept (may be NULL, and must outlive the plan): where codecs take their states from. known (may be NULL) tells which cells are done and how fast such cells were; threads: for the estimate.
  * KVANT_INVALID also when a cell would take more memory than this machine has. */
-kvant_status plan_open(const spec *s, store *known, int threads, plan *out, kvant_error *err);
+kvant_status plan_open(const spec *s, states *kept, store *known, int threads, plan *out, kvant_error *err);
 void plan_close(plan *p);          /* {0} is allowed */
 
 /* Lets go of the cells for which `keep` is false: a diagonal of two axes, say. */

@@ -23,7 +23,28 @@ static kvant_status describe(const kvcache_side *side, const kvant_shape *shape,
     return status;
 }
 
-static kvant_status describe_vectors(plan_cell *cell, kvant_error *err)
+/* Adds what was imported into the state that a codec will have; many codecs of a cell may have the same. */
+static kvant_status note_imported(plan_cell *cell, states *kept, const kvant_codec *codec, kvant_error *err)
+{
+    const states_source source = { .quantizer = codec->quantizer, .shape = codec->shape, .args = codec->args };
+    char *origin = NULL, *longer = NULL;
+    if (!kept || (codec->plan.train_min && !codec->plan.prompt))
+        return KVANT_OK;
+    kvant_status status = states_imported(kept, &source, &origin, err);
+    if (!status && origin && !(cell->states && strstr(cell->states, origin))) {
+        longer = cell->states ? text_format("%s,%s", cell->states, origin) : strdup(origin);
+        if (!longer)
+            status = kvant_fail(err, KVANT_NOMEM, "no memory to describe a cell");
+    }
+    if (longer) {
+        free(cell->states);
+        cell->states = longer;
+    }
+    free(origin);
+    return status;
+}
+
+static kvant_status describe_vectors(plan_cell *cell, states *kept, kvant_error *err)
 {
     kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
     kvant_codec codec;
@@ -33,11 +54,11 @@ static kvant_status describe_vectors(plan_cell *cell, kvant_error *err)
     snprintf(cell->key_target, sizeof cell->key_target, "%s", codec.target);
     cell->bits_asked = codec.plan.bits_asked;
     cell->bits_stored = kvant_bits(&codec);
-    return KVANT_OK;
+    return note_imported(cell, kept, &codec, err);
 }
 
 /* Codecs without state serve the cache's own accounting, so that a plan's bytes and a probe's cannot differ. */
-static kvant_status describe_cache(plan_cell *cell, kvant_error *err)
+static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *err)
 {
     const kvcache_policy *policy = &cell->policy;
     kvcache_shape cache = lm_cache_shape(&cell->model->shape);
@@ -57,13 +78,15 @@ static kvant_status describe_cache(plan_cell *cell, kvant_error *err)
     snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.of[0]->target);
     snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.of[1]->target);
     snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16->target);
+    for (size_t i = 1; i < codecs.n_own && !status; i++)       /* the first one is f16, which holds what waits */
+        status = note_imported(cell, kept, &codecs.own[i], err);
     kvcache_codecs_close(&codecs);
-    return KVANT_OK;
+    return status;
 }
 
-kvant_status plan_describe(plan_cell *cell, kvant_error *err)
+kvant_status plan_describe(plan_cell *cell, states *kept, kvant_error *err)
 {
-    return cell->model ? describe_cache(cell, err) : describe_vectors(cell, err);
+    return cell->model ? describe_cache(cell, kept, err) : describe_vectors(cell, kept, err);
 }
 
 /* ---- Config -------------------------------------------------------------------------------- */
@@ -75,6 +98,12 @@ static void add_side(text *t, const char *name, const kvcache_side *side)
     text_add(t, ",");
     canonical_member(t, "quantizer", side->quantizer->name);
     text_add(t, "}");
+}
+
+static void add_states(text *t, const plan_cell *c)
+{
+    if (c->states)
+        text_add(t, "\"states\":[%s],", c->states);
 }
 
 /* The config, or what of it cells of one pairing share. Keys come sorted, as they stand here. */
@@ -134,10 +163,13 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
         if (c->model) {
             canonical_member(t, "seed_rule", policy->seed_rule == SEED_PER_LAYER ? "per_layer" : "shared");
             text_add(t, ",\"sink\":%u,", policy->sink);
+            add_states(t, c);
             add_side(t, "value", &policy->value);
             text_add(t, ",\"window\":%u", policy->window);
-        } else
+        } else {
+            add_states(t, c);
             add_side(t, "vector", &policy->key);
+        }
     }
     text_add(t, "}");
     return KVANT_OK;
@@ -183,4 +215,5 @@ void plan_cell_free(plan_cell *cell)
     free(cell->key_params);
     free(cell->value_params);
     free(cell->label);
+    free(cell->states);
 }

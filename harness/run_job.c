@@ -257,7 +257,10 @@ static kvant_status open_codecs(work *w, const size_t *cells, size_t n, kvant_er
             status = stock_codecs(&r->stock, &cell->policy, job, &w->codecs[at], &why);
         } else {
             kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
-            status = kvant_open(cell->policy.key.quantizer, &shape, &cell->policy.key.args, cell->policy.isa, &w->vectors[at], &why);
+            const kvcache_side *side = &cell->policy.key;
+            const kvcache_states *kept = cell->policy.states;
+            status = kept ? kept->open(kept->user, side->quantizer, &shape, &side->args, cell->policy.isa, NULL, 0, &w->vectors[at], &why)
+                          : kvant_open(side->quantizer, &shape, &side->args, cell->policy.isa, &w->vectors[at], &why);
         }
         if (!status)
             w->members[w->job.n_cells++] = (member){ .index = cells[i], .cell = cell };

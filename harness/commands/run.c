@@ -78,7 +78,7 @@ static void print_times(const experiment *e, const run_times *t)
     part("harness: rest", own > 0 ? own : 0, total);
 }
 
-static void print_end(const experiment *e, const run_result *r, const char *shard)
+static void print_end(const experiment *e, const run_result *r, const char *shard, const char *folder)
 {
     char memory[16];
     bytes_text(peak_bytes(), memory);
@@ -86,6 +86,10 @@ static void print_end(const experiment *e, const run_result *r, const char *shar
         print_times(e, &r->times);
     fprintf(stderr, "%zu cell%s%s%s: %zu done now, %zu already there; %zu skipped; at most %s of memory\n", r->cells,
             r->cells == 1 ? "" : "s", shard ? " of shard " : "", shard ? shard : "", r->done, r->already, r->skipped, memory);
+    if (e->states) {
+        states_count n = states_counted(e->states);
+        fprintf(stderr, "states: %zu from %s, %zu made\n", n.found, folder, n.made);
+    }
     fprintf(stderr, "store: %s; see it by: kvant report %s", store_path(e->store), e->spec.name);
     if (strcmp(store_path(e->store), DEFAULT_STORE))
         fprintf(stderr, " --store %s", store_path(e->store));
@@ -114,7 +118,7 @@ static int run(const cli *c)
     } else if (status) {
         code = cli_fail(c, status, &err);
     } else {
-        print_end(&e, &result, cli_get(c, "shard"));
+        print_end(&e, &result, cli_get(c, "shard"), cli_get(c, "states"));
         code = EXIT_DONE;
     }
     experiment_close(&e);

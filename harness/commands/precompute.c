@@ -1,0 +1,148 @@
+/* precompute.c - `kvant precompute`: makes the states that a spec's cells need, or one quantizer's, and stores them in a folder.
+ * What is there already is verified and kept. */
+#include "harness/experiment.h"
+
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Paths of the states that were seen to, each once; and codecs that can only be had once vectors were measured. */
+typedef struct { states *s; const char *folder; void *seen; size_t trained; } work;
+
+static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+
+static kvant_status keep_source(work *w, const states_source *source, kvant_error *err)
+{
+    char *key;
+    kvant_codec codec;
+    kvant_status status = states_key(source, &key, err);
+    if (status)
+        return status;
+    char *path = states_path(w->folder, source, key), **node = path ? tsearch(path, &w->seen, by_text) : NULL;
+    free(key);
+    if (node && *node != path) {
+        free(path);
+        return KVANT_OK;
+    }
+    if (!node) {
+        free(path);
+        return kvant_fail(err, KVANT_NOMEM, "no memory");
+    }
+    if (interrupted())
+        return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
+    status = states_codec(w->s, source, NULL, &codec, err);
+    if (!status)
+        kvant_close(&codec);
+    return status;
+}
+
+static kvant_status keep_codec(work *w, const kvant_codec *codec, kvant_error *err)
+{
+    const states_source source = { .quantizer = codec->quantizer, .shape = codec->shape, .args = codec->args };
+    if (codec->plan.train_min && !codec->plan.prompt) {
+        w->trained++;
+        return KVANT_OK;
+    }
+    return keep_source(w, &source, err);
+}
+
+static kvant_status keep_cell(work *w, const plan_cell *cell, kvant_error *err)
+{
+    const kvcache_side *side = &cell->policy.key;
+    if (!cell->model) {
+        const kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
+        kvant_codec codec;
+        kvant_status status = kvant_describe(side->quantizer, &shape, &side->args, cell->policy.isa, &codec, err);
+        return status ? status : keep_codec(w, &codec, err);
+    }
+    const kvcache_shape shape = lm_cache_shape(&cell->model->shape);
+    kvcache_codecs codecs;
+    kvant_status status = kvcache_codecs_describe(&cell->policy, &shape, &codecs, err);
+    if (status)
+        return status;
+    for (size_t i = 1; i < codecs.n_own && !status; i++)       /* the first one is f16, for what waits */
+        status = keep_codec(w, &codecs.own[i], err);
+    kvcache_codecs_close(&codecs);
+    return status;
+}
+
+static kvant_status keep_quantizer(const cli *c, work *w, kvant_error *err)
+{
+    states_source sources[SOURCES_MAX];
+    size_t n = 0;
+    kvant_status status = option_sources(c, sources, &n, err);
+    for (size_t i = 0; i < n && !status; i++) {
+        kvant_codec codec;
+        status = kvant_describe(sources[i].quantizer, &sources[i].shape, &sources[i].args, NULL, &codec, err);
+        if (!status)
+            status = keep_codec(w, &codec, err);
+    }
+    if (!status && w->trained)
+        status = kvant_fail(err, KVANT_SKIP, "%s: with these parameters it is trained; name a spec, whose data it learns from",
+                            sources[0].quantizer->name);
+    return status;
+}
+
+static void print_counts(const work *w)
+{
+    const states_count n = states_counted(w->s);
+    char bytes[16];
+    bytes_text(n.bytes, bytes);
+    printf("%s: %zu state%s, %s: %zu made now, %zu verified\n", w->folder, n.found + n.made, n.found + n.made == 1 ? "" : "s", bytes,
+           n.made, n.found);
+    if (w->trained)
+        printf("%zu codecs are trained: `kvant run` trains them\n", w->trained);
+}
+
+static int run(const cli *c)
+{
+    kvant_error err = { "" };
+    work w = { .folder = cli_get(c, "states") };
+    experiment e = { .threads = 0 };
+    const bool experimental = cli_n_args(c) > 0;
+    int code;
+    if (!w.folder)
+        return cli_usage(c, "--states FOLDER is needed");
+    if (experimental == !!cli_get(c, "quantizer"))
+        return cli_usage(c, "either a spec or --quantizer is needed");
+    kvant_status status = states_open(w.folder, STATES_WRITE, &w.s, &err);
+    if (!status && experimental && !experiment_open(c, STORE_READ, &e, &code)) {
+        states_close(w.s);
+        return code;
+    }
+    if (!status && !experimental)
+        status = keep_quantizer(c, &w, &err);
+    for (size_t i = 0; i < e.plan.n_cells && !status; i++)
+        status = keep_cell(&w, &e.plan.cells[i], &err);
+    if (!status)
+        print_counts(&w);
+    tdestroy(w.seen, free);
+    states_close(w.s);
+    if (experimental)
+        experiment_close(&e);
+    return status ? cli_fail(c, status, &err) : cli_finish(EXIT_DONE);
+}
+
+static const cli_option options[] = {
+    OPTION_SOURCE,
+    OPTION_EXPERIMENT,
+    { NULL, NULL, NULL, false },
+};
+
+const cli_command command_precompute = {
+    .name = "precompute",
+    .arguments = "[SPEC.json]",
+    .min_args = 0,
+    .max_args = 1,
+    .summary = "store quantizers' states (rotations, sketches, codebooks) in a folder",
+    .details = "For every codec of the spec's cells, or for one quantizer, its state is made and stored in the folder of --states, in a file "
+               "whose name\nstands for everything it depends on: sources, parameters, dimension, side, seed, library. Files that are there "
+               "are verified\nand kept. `kvant run --states FOLDER` then takes states from there; values are the same with and without, bit "
+               "for bit.\nA file that is damaged is named with the bytes that are, and is never used: delete it.",
+    .example = "# states of all cells of the demo\n"
+               "kvant precompute experiments/demo.json --states states\n"
+               "# of one quantizer, for vectors of 128 dimensions\n"
+               "kvant precompute --quantizer turboquant_mse:bits=3 --dim 128 --states states",
+    .options = options,
+    .run = run,
+};
