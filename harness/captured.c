@@ -32,12 +32,21 @@ kvant_status captured_open(captured *c, lm_model *model, uint32_t context, uint3
     return KVANT_OK;
 }
 
+/* Where the rows of a step go, in key or value. */
+static size_t place(const captured *c, uint32_t layer) { return ((size_t)layer * c->context + c->at) * c->row; }
+
 static void keep_kv(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
 {
     captured *c = user;
-    size_t to = ((size_t)layer * c->context + c->at) * c->row, bytes = n_rows * c->row * sizeof *k;
-    memcpy(c->key + to, k, bytes);
-    memcpy(c->value + to, v, bytes);
+    if (!c->unrotated)
+        memcpy(c->key + place(c, layer), k, n_rows * c->row * sizeof *k);
+    memcpy(c->value + place(c, layer), v, n_rows * c->row * sizeof *v);
+}
+
+static void keep_unrotated(void *user, uint32_t layer, const float *k, size_t n_rows)
+{
+    captured *c = user;
+    memcpy(c->key + place(c, layer), k, n_rows * c->row * sizeof *k);
 }
 
 static void keep_queries(void *user, uint32_t layer, const float *q, size_t n_rows)
@@ -48,7 +57,8 @@ static void keep_queries(void *user, uint32_t layer, const float *q, size_t n_ro
 
 kvant_status captured_run(captured *c, const int32_t *ids, kvant_error *err)
 {
-    lm_observer observer = { .kv = keep_kv, .queries = c->query ? keep_queries : NULL, .user = c };
+    lm_observer observer = { .kv = keep_kv, .unrotated = c->unrotated ? keep_unrotated : NULL,
+                             .queries = c->query ? keep_queries : NULL, .user = c };
     kvcache_reset(c->cache);
     for (c->at = 0; c->at < c->context;) {
         if (interrupted())

@@ -11,7 +11,8 @@ typedef struct {
     kvcache_shape shape;
     uint32_t context, batch;
     size_t row, query_row;         /* floats of a token in one layer: n_kv_head * head_dim, n_head * head_dim */
-    float *key, *value;            /* [n_layer][context][row], post-RoPE */
+    float *key, *value;            /* [n_layer][context][row], keys post-RoPE unless */
+    bool unrotated;                /* they are wanted as they are before RoPE: set between opening and running */
     float *query;                  /* [n_layer][context][query_row], post-RoPE, times 1/sqrt(head_dim); NULL: not wanted */
     kvcache_codecs f16;
     kvcache *cache;

@@ -91,6 +91,13 @@ if [ -n "$model" ]; then
         JOIN sample t ON (t.metric, t.chunk, t.idx) = (CASE WHEN c.data LIKE '%key%' THEN 'nmse_key' ELSE 'nmse_value' END,
         CASE WHEN c.data LIKE '%layer00%' THEN 0 ELSE 1 END, 0) WHERE v.metric = 'nmse'")
     if [ "$differences" = '0.0 2' ]; then ok dump_is_what_probes_measure; else failed dump_is_what_probes_measure "$differences"; fi
+    check dump_pre_rope "$kvant" dump "$model" --data text.txt --tokens 64 --out kv --stage pre_rope --layers 1
+    # A token at position 0 is not rotated, the others are; 128 bytes are the header's.
+    if [ "$(stat -c %s kv/layer01_head00_key_pre_rope.npy)" = "$(stat -c %s kv/layer01_head00_key.npy)" ] &&
+        ! cmp -s kv/layer01_head00_key_pre_rope.npy kv/layer01_head00_key.npy &&
+        cmp -s -n 192 kv/layer01_head00_key_pre_rope.npy kv/layer01_head00_key.npy; then ok dump_pre_rope_differs
+    else failed dump_pre_rope_differs "$(ls -l kv)"; fi
+    refuses dump_stage 2 'pre_rope or post_rope' "$kvant" dump "$model" --data text.txt --tokens 8 --out none --stage rope
     check dump_of_some_layers "$kvant" dump "$model" --data text.txt --tokens 8 --out some --layers 1
     if [ -e some/layer01_head00_key.npy ] && [ ! -e some/layer00_head00_key.npy ]; then ok dump_of_named_layers
     else failed dump_of_named_layers "$(ls some)"; fi

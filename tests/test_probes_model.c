@@ -406,7 +406,7 @@ static void observed_queries_are_those_of_attention(void **state)
     assert_int_equal(kvcache_open(&codecs, 8, &cache, NULL), KVANT_OK);
     for (int32_t position = 0; position < 8; position++) {
         float seen[TINY_LAYERS * TINY_HEADS * TINY_HEAD_DIM];
-        lm_observer observer = { ignore_kv, keep_queries, seen };
+        lm_observer observer = { .kv = ignore_kv, .queries = keep_queries, .user = seen };
         lm_segment segment = { cache, &(int32_t){ 'a' + position }, 1, NULL };
         n_asked = 0;
         assert_int_equal(lm_forward_hidden(model, LM_DECODE, &segment, 1, NULL, &observer, NULL), KVANT_OK);

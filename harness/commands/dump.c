@@ -85,7 +85,7 @@ static kvant_status write_all(const captured *c, const bool *wanted, const char 
         if (interrupted())
             status = kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
         if (!status)
-            status = write_head(c, c->key, "key", layer, head, folder, rows, err);
+            status = write_head(c, c->key, c->unrotated ? "key_pre_rope" : "key", layer, head, folder, rows, err);
         if (!status)
             status = write_head(c, c->value, "value", layer, head, folder, rows, err);
         *files += 2;
@@ -97,10 +97,13 @@ static kvant_status write_all(const captured *c, const bool *wanted, const char 
 static int run(const cli *c)
 {
     kvant_error err = { "" };
-    const char *text_name = cli_get(c, "data"), *folder = cli_get(c, "out");
+    const char *text_name = cli_get(c, "data"), *folder = cli_get(c, "out"), *stage = cli_get(c, "stage");
+    bool unrotated = stage && !strcmp(stage, "pre_rope");
     long long n;
     if (!text_name || !folder)
         return cli_usage(c, "--data TEXT and --out FOLDER are needed");
+    if (stage && !unrotated && strcmp(stage, "post_rope"))
+        return cli_usage(c, "--stage is pre_rope or post_rope");
     if (!cli_get_int(c, "tokens", 1, 1 << 24, 512, &n) || !option_threads(c))
         return EXIT_USAGE;
     model_session s = { 0 };
@@ -123,6 +126,7 @@ static int run(const cli *c)
         status = probe_chunks(&(probe_job) { .model = s.model, .data = &data }, (uint32_t)n, 1, &ids, &err);
     if (!status)
         status = captured_open(&taken, s.model, (uint32_t)n, BATCH, false, NULL, "dump", &err);
+    taken.unrotated = unrotated;
     if (!status)
         status = captured_run(&taken, ids, &err);
     if (!status)
@@ -141,6 +145,7 @@ static const cli_option options[] = {
     { "data", "TEXT", "the text: a name in the manifest or a file", false },
     { "tokens", "N", "tokens to take from its beginning (default 512)", false },
     { "out", "FOLDER", "where the files go; it is made when it is not there", false },
+    { "stage", "STAGE", "keys as they are: post_rope (default), or pre_rope, rotated by no position yet", false },
     { "layers", "LIST", "layers to write, such as 0,3,5-7 (default: all)", false },
     OPTION_THREADS,
     { NULL, NULL, NULL, false },
@@ -153,8 +158,9 @@ const cli_command command_dump = {
     .max_args = 1,
     .summary = "write the keys and values that a model makes of a text as .npy",
     .details = "FOLDER/layer03_head01_key.npy holds the keys of layer 3 and KV head 1, both counted from 0, as a cache gets them: after "
-               "RoPE, uncoded, float32 [tokens][head_dim]; ..._value.npy the values. The forward pass reads an f16 cache. A file is "
-               "vector data for an experiment: \"data\": \"kv/layer03_head01_key.npy\".",
+               "RoPE, uncoded, float32 [tokens][head_dim]; ..._value.npy the values. With --stage pre_rope keys are as they were before "
+               "RoPE, in ..._key_pre_rope.npy. The forward pass reads an f16 cache. A file is vector data for an experiment: \"data\": "
+               "\"kv/layer03_head01_key.npy\".",
     .example = "# keys and values of layers 0 and 15\n"
                "kvant dump smollm2-135m --data wikitext-2 --tokens 2048 --layers 0,15 --out kv",
     .options = options,

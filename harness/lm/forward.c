@@ -212,21 +212,32 @@ static void rope_rows(const pass *p)
     }
 }
 
+/* Floats `from` and on of every row of qkv, `n` of each, gathered. */
+static const float *gather(const pass *p, size_t from, size_t n, float *out)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * s->head_dim;
+    for (size_t row = 0; row < p->n_rows; row++)
+        memcpy(out + row * n, p->qkv + row * row_floats + from, n * sizeof *out);
+    return out;
+}
+
+/* What an observer sees is laid out in memory that is free until the MLP, or until attention. */
 static void observe_layer(const pass *p, const lm_observer *observe, uint32_t layer)
 {
     const lm_shape *s = &p->model->shape;
     const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
-    float *k = p->gate_up, *v = p->gate_up + p->n_rows * kv;      /* free until the MLP */
-    for (size_t row = 0; row < p->n_rows; row++) {
-        memcpy(k + row * kv, p->qkv + row * (q + 2 * kv) + q, kv * sizeof *k);
-        memcpy(v + row * kv, p->qkv + row * (q + 2 * kv) + q + kv, kv * sizeof *v);
-    }
+    const float *k = gather(p, q, kv, p->gate_up), *v = gather(p, q + kv, kv, p->gate_up + p->n_rows * kv);
     observe->kv(observe->user, layer, k, v, p->n_rows);
-    if (!observe->queries)
-        return;
-    for (size_t row = 0; row < p->n_rows; row++)                  /* `attended` is free until attention */
-        memcpy(p->attended + row * q, p->qkv + row * (q + 2 * kv), q * sizeof *p->attended);
-    observe->queries(observe->user, layer, p->attended, p->n_rows);
+    if (observe->queries)
+        observe->queries(observe->user, layer, gather(p, 0, q, p->attended), p->n_rows);
+}
+
+static void observe_unrotated(const pass *p, const lm_observer *observe, uint32_t layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
+    observe->unrotated(observe->user, layer, gather(p, q, kv, p->gate_up), p->n_rows);
 }
 
 static void *scratch_of(const pass *p) { return p->scratch + p->scratch_bytes * (size_t)omp_get_thread_num(); }
@@ -334,6 +345,8 @@ static void run_layer(const pass *p, uint32_t index, const lm_observer *observe,
     const double t1 = seconds_now();
     gemm_apply(&layer->qkv, p->normed, s->n_embd, p->n_rows, p->qkv, row_floats);
     const double t2 = seconds_now();
+    if (observe && observe->unrotated)
+        observe_unrotated(p, observe, index);
     rope_rows(p);
     if (observe)
         observe_layer(p, observe, index);

@@ -50,6 +50,8 @@ typedef struct { double matmul, encode, attention, rest; uint64_t tokens; } lm_t
 typedef struct {
     /* k, v [n_rows][n_kv_head][head_dim] of one layer, post-RoPE; n_rows over all segments in order */
     void (*kv)(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows);
+    /* the same keys before RoPE, told before kv; NULL: not wanted */
+    void (*unrotated)(void *user, uint32_t layer, const float *k, size_t n_rows);
     /* q [n_rows][n_head][head_dim], post-RoPE and times 1/sqrt(head_dim), so that <q,k> is what the softmax gets; NULL: not wanted */
     void (*queries)(void *user, uint32_t layer, const float *q, size_t n_rows);
     void *user;
