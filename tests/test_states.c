@@ -130,6 +130,22 @@ static void test_every_quantizer(void **state)
     scratch_remove(folder);
 }
 
+/* Two streams, whose state marks the outlier channels, trained and not. */
+static void test_streams(void **state)
+{
+    (void)state;
+    static const struct { const char *name, *given; } cases[] = {
+        { "turboquant_mse", "bits=2,outlier_channels=32" }, { "turboquant_mse", "outlier_channels=32,rotation=hadamard,codebook=trained" },
+        { "turboquant_mse", "outlier_channels=4,outlier_select=list,outlier_list=1+5+63+127" },
+        { "turboquant_mse", "outlier_channels=16,outlier_source=prompt" }, { "turboquant_prod", "bits=3,outlier_channels=32" },
+        { "turboquant_prod", "bits=1,outlier_channels=32,residual_norm=constant" }, { "rvq", "bits=4,stages=3,stage2=fitted,outlier_channels=8,outlier_bits=4" },
+        { "qjl", "outlier_channels=8" }, { "qjl", "outlier_channels=8,sketch=gaussian,outlier_source=prompt" } };
+    char *folder = scratch_make();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true(round_trip(folder, source_of(cases[i].name, cases[i].given, D)));
+    scratch_remove(folder);
+}
+
 /* Untrained states are found by shape without layer and head. */
 static void test_no_layer(void **state)
 {
@@ -363,6 +379,13 @@ static void test_exchange(void **state)
     exchange("affine", "rotation=haar", "rotation");
     exchange("q4_0", "rotation=hadamard", "signs");
     exchange("e8", "", "rotation");
+    exchange("turboquant_mse", "bits=2", "codebook");
+    exchange("turboquant_mse", "outlier_channels=32,outlier_select=list,outlier_list=0+1+2+3+4+5+6+7+8+9+10+11+12+13+14+15+16+17+18+19+"
+             "20+21+22+23+24+25+26+27+28+29+30+31", "outlier_rotation");
+    exchange("turboquant_prod", "bits=4,m=64", "sketch");
+    exchange("rvq", "bits=2,stages=3,stage2=true_scale", "codebook2");
+    exchange("qjl", "m=96", "sketch");
+    exchange("qjl", "outlier_channels=8,outlier_source=prompt", "outlier_sketch");
 }
 
 /* An exported Hadamard rotation is the matrix that queries go through. */
@@ -429,7 +452,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_quantizer), cmocka_unit_test(test_no_layer), cmocka_unit_test(test_flipped),
+        cmocka_unit_test(test_every_quantizer), cmocka_unit_test(test_streams), cmocka_unit_test(test_no_layer), cmocka_unit_test(test_flipped),
         cmocka_unit_test(test_flipped_block), cmocka_unit_test(test_truncated), cmocka_unit_test(test_foreign),
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_exchange), cmocka_unit_test(test_hadamard_matrix),
         cmocka_unit_test(test_refused),
