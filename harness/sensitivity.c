@@ -344,7 +344,7 @@ kvant_status sensitivity_open(const sensitivity_request *r, store *s, int thread
     status = json ? spec_parse("sensitivity", json, strlen(json), NULL, 0, &asked, err)
                   : kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for its spec");
     if (!status)
-        status = plan_open(&asked, s, threads, &p, err);
+        status = plan_open(&asked, NULL, s, threads, &p, err);
     if (!status && r->weights != WEIGHTS_ACTIVATION && !same_sides(r))
         plan_keep(&p, on_diagonal, r);
     if (!status)
