@@ -130,6 +130,12 @@ check bench_of_blocks "$kvant" bench kivi --dim 32 --n 40
 "$kvant" bench turboquant_mse --n 100 --seed 2 | sed '/ns per token/d' > other.txt
 if [ -s one.txt ] && cmp -s one.txt again.txt && ! cmp -s one.txt other.txt; then ok bench_follows_its_seed
 else failed bench_follows_its_seed "$(diff one.txt again.txt)"; fi
+"$kvant" bench turboquant_mse --dim 128 --bits 2 --n 100 | sed '1d;/ns per token/d' > option.txt
+"$kvant" bench turboquant_mse:bits=2 --n 100 | sed '1d;/ns per token/d' > parameter.txt
+if [ -s option.txt ] && cmp -s option.txt parameter.txt && grep -q '^bits per coordinate *2\.125 *2\.125$' option.txt; then ok bench_bits
+else failed bench_bits "$(diff option.txt parameter.txt)"; fi
+refuses bench_without_bits 2 'f16 has no parameter' "$kvant" bench f16 --bits 2
+refuses bench_bits_range 2 'use 1 to 8' "$kvant" bench affine --bits 9
 refuses bench_unknown_quantizer 2 'affine' "$kvant" bench afine
 refuses bench_unknown_parameter 2 "nearest known one is 'bits'" "$kvant" bench affine:bit=3
 refuses bench_shape 2 'not a multiple of group_size' "$kvant" bench affine --dim 80

@@ -152,16 +152,29 @@ static side_result compare_side(const bench *b, kvant_side side, const float *x)
     return result;
 }
 
+/* --bits, over what the parameters say. */
+static kvant_status set_bits(const char *bits, kvcache_side *side, kvant_error *err)
+{
+    const kvant_param *params = side->quantizer->params;
+    bool there = false;
+    for (int i = 0; i < KVANT_MAX_PARAMS && params[i].name; i++)
+        there = there || !strcmp(params[i].name, "bits");
+    if (!there)
+        return kvant_fail(err, KVANT_INVALID, "--bits %.40s: %s has no parameter `bits`; leave the option out (`kvant list %s` shows what "
+                          "there is)", bits, side->quantizer->name, side->quantizer->name);
+    return kvant_set(params, "bits", bits, &side->args, err);
+}
+
 /* ---- The table --------------------------------------------------------------------------------- */
 
-static void print_table(const bench *b, const char *given, const char *given_value, side_result key, side_result value,
+static void print_table(const bench *b, const char *given, const char *given_value, const char *bits, side_result key, side_result value,
                         double append, double both)
 {
     const kvant_codec *kc = kvcache_codec(&b->codecs, 0, 0, KVANT_KEY), *vc = kvcache_codec(&b->codecs, 0, 0, KVANT_VALUE);
     kvcache_bytes bytes = kvcache_accounted(&b->codecs, b->n);
     stats_mean error = stats_of(b->error, b->n);
-    printf("%s%s%s, %zu dimensions, %u tokens of %s vectors\n\n", given, given_value ? " and " : "", given_value ? given_value : "",
-           b->dim, b->n, b->distribution);
+    printf("%s%s%s%s%s, %zu dimensions, %u tokens of %s vectors\n\n", given, given_value ? " and " : "", given_value ? given_value : "",
+           bits ? " with bits=" : "", bits ? bits : "", b->dim, b->n, b->distribution);
     printf("%-22s %12s %12s\n", "", "keys", "values");
     printf("%-22s %12s %12s\n", "nmse", key.nmse, value.nmse);
     printf("%-22s %12u %12u\n", "tokens in codes", key.coded, value.coded);
@@ -182,6 +195,7 @@ static int run(const cli *c)
 {
     kvant_error err = { "" };
     const char *given = cli_arg(c, 0), *value = cli_get(c, "value"), *distribution = cli_get(c, "distribution");
+    const char *bits = cli_get(c, "bits");
     long long dim, n, seed;
     if (!cli_get_int(c, "dim", 8, 4096, 128, &dim) || !cli_get_int(c, "n", 2, 65536, 1000, &n) ||
         !cli_get_int(c, "seed", 0, UINT32_MAX, 0, &seed))
@@ -192,6 +206,10 @@ static int run(const cli *c)
     kvant_status status = option_quantizer(given, &policy.key, &err);
     if (!status)
         status = option_quantizer(value ? value : given, &policy.value, &err);
+    if (!status && bits)
+        status = set_bits(bits, &policy.key, &err);
+    if (!status && bits)
+        status = set_bits(bits, &policy.value, &err);
     if (!status)
         status = make_data(&b, (uint32_t)dim, &err);
     if (!status)
@@ -204,7 +222,7 @@ static int run(const cli *c)
         status = compare_outputs(&b, &err);
     if (!status) {
         side_result keys = compare_side(&b, KVANT_KEY, b.key), values = compare_side(&b, KVANT_VALUE, b.value);
-        print_table(&b, given, value, keys, values, append, both);
+        print_table(&b, given, value, bits, keys, values, append, both);
     }
     close_bench(&b);
     return status ? cli_fail(c, status, &err) : cli_finish(EXIT_DONE);
@@ -212,6 +230,7 @@ static int run(const cli *c)
 
 static const cli_option options[] = {
     { "value", "QUANTIZER", "values' quantizer (default: the keys')", false },
+    { "bits", "N", "bits of both quantizers, over what PARAMETERS say", false },
     { "dim", "N", "coordinates of a vector (default 128)", false },
     { "n", "N", "tokens (default 1000)", false },
     { "distribution", "NAME", "of keys, values and queries, as in the dataset `synthetic` (default gaussian)", false },
@@ -230,7 +249,7 @@ const cli_command command_bench = {
                "there. Errors are against exact attention over the same vectors. Times are of one thread and one run: `kvant run` "
                "with the probe throughput repeats them.",
     .example = "# two bits after a Hadamard rotation\n"
-               "kvant bench turboquant_mse:bits=2,rotation=hadamard --dim 128 --n 1000",
+               "kvant bench turboquant_mse:rotation=hadamard --dim 128 --bits 2 --n 1000",
     .options = options,
     .run = run,
 };
