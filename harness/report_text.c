@@ -367,14 +367,20 @@ static void print_expect(const cJSON *report, const report_options *options, tex
         if (computed) {
             double se = member_number(row, "se");
             table_cell(&t, "%.6g", member_number(row, "computed"));
-            table_cell(&t, isnan(se) ? "" : "%.2g", se);
+            if (isnan(se))
+                table_cell(&t, "%s", "");
+            else
+                table_cell(&t, "%.2g", se);
             table_cell(&t, "%+.3g", member_number(row, "difference"));
         } else {
             for (int i = 0; i < 3; i++)
                 table_cell(&t, "%s", "");
         }
         double tolerance = member_number(row, "tolerance");
-        table_cell(&t, isnan(tolerance) ? "" : "%.3g", tolerance);
+        if (isnan(tolerance))
+            table_cell(&t, "%s", "");
+        else
+            table_cell(&t, "%.3g", tolerance);
         table_cell(&t, "%s", member_text(row, "verdict"));
         table_cell(&t, "%s", member_text(row, "source"));
         text_free(&where);
