@@ -86,3 +86,28 @@ void duration_text(double seconds, char out[32])
     else
         snprintf(out, 32, "%.0f h %d min", floor(seconds / 3600), (int)fmod(seconds, 3600) / 60);
 }
+
+progress_screen progress_start(void) { return (progress_screen){ .terminal = isatty(STDERR_FILENO) }; }
+
+void progress_show(void *screen, const run_progress *p)
+{
+    progress_screen *s = screen;
+    const double now = seconds_now();
+    if (s->shown && now - s->last < (s->terminal ? 0.1 : 5))
+        return;
+    char left[32], rate[48] = "";
+    duration_text(p->left, left);
+    if (p->rate > 0)
+        snprintf(rate, sizeof rate, ", %.0f/s", p->rate);
+    fprintf(stderr, s->terminal ? "\r\033[K%zu/%zu cells, %s left%s | %.90s" : "%zu/%zu cells, %s left%s | %.200s\n", p->done, p->cells,
+            left, rate, p->what);
+    fflush(stderr);
+    s->shown = true;
+    s->last = now;
+}
+
+void progress_clear(const progress_screen *s)
+{
+    if (s->terminal && s->shown)
+        fputs("\r\033[K", stderr);
+}

@@ -5,7 +5,7 @@
 
 #include "harness/cli.h"
 #include "harness/options.h"
-#include "harness/plan.h"
+#include "harness/run.h"
 
 #define DEFAULT_STORE "results/kvant.db"
 
@@ -31,5 +31,12 @@ void experiment_close(experiment *e);
 
 /* "43 s", "12 min 5 s", "3 h 20 min" */
 void duration_text(double seconds, char out[32]);
+
+/* How a run is shown on stderr: on a terminal one line that is kept up to date, elsewhere a line every few seconds. progress_show
+ * is the `progress` of run_options, with the screen as its user; clear it before anything else is said. */
+typedef struct { bool terminal, shown; double last; } progress_screen;
+progress_screen progress_start(void);
+void progress_show(void *screen, const run_progress *progress);
+void progress_clear(const progress_screen *screen);
 
 #endif

@@ -3,8 +3,10 @@
 #include "harness/options.h"
 
 #include <limits.h>
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error *err)
@@ -93,6 +95,68 @@ kvant_status option_sources(const cli *c, states_source sources[SOURCES_MAX], si
                                            .shape = { .dim = (uint32_t)dim, .side = (kvant_side)i, .seed = (uint32_t)seed,
                                                       .rope = i == KVANT_VECTOR ? (kvant_rope){ 0 } : cache.rope } };
     return KVANT_OK;
+}
+
+/* "2,3,4" */
+static bool option_candidates(const cli *c, double candidates[ALLOCATION_CANDIDATES], size_t *n)
+{
+    const char *given = cli_get(c, "candidates"), *at = given ? given : "4,8";
+    for (*n = 0;; at++) {
+        char *end;
+        const double value = strtod(at, &end);
+        if (end == at || !isfinite(value) || (*end && *end != ',') || *n == ALLOCATION_CANDIDATES) {
+            cli_usage(c, "--candidates %.60s: must be up to %d numbers of bits, as in 2,3,4", given, ALLOCATION_CANDIDATES);
+            return false;
+        }
+        candidates[(*n)++] = value;
+        at = end;
+        if (!*at)
+            return true;
+    }
+}
+
+/* One of two words; the first is the default. */
+static bool option_choice(const cli *c, const char *option, const char *first, const char *second, bool *is_second)
+{
+    const char *given = cli_get(c, option);
+    *is_second = given && !strcmp(given, second);
+    if (!given || *is_second || !strcmp(given, first))
+        return true;
+    cli_usage(c, "--%s %.40s: must be %s or %s", option, given, first, second);
+    return false;
+}
+
+bool option_sensitivity(const cli *c, const char *model, double candidates[ALLOCATION_CANDIDATES], sensitivity_request *r)
+{
+    kvant_error err = { "" };
+    long long n, length, draw, seed;
+    bool heads, apart, per_layer;
+    const char *key = cli_get(c, "key") ? cli_get(c, "key") : "turboquant_mse", *value = cli_get(c, "value");
+    const char *weights = cli_get(c, "weights");
+    *r = (sensitivity_request){ .model = model, .data = cli_get(c, "data"), .candidates = candidates, .weights = WEIGHTS_KL,
+                                .isa = cli_get(c, "isa") };
+    if (!r->data) {
+        cli_usage(c, "--data is missing: the text that the model reads; `kvant list data` shows those known");
+        return false;
+    }
+    if (!option_candidates(c, candidates, &r->n_candidates) || !option_choice(c, "groups", "layer", "head", &heads) ||
+        !option_choice(c, "sides", "together", "apart", &apart) || !option_choice(c, "seed-rule", "shared", "per_layer", &per_layer) ||
+        !cli_get_int(c, "n", 1, INT_MAX, 5, &n) || !cli_get_int(c, "length", 1, INT_MAX, 512, &length) ||
+        !cli_get_int(c, "calibration-seed", 0, UINT_MAX, 42, &draw) || !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed))
+        return false;
+    if (option_quantizer(key, &r->key, &err) || option_quantizer(value ? value : key, &r->value, &err) ||
+        (weights && allocation_weights_find(weights, &r->weights, &err))) {
+        cli_usage(c, "%s", err.text);
+        return false;
+    }
+    r->groups = heads ? GROUPS_HEAD : GROUPS_LAYER;
+    r->sides = apart ? SIDES_APART : SIDES_TOGETHER;
+    r->seed_rule = per_layer ? SEED_PER_LAYER : SEED_SHARED;
+    r->n = (uint32_t)n;
+    r->length = (uint32_t)length;
+    r->calibration_seed = (uint32_t)draw;
+    r->seed = (uint32_t)seed;
+    return true;
 }
 
 kvant_status model_session_open(model_session *s, const char *name, uint32_t context, kvant_error *err)

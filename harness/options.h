@@ -1,11 +1,12 @@
-/* options.h - what several commands share: options for a cache's policy and the number of threads, a model with its cache.
- * The readers of options complain on stderr and return false when an option's text is wrong. */
+/* options.h - what several commands share: options for a cache's policy, for sensitivities and for the number of threads, a model with
+ * its cache. The readers of options complain on stderr and return false when an option's text is wrong. */
 #ifndef KVANT_COMMAND_OPTIONS_H
 #define KVANT_COMMAND_OPTIONS_H
 
 #include "harness/cli.h"
 #include "harness/input.h"
 #include "harness/lm/model.h"
+#include "harness/sensitivity.h"
 #include "harness/states.h"
 
 #define OPTION_POLICY(fallback)                                                                                              \
@@ -33,6 +34,24 @@ bool option_threads(const cli *c);
 
 enum { SOURCES_MAX = 2 };
 kvant_status option_sources(const cli *c, states_source sources[SOURCES_MAX], size_t *n, kvant_error *err);
+
+#define OPTION_SENSITIVITY                                                                                                   \
+    { "data", "NAME", "the text that the model reads (required)", false },                                                   \
+    { "key", "QUANTIZER", "keys' quantizer, with parameters other than bits (default turboquant_mse)", false },              \
+    { "value", "QUANTIZER", "values' quantizer (default: the keys')", false },                                               \
+    { "candidates", "LIST", "values of the quantizers' bits, rising (default 4,8)", false },                                 \
+    { "weights", "NAME", "activation, distortion or kl (default kl)", false },                                               \
+    { "groups", "NAME", "layer or head (default layer)", false },                                                            \
+    { "sides", "NAME", "keys and values together or apart (default together)", false },                                      \
+    { "n", "N", "windows of text (default 5)", false },                                                                      \
+    { "length", "N", "tokens of a window (default 512)", false },                                                            \
+    { "calibration-seed", "N", "which windows are drawn (default 42)", false },                                              \
+    { "seed", "N", "seed of the quantizers (default 0)", false },                                                            \
+    { "seed-rule", "NAME", "shared or per_layer (default shared)", false },                                                  \
+    { "isa", "TARGET", "kernels to use: auto, scalar, or a target (default auto)", false }
+
+/* The question that these options ask about a model. candidates is the memory that the request points to. */
+bool option_sensitivity(const cli *c, const char *model, double candidates[ALLOCATION_CANDIDATES], sensitivity_request *request);
 
 /* A model by name or path, and one cache for it. {0} is closed; a failed opening leaves it to be closed all the same. */
 typedef struct { kvant_input input; lm_model *model; kvcache_codecs codecs; kvcache *cache; } model_session;

@@ -36,7 +36,7 @@ static kvcache_side side_at(const kvcache_side *side, double candidate)
 static kvant_status check_side(const sensitivity_request *r, const kvcache_side *side, kvant_error *err)
 {
     if (!side->quantizer || bits_of(side->quantizer) < 0)
-        return kvant_fail(err, KVANT_INVALID, "sensitivity: %s has no parameter `bits` for candidates to set; take a quantizer that has",
+        return kvant_fail(err, KVANT_INVALID, "%s has no parameter `bits` for candidates to set; take a quantizer that has",
                           side->quantizer ? side->quantizer->name : "a side without quantizer");
     for (size_t i = 0; i < r->n_candidates; i++) {
         kvcache_side at = *side;
@@ -44,7 +44,7 @@ static kvant_status check_side(const sensitivity_request *r, const kvcache_side 
         number_text(r->candidates[i], digits);
         kvant_error why;
         if (kvant_set(side->quantizer->params, "bits", digits, &at.args, &why))
-            return kvant_fail(err, KVANT_INVALID, "sensitivity: %s: %s", side->quantizer->name, why.text);
+            return kvant_fail(err, KVANT_INVALID, "%s: %s", side->quantizer->name, why.text);
     }
     return KVANT_OK;
 }
@@ -52,10 +52,10 @@ static kvant_status check_side(const sensitivity_request *r, const kvcache_side 
 static kvant_status check_request(const sensitivity_request *r, kvant_error *err)
 {
     if (r->n_candidates < 1 || r->n_candidates > ALLOCATION_CANDIDATES)
-        return kvant_fail(err, KVANT_INVALID, "sensitivity: %zu candidates; 1 to %d are possible", r->n_candidates, ALLOCATION_CANDIDATES);
+        return kvant_fail(err, KVANT_INVALID, "%zu candidates; 1 to %d are possible", r->n_candidates, ALLOCATION_CANDIDATES);
     for (size_t i = 1; i < r->n_candidates; i++)
         if (!(r->candidates[i] > r->candidates[i - 1]))
-            return kvant_fail(err, KVANT_INVALID, "sensitivity: candidates must rise, and %g follows %g", r->candidates[i],
+            return kvant_fail(err, KVANT_INVALID, "candidates must rise, and %g follows %g", r->candidates[i],
                               r->candidates[i - 1]);
     kvant_status status = check_side(r, &r->key, err);
     return status ? status : check_side(r, &r->value, err);
@@ -175,7 +175,7 @@ static kvant_status fail_missing(const sensitivity_request *r, const plan *p, co
 {
     text command = { 0 };
     add_command(&command, r, s);
-    kvant_fail(err, KVANT_INVALID, "sensitivity: %zu of its %zu cells are not measured yet; this does it: %s", p->n_cells - p->n_done,
+    kvant_fail(err, KVANT_INVALID, "%zu of %zu cells with sensitivities are not measured yet; this does it: %s", p->n_cells - p->n_done,
                p->n_cells, command.failed ? "kvant sensitivity" : command.data);
     text_free(&command);
     return KVANT_INVALID;
@@ -293,7 +293,7 @@ static kvant_status check_control(store *s, const plan *p, const sensitivity_req
         status = read_cell(s, &p->cells[i], r, out->n_groups, value, value + out->n_groups, 1, &ratio, err);
         for (size_t g = 0; g < out->n_groups && !status; g++)
             if (value[g] != 0)
-                status = kvant_fail(err, KVANT_FAILED, "sensitivity: the f16 control diverges from f16 by %g nats in group %zu, which it "
+                status = kvant_fail(err, KVANT_FAILED, "the f16 control diverges from f16 by %g nats in group %zu, which it "
                                     "must not at all: nothing measured here counts", value[g], g);
     }
     free(value);
@@ -311,7 +311,7 @@ static kvant_status read_answer(store *s, const plan *p, const sensitivity_reque
             continue;
         const plan_cell *cell = cell_of(p, r, i);
         if (!cell)
-            return kvant_fail(err, KVANT_SKIP, "sensitivity: %g bits: %s", r->candidates[i],
+            return kvant_fail(err, KVANT_SKIP, "%g bits: %s", r->candidates[i],
                               p->n_skips ? p->skips[0].reason : "no cell was planned");
         status = activation ? read_cell(s, cell, r, out->n_groups, out->weight, out->weight_se, 1, &out->ratio[0], err)
                             : read_cell(s, cell, r, out->n_groups, out->loss + i, out->loss_se + i, r->n_candidates, &out->ratio[i], err);
@@ -325,7 +325,7 @@ static kvant_status measure_and_read(const sensitivity_request *r, plan *p, stor
     if (!run && p->n_done < p->n_cells)
         return fail_missing(r, p, s, err);
     if (p->n_cells && !p->cells[0].model)
-        return kvant_fail(err, KVANT_INVALID, "sensitivity: %s holds vectors; a text is needed, for the model to read", r->data);
+        return kvant_fail(err, KVANT_INVALID, "%s holds vectors; a text is needed, for the model to read", r->data);
     run_result result;
     kvant_status status = run ? run_plan(p, s, run, &result, err) : KVANT_OK;
     return status ? status : read_answer(s, p, r, out, err);

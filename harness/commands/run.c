@@ -5,32 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-typedef struct { bool terminal, shown; double last; } screen;
-
-static void show(void *user, const run_progress *p)
-{
-    screen *s = user;
-    double now = seconds_now();
-    if (s->shown && now - s->last < (s->terminal ? 0.1 : 5))
-        return;
-    char left[32], rate[48] = "";
-    duration_text(p->left, left);
-    if (p->rate > 0)
-        snprintf(rate, sizeof rate, ", %.0f/s", p->rate);
-    fprintf(stderr, s->terminal ? "\r\033[K%zu/%zu cells, %s left%s | %.90s" : "%zu/%zu cells, %s left%s | %.200s\n", p->done, p->cells,
-            left, rate, p->what);
-    fflush(stderr);
-    s->shown = true;
-    s->last = now;
-}
-
-static void clear(const screen *s)
-{
-    if (s->terminal && s->shown)
-        fputs("\r\033[K", stderr);
-}
 
 /* "2/4": the second of four. */
 static bool parse_shard(const cli *c, unsigned *shard, unsigned *shards)
@@ -105,12 +79,12 @@ static int run(const cli *c)
         return EXIT_USAGE;
     if (!experiment_open(c, STORE_WRITE, &e, &code))
         return code;
-    screen s = { .terminal = isatty(STDERR_FILENO) };
-    run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c), .progress = show, .user = &s };
+    progress_screen s = progress_start();
+    run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c), .progress = progress_show, .user = &s };
     run_result result;
     kvant_error err;
     kvant_status status = run_plan(&e.plan, e.store, &options, &result, &err);
-    clear(&s);
+    progress_clear(&s);
     if (status == KVANT_INTERRUPTED) {
         snprintf(err.text, sizeof err.text, "stopped; %zu of %zu cells are stored; the same command goes on", result.already + result.done,
                  result.cells);

@@ -45,6 +45,7 @@ static const probe_metric metrics[] = {
     { "nmse_group_N", "", "nmse" OF_GROUP, -1, false },
     { "activation_group_N", "", "activation" OF_GROUP, 0, false },
     { "sensitivity_ratio", "x", "largest mean of a group over the smallest; noise of single groups raises it", 0, false },
+    { "kv_heads", "", "KV heads of a layer, by which groups are numbered", 0, false },
     { NULL, NULL, NULL, 0, false }
 };
 
@@ -366,6 +367,8 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
     const sensitivity_probe *p = job->state;
     if (interrupted())
         return kvant_fail(err, KVANT_INTERRUPTED, "sensitivity: interrupted");
+    if (index == 0)
+        job->emit(job, cell, &(probe_sample) { "kv_heads", 0, 0, p->shape.n_kv_head, 1 });
     if (p->weights == OF_KL)
         return kl_unit(job, index % p->n_groups, cell, err);
     if (p->weights == OF_DISTORTION)
@@ -461,6 +464,9 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
                                                [OF_KL] = { "kl", NULL } };
     const char *const *names = measured[(int)args->v[WEIGHTS]];
     kvant_status status = KVANT_OK;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(samples[i].metric, "kv_heads"))
+            result(user, &(probe_result) { "kv_heads", samples[i].value, 1, NAN, NAN, NAN });
     for (size_t i = 0; i < 2 && names[i] && !status; i++) {
         matrix m;
         status = read_matrix(samples, n, names[i], (size_t)args->v[COUNT], &m, err);
