@@ -205,7 +205,7 @@ static void test_stored_bits(void **state)
     (void)state;
     static const struct { const char *name, *given; uint32_t dim; double bits; } known[] = {
         { "f32", "", 80, 32 }, { "f16", "", 80, 16 }, { "affine", "bits=3", 128, 3 + 32. / 64 },
-        { "affine", "bits=5,group_size=32", 96, 6 }, { "affine", "bits=1,group_size=8", 64, 5 },
+        { "affine", "bits=3,symmetric=yes", 128, 3 + 16. / 64 }, { "affine", "bits=5,group_size=32", 96, 6 }, { "affine", "bits=1,group_size=8", 64, 5 },
         { "turboquant_mse", "bits=3", 80, 3 + 16. / 80 }, { "turboquant_mse", "bits=1,norm=f32", 64, 1.5 },
         { "turboquant_mse", "bits=3", 9, 8. * (2 + 4) / 9 }, { "bf16", "", 80, 16 }, { "fp8_e4m3", "", 128, 8.25 },
         { "fp8_e5m2", "scale=none", 80, 8 }, { "q8_0", "", 96, 8.5 }, { "q5_0", "", 64, 5.5 }, { "q4_0", "rotation=haar", 64, 4.5 },
@@ -287,6 +287,56 @@ static void test_affine_spoils_one_group(void **state)
     for (size_t i = 0; i < N * 128; i++)
         assert_true(i / 32 == (128 + 40) / 32 ? isnan(t.y[i]) : t.y[i] == decoded[i]);
     close_trial(&t);
+}
+
+/* 0 is a level, the largest magnitude is one up to the scale's rounding, and what is negated decodes to the negative. */
+static void test_affine_symmetric(void **state)
+{
+    (void)state;
+    static trial t;
+    static float decoded[N * 128];
+    static uint16_t symbols[N * 128];
+    for (unsigned b = 2; b <= 8; b++) {
+        char given[64];
+        unsigned largest_level = (1u << (b - 1)) - 1;
+        snprintf(given, sizeof given, "bits=%u,group_size=32,symmetric=yes", b);
+        memset(&t, 0, sizeof t);
+        assert_true(open_given(&t, "affine", 128, given));
+        assert_int_equal(t.codec.plan.code, 4 * 2 + 128 * b / 8);
+        gaussian(t.x, N * 128, 11);
+        for (size_t i = 0; i < N * 128; i += 32)
+            t.x[i + 5] = 0, t.x[i + 9] = i % 64 ? 7 : -7;
+        code(&t, N);
+        t.codec.ops.symbols(t.codec.state, t.code, N, symbols);
+        for (size_t i = 0; i < N * 128; i++) {
+            assert_true(symbols[i] <= 2 * largest_level);
+            assert_true(i % 32 != 5 || (t.y[i] == 0 && symbols[i] == largest_level));
+            assert_true(i % 32 != 9 || fabs(fabs(t.y[i]) - 7) <= 7 * 0x1p-11);
+            assert_true(fabs(t.x[i] - t.y[i]) <= 7. / largest_level * (.5 + largest_level * 0x1p-11));
+        }
+        memcpy(decoded, t.y, sizeof decoded);
+        for (size_t i = 0; i < N * 128; i++)
+            t.x[i] = -t.x[i];
+        code(&t, N);
+        for (size_t i = 0; i < N * 128; i++)
+            assert_true(t.y[i] == -decoded[i]);
+        t.x[40] = INFINITY;                                    /* spoils its group and no other */
+        code(&t, N);
+        for (size_t i = 0; i < N * 128; i++)
+            assert_true(i / 32 == 1 ? isnan(t.y[i]) : t.y[i] == -decoded[i]);
+        fill(&t, 1e-8f);                                       /* a scale below half's range */
+        code(&t, N);
+        for (size_t i = 0; i < N * 128; i++)
+            assert_true(t.y[i] == 0);
+        fill(&t, -3e38f);                                      /* and one beyond it */
+        code(&t, N);
+        for (size_t i = 0; i < N * 128; i++)
+            assert_true(t.y[i] == -65504 * (float)largest_level);
+        close_trial(&t);
+    }
+    memset(&t, 0, sizeof t);
+    assert_false(open_given(&t, "affine", 128, "bits=1,symmetric=yes"));
+    assert_false(open_given(&t, "affine", 128, "scheme=mlx,symmetric=yes"));
 }
 
 static double norm_of(const float *x, size_t d)
@@ -420,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_permutation), cmocka_unit_test(test_spoiled_vectors_stay_alone),
         cmocka_unit_test(test_scale_equivariance), cmocka_unit_test(test_idempotence), cmocka_unit_test(test_stored_bits),
         cmocka_unit_test(test_zero_vectors), cmocka_unit_test(test_affine_extremes), cmocka_unit_test(test_affine_spoils_one_group),
+        cmocka_unit_test(test_affine_symmetric),
         cmocka_unit_test(test_turboquant_extremes), cmocka_unit_test(test_f16_is_the_cast),
         cmocka_unit_test(test_turboquant_codes_are_nearest), cmocka_unit_test(test_affine_codes_are_nearest),
     };

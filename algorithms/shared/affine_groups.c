@@ -5,7 +5,30 @@
 
 #include <math.h>
 
-size_t affine_code_bytes(const affine_vector *s) { return s->groups * sizeof(affine_head) + bits_bytes((size_t)s->d, s->b); }
+/* Of all groups of a vector. */
+static size_t heads_bytes(const affine_vector *s)
+{
+    return s->groups * (s->scheme == AFFINE_SYMMETRIC ? sizeof(uint16_t) : sizeof(affine_head));
+}
+
+size_t affine_code_bytes(const affine_vector *s) { return heads_bytes(s) + bits_bytes((size_t)s->d, s->b); }
+
+static float largest_level(uint32_t b) { return (float)((1u << (b - 1)) - 1); }
+
+/* The product is exact: 11 bits of a half by 7. */
+static affine_grid symmetric_grid(uint16_t scale, uint32_t b)
+{
+    return (affine_grid) { half_to_float(scale), -half_to_float(scale) * largest_level(b) };
+}
+
+static affine_grid grid_at(const affine_vector *s, const uint8_t *code, size_t group)
+{
+    uint16_t scale;
+    if (s->scheme != AFFINE_SYMMETRIC)
+        return affine_grid_at(code, group);
+    memcpy(&scale, code + group * sizeof scale, sizeof scale);
+    return symmetric_grid(scale, s->b);
+}
 
 affine_vector affine_vector_of(uint32_t d, uint32_t b, uint32_t g, affine_scheme scheme)
 {
@@ -42,12 +65,12 @@ static affine_grid grid_mlx(float min, float max, float levels)
 }
 
 /* Nearest code by the rounding of an addition (ties to even), after the clamp that keeps it exact; no branch, no call. */
-static void quantize_group(const float *x, size_t g, affine_head head, float levels, uint8_t *codes)
+static void quantize_group(const float *x, size_t g, affine_grid grid, float levels, uint8_t *codes)
 {
     const float shift = 0x1.8p23f;
-    float scale = half_to_float(head.scale), zero = half_to_float(head.zero), divisor = scale != 0 ? scale : INFINITY;
+    float divisor = grid.scale != 0 ? grid.scale : INFINITY;
     for (size_t i = 0; i < g; i++) {
-        float q = (x[i] - zero) / divisor;
+        float q = (x[i] - grid.zero) / divisor;
         q = q > 0 ? q : 0;
         q = q < levels ? q : levels;
         codes[i] = (uint8_t)(int32_t)((q + shift) - shift);
@@ -68,8 +91,25 @@ affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x
     }
     affine_grid grid = scheme == AFFINE_MLX ? grid_mlx(min, max, levels) : grid_minmax(min, max, levels);
     affine_head head = { float_to_half_finite(grid.scale), float_to_half_finite(grid.zero) };
-    quantize_group(x, n, head, levels, codes);
+    quantize_group(x, n, (affine_grid) { half_to_float(head.scale), half_to_float(head.zero) }, levels, codes);
     return head;
+}
+
+/* A tie goes to the even code, and as L is odd that is away from 0 on both sides. Returns the scale. */
+static uint16_t encode_symmetric(uint32_t b, const float *x, size_t n, uint8_t *codes)
+{
+    float largest = 0, finite = 0;
+    for (size_t i = 0; i < n; i++) {
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+        finite += x[i] * 0;
+    }
+    if (finite != 0) {
+        memset(codes, 0, n);
+        return 0x7e00;
+    }
+    uint16_t scale = float_to_half_finite(largest / largest_level(b));
+    quantize_group(x, n, symmetric_grid(scale, b), 2 * largest_level(b), codes);
+    return scale;
 }
 
 void affine_encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
@@ -80,10 +120,15 @@ void affine_encode(const void *state, const float *x, size_t first, size_t n, ui
     (void)first;
     for (size_t v = 0; v < n; v++, x += s->d, code += bytes) {
         for (size_t i = 0; i < s->groups; i++) {
-            affine_head head = affine_encode_group(s->scheme, s->b, x + i * s->g, s->g, codes + i * s->g);
-            memcpy(code + i * sizeof head, &head, sizeof head);
+            if (s->scheme == AFFINE_SYMMETRIC) {
+                uint16_t scale = encode_symmetric(s->b, x + i * s->g, s->g, codes + i * s->g);
+                memcpy(code + i * sizeof scale, &scale, sizeof scale);
+            } else {
+                affine_head head = affine_encode_group(s->scheme, s->b, x + i * s->g, s->g, codes + i * s->g);
+                memcpy(code + i * sizeof head, &head, sizeof head);
+            }
         }
-        bits_pack(code + s->groups * sizeof(affine_head), codes, s->d, s->b);
+        bits_pack(code + heads_bytes(s), codes, s->d, s->b);
     }
 }
 
@@ -92,7 +137,7 @@ void affine_encode(const void *state, const float *x, size_t first, size_t n, ui
 /* Unpacks a vector's codes into scratch and returns them. */
 static const uint8_t *unpacked(const affine_vector *s, const uint8_t *code, void *scratch)
 {
-    bits_unpack(scratch, code + s->groups * sizeof(affine_head), s->d, s->b);
+    bits_unpack(scratch, code + heads_bytes(s), s->d, s->b);
     return scratch;
 }
 
@@ -104,7 +149,7 @@ void affine_decode(const void *state, const uint8_t *code, size_t first, size_t 
     for (size_t v = 0; v < n; v++, code += bytes) {
         const uint8_t *codes = unpacked(s, code, scratch);
         for (size_t i = 0; i < s->groups; i++, codes += s->g, x += s->g) {
-            affine_grid grid = affine_grid_at(code, i);
+            affine_grid grid = grid_at(s, code, i);
             for (size_t k = 0; k < s->g; k++)
                 x[k] = grid.scale * codes[k] + grid.zero;
         }
@@ -153,7 +198,7 @@ void affine_score(const void *state, const void *prepared, size_t nq, const uint
         for (size_t i = 0; i < nq; i++, q += s->d + s->groups) {
             float sum = 0;
             for (size_t j = 0; j < s->groups; j++) {
-                affine_grid grid = affine_grid_at(code, j);
+                affine_grid grid = grid_at(s, code, j);
                 sum += grid.scale * affine_dot(q + j * s->g, codes + j * s->g, s->g) + grid.zero * q[s->d + j];
             }
             dot[i * n + v] = sum;
@@ -174,7 +219,7 @@ void affine_mix(const void *state, const float *w, size_t nq, const uint8_t *cod
         for (size_t i = 0; i < nq; i++) {
             float *sum = acc + i * (s->d + s->groups), weight = w[i * n + v];
             for (size_t j = 0; j < s->groups; j++) {
-                affine_grid grid = affine_grid_at(code, j);
+                affine_grid grid = grid_at(s, code, j);
                 float scaled = weight * grid.scale;
                 for (size_t k = j * s->g; k < (j + 1) * s->g; k++)
                     sum[k] += scaled * codes[k];
@@ -197,5 +242,5 @@ void affine_symbols(const void *state, const uint8_t *code, size_t n, uint16_t *
 {
     const affine_vector *s = state;
     for (size_t v = 0; v < n; v++, code += affine_code_bytes(s), sym += s->d)
-        bits_unpack16(sym, code + s->groups * sizeof(affine_head), s->d, s->b);
+        bits_unpack16(sym, code + heads_bytes(s), s->d, s->b);
 }

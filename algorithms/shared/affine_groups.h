@@ -7,8 +7,9 @@
 #include "harness/kvant.h"
 
 /* minmax: scale = (max - min) / (2^b - 1), zero = min. mlx: the edge of larger magnitude e stays exact and 0 falls on the grid,
- * because with q0 = round(e / s) the scale becomes e / q0. */
-typedef enum { AFFINE_MINMAX, AFFINE_MLX } affine_scheme;
+ * because with q0 = round(e / s) the scale becomes e / q0. symmetric: b >= 2 bits, scale = max |x| / L with L = 2^(b-1) - 1; the
+ * levels are -L ... L times scale, code 2^b - 1 is not used, and zero is -L * scale, which nobody stores. */
+typedef enum { AFFINE_MINMAX, AFFINE_MLX, AFFINE_SYMMETRIC } affine_scheme;
 
 typedef struct { uint16_t scale, zero; } affine_head;        /* as stored */
 typedef struct { float scale, zero; } affine_grid;
@@ -20,7 +21,7 @@ static inline affine_grid affine_grid_at(const uint8_t *heads, size_t group)
     return (affine_grid) { half_to_float(head.scale), half_to_float(head.zero) };
 }
 
-/* Codes of x [n], n >= 1, at b = 1...8 bits. Scale and zero are rounded to half first, saturating at 65504, and the codes are
+/* Codes of x [n], n >= 1, at b = 1...8 bits, minmax or mlx. Scale and zero are rounded to half first, saturating at 65504, and the codes are
  * taken for the rounded ones; a tie goes to the even code. A group that is not finite has a head of NaN and codes of 0; a scale
  * that underflows leaves every code 0. */
 affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x, size_t n, uint8_t *codes);
@@ -30,7 +31,8 @@ float affine_dot(const float *q, const uint8_t *codes, size_t n);
 
 /* ---- Groups along a vector ----------------------------------------------------------------------- */
 
-/* First member of the method's state. One vector's code: the head of every group, then all codes, packed tightly. */
+/* First member of the method's state. One vector's code: the head of every group (symmetric: its scale
+ * alone), then all codes, packed tightly. */
 typedef struct { uint32_t d, b, g, groups, scheme; } affine_vector;
 
 affine_vector affine_vector_of(uint32_t d, uint32_t b, uint32_t g, affine_scheme scheme);
