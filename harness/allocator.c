@@ -29,9 +29,6 @@ static kvant_status check_group(const allocation_problem *p, size_t group, kvant
         return kvant_fail(err, KVANT_INVALID, "allocation: group %zu: size must be above 0 and finite", group);
     if (!(p->weight[group] >= 0 && isfinite(p->weight[group])))
         return kvant_fail(err, KVANT_INVALID, "allocation: group %zu: weight must be 0 or more, and finite", group);
-    if (!(p->alpha[group] > 0 && isfinite(p->alpha[group]) && p->beta[group] > 1 && isfinite(p->beta[group])))
-        return kvant_fail(err, KVANT_INVALID, "allocation: group %zu: a curve %g * %g^-bits does not fall; use a constant one", group,
-                          p->alpha[group], p->beta[group]);
     for (size_t c = 0; c < p->n_candidates; c++) {
         if (!isfinite(loss[c]) || !(curve[c] >= 0 && isfinite(curve[c])))
             return kvant_fail(err, KVANT_INVALID, "allocation: group %zu: loss and curve must be finite at every candidate", group);
@@ -252,12 +249,18 @@ static double best_step(const double *loss, const uint64_t *cost, uint32_t from,
     return best;
 }
 
+static uint64_t room_left(const allocation_problem *p, const uint32_t *choice)
+{
+    uint64_t room = p->capacity;
+    for (size_t i = 0; i < p->n_groups; i++)
+        room -= p->cost[i * p->n_candidates + choice[i]];
+    return room;
+}
+
 void allocation_climb(const allocation_problem *p, const double *loss, uint32_t *choice)
 {
     const uint32_t n = (uint32_t)p->n_candidates;
-    uint64_t room = p->capacity;
-    for (size_t i = 0; i < p->n_groups; i++)
-        room -= p->cost[i * n + choice[i]];
+    uint64_t room = room_left(p, choice);
     for (;;) {
         double best = 0;
         size_t group = 0;
@@ -272,5 +275,31 @@ void allocation_climb(const allocation_problem *p, const double *loss, uint32_t 
             return;
         room -= p->cost[group * n + to] - p->cost[group * n + choice[group]];
         choice[group] = to;
+    }
+}
+
+const char *const allocation_straddles[] = { [STRADDLE_EVEN] = "even", [STRADDLE_NONE] = "none", NULL };
+
+/* What one candidate more costs a group; 0: it may not have one. */
+static uint64_t next_step(const allocation_problem *p, const bool *which, size_t group, uint32_t choice)
+{
+    const uint64_t *cost = p->cost + group * p->n_candidates + choice;
+    return (which && !which[group]) || choice + 1 == p->n_candidates ? 0 : cost[1] - cost[0];
+}
+
+void allocation_spread(const allocation_problem *p, const bool *which, uint32_t *choice)
+{
+    const uint64_t room = room_left(p, choice);
+    uint64_t all = 0, spent = 0, passed = 0;
+    for (size_t i = 0; i < p->n_groups; i++)
+        all += next_step(p, which, i, choice[i]);
+    /* As a line is drawn on a grid: a group goes up where its turn's share of the room covers what is spent and its own step. */
+    for (size_t i = 0; i < p->n_groups; i++) {
+        const uint64_t step = next_step(p, which, i, choice[i]);
+        passed += step;
+        if (step && spent + step <= room && (spent + step) * all <= room * passed) {
+            spent += step;
+            choice[i]++;
+        }
     }
 }

@@ -23,7 +23,7 @@ typedef struct {
     const double *loss;            /* finite */
     const double *weight;          /* [n_groups], 0 or more */
     const double *curve;           /* distortion D(b), 0 or more */
-    const double *alpha, *beta;    /* [n_groups]: above 0; above 1 */
+    const double *alpha, *beta;    /* [n_groups]: above 0; above 1; NaN: no such line fits, and `ratequant` refuses */
     const bool *protect;           /* [n_groups]: takes the largest candidate; NULL: none does */
     /* Set by allocator_run, for allocators: the budget in whole units, so that none is exceeded by rounding. */
     const uint64_t *cost;          /* matrix: what a candidate takes, all in all below 2^31 */
@@ -79,5 +79,13 @@ uint64_t allocation_floor(const allocation_problem *p, uint32_t *choice);
 /* Spends what is left of the capacity, step by step, where `loss` (a matrix) falls most per unit. A step leads to any larger
  * candidate, so that a curve which first rises, or falls late, holds nobody back; it ends when no step that fits lowers the loss. */
 void allocation_climb(const allocation_problem *p, const double *loss, uint32_t *choice);
+
+/* What a budget between two candidates does where nothing says which group deserves more: the next candidate is spread evenly, or bits
+ * stay unspent. A parameter of allocators that do not look at losses. */
+typedef enum { STRADDLE_EVEN, STRADDLE_NONE } allocation_straddle;
+extern const char *const allocation_straddles[];
+
+/* Raises groups by one candidate each, evenly spread over those with which [n_groups] (NULL: all), as far as the capacity goes. */
+void allocation_spread(const allocation_problem *p, const bool *which, uint32_t *choice);
 
 #endif

@@ -6,7 +6,6 @@
 #include <gsl/gsl_errno.h>
 #include <gsl/gsl_fit.h>
 #include <gsl/gsl_statistics_double.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,18 +22,12 @@ kvant_status curve_find(const char *name, curve_kind *kind, kvant_error *err)
                       nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
-/* A line through log D, of free slope or of the constant one. */
-static kvant_status fit_line(const double *bits, const double *logs, size_t n, bool free_slope, curve *out, kvant_error *err)
+static kvant_status fit_line(const double *bits, const double *logs, size_t n, curve *out, kvant_error *err)
 {
-    const double mean = gsl_stats_mean(logs, 1, n), total = gsl_stats_tss_m(logs, 1, n, mean);
-    double c0, c1 = -log(CURVE_BETA), cov, residuals = 0;
-    if (free_slope && gsl_fit_linear(bits, 1, logs, 1, n, &c0, &c1, &cov, &cov, &cov, &residuals) != GSL_SUCCESS)
+    const double total = gsl_stats_tss(logs, 1, n);
+    double c0, c1, cov, residuals;
+    if (gsl_fit_linear(bits, 1, logs, 1, n, &c0, &c1, &cov, &cov, &cov, &residuals) != GSL_SUCCESS)
         return kvant_fail(err, KVANT_FAILED, "curve: the fit of log D failed");
-    if (!free_slope) {
-        c0 = mean - c1 * gsl_stats_mean(bits, 1, n);
-        for (size_t i = 0; i < n; i++)
-            residuals += (logs[i] - c0 - c1 * bits[i]) * (logs[i] - c0 - c1 * bits[i]);
-    }
     if (!(c1 < 0))
         return kvant_fail(err, KVANT_INVALID, "curve: D does not fall with the bits, so no alpha * beta^-b fits it; use the constant curve");
     *out = (curve){ exp(c0), exp(-c1), total > 0 ? 1 - residuals / total : 1 };
@@ -42,7 +35,7 @@ static kvant_status fit_line(const double *bits, const double *logs, size_t n, b
            : kvant_fail(err, KVANT_INVALID, "curve: the fit leaves the range of numbers; use the constant curve");
 }
 
-kvant_status curve_fit(curve_kind kind, const double *bits, const double *d, size_t n, curve *out, kvant_error *err)
+kvant_status curve_fit(const double *bits, const double *d, size_t n, curve *out, kvant_error *err)
 {
     bool differ = false;
     for (size_t i = 0; i < n; i++) {
@@ -50,14 +43,14 @@ kvant_status curve_fit(curve_kind kind, const double *bits, const double *d, siz
             return kvant_fail(err, KVANT_INVALID, "curve: D at %g bits is %g; a logarithm needs it above 0 and finite", bits[i], d[i]);
         differ |= bits[i] != bits[0];
     }
-    if (!n || (!differ && kind != CURVE_CONSTANT))
+    if (!differ)
         return kvant_fail(err, KVANT_INVALID, "curve: a fit needs two candidates of different bits at least; use the constant curve");
     double *logs = malloc(n * sizeof *logs);
     if (!logs)
         return kvant_fail(err, KVANT_NOMEM, "curve: no memory for %zu points", n);
     for (size_t i = 0; i < n; i++)
         logs[i] = log(d[i]);
-    const kvant_status status = fit_line(bits, logs, n, kind != CURVE_CONSTANT, out, err);
+    const kvant_status status = fit_line(bits, logs, n, out, err);
     free(logs);
     return status;
 }

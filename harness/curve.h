@@ -5,23 +5,25 @@
 
 #include "harness/kvant.h"
 
-/* constant: beta 3.5, as published code assumes for every quantizer. Its alpha goes through the measured points' mean, in logs. */
+#include <math.h>
+
 typedef enum { CURVE_MEASURED, CURVE_FITTED, CURVE_CONSTANT } curve_kind;
-
-#define CURVE_BETA 3.5
-
-typedef struct {
-    double alpha, beta;
-    double r2;                     /* share of the variance of log D that the line explains; 1 for two points */
-} curve;
 
 kvant_status curve_find(const char *name, curve_kind *kind, kvant_error *err);        /* "measured", "fitted", "constant" */
 
-/* Fits n points: least squares on log D for CURVE_MEASURED (whose closed form still needs a line) and CURVE_FITTED. KVANT_INVALID:
- * D that is not above 0 and finite, fewer than two different bits, or a line that does not fall. */
-kvant_status curve_fit(curve_kind kind, const double *bits, const double *d, size_t n, curve *out, kvant_error *err);
+typedef struct {
+    double alpha, beta;
+    double r2;                     /* share of the variance of log D that the line explains, 1 for two points; NaN: nothing was fitted */
+} curve;
 
-/* D(b) of a fitted or constant curve. */
+/* What published code assumes of every quantizer. */
+#define CURVE_CONSTANTS ((curve){ 1, 3.5, NAN })
+
+/* Least squares on log D at n candidates. KVANT_INVALID: D that is not above 0 and finite, fewer than two different bits, or a line
+ * that does not fall. */
+kvant_status curve_fit(const double *bits, const double *d, size_t n, curve *out, kvant_error *err);
+
+/* alpha * beta^-bits */
 double curve_at(const curve *c, double bits);
 
 #endif

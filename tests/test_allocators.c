@@ -1,28 +1,7 @@
-/* test_allocators.c - allocators on random and degenerate problems: the optimum against brute force, the theorem, published splits.
+/* test_allocators.c - allocators on random problems: the optimum against brute force, the theorem, published splits, symmetry.
  * What must hold is worked out here from the problem, never taken from the code under test. */
 #include "algorithms/allocators/ratequant.h"
-#include "harness/curve.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-enum { GROUPS = 64, CANDIDATES = 8 };
-
-/* A problem with its memory. Rows are n_candidates long. */
-typedef struct {
-    allocation_problem p;
-    double candidates[CANDIDATES], asked[GROUPS * CANDIDATES], stored[GROUPS * CANDIDATES], loss[GROUPS * CANDIDATES];
-    double curve[GROUPS * CANDIDATES], size[GROUPS], weight[GROUPS], alpha[GROUPS], beta[GROUPS];
-    uint32_t layer[GROUPS];
-    bool protect[GROUPS];
-} problem;
+#include "tests/problems.h"
 
 static uint64_t seed;
 static double uniform01(void)
@@ -31,35 +10,6 @@ static double uniform01(void)
     return (double)(seed >> 11) * 0x1p-53;
 }
 static uint32_t below(uint32_t n) { return (uint32_t)(uniform01() * n); }
-
-/* Groups of one size and weight 1 on an exponential curve; stored = asked + half a bit. */
-static void plain(problem *q, size_t n, size_t n_candidates, double first, double step)
-{
-    memset(q, 0, sizeof *q);
-    for (size_t c = 0; c < n_candidates; c++)
-        q->candidates[c] = first + step * (double)c;
-    for (size_t i = 0; i < n; i++) {
-        q->size[i] = 64;
-        q->weight[i] = q->alpha[i] = 1;
-        q->beta[i] = 3.5;
-        q->layer[i] = (uint32_t)i;
-        for (size_t c = 0; c < n_candidates; c++) {
-            q->asked[i * n_candidates + c] = q->candidates[c];
-            q->stored[i * n_candidates + c] = q->candidates[c] + .5;
-            q->curve[i * n_candidates + c] = pow(3.5, -q->candidates[c]);
-        }
-    }
-    q->p = (allocation_problem){ .n_groups = n, .n_candidates = n_candidates, .candidates = q->candidates, .asked = q->asked,
-                                 .stored = q->stored, .size = q->size, .layer = q->layer, .loss = q->loss, .weight = q->weight,
-                                 .curve = q->curve, .alpha = q->alpha, .beta = q->beta, .protect = q->protect };
-}
-
-/* loss = weight * curve: what is so where nothing but weights was measured. */
-static void weighted_losses(problem *q)
-{
-    for (size_t k = 0; k < q->p.n_groups * q->p.n_candidates; k++)
-        q->loss[k] = q->weight[k / q->p.n_candidates] * q->curve[k];
-}
 
 static double lowest(const problem *q, bool high)
 {
@@ -95,32 +45,6 @@ static void anything(problem *q, size_t n, size_t n_candidates)
     }
     const double low = lowest(q, false);
     q->p.budget = low + uniform01() * (lowest(q, true) - low);
-}
-
-static allocation_result run(const char *name, const char *args, const problem *q, uint32_t *choice)
-{
-    kvant_error err = { "" };
-    allocation_result result;
-    const kvant_allocator *a = allocator_find(name, &err);
-    if (!a)
-        fail_msg("%s", err.text);
-    kvant_args parsed = kvant_defaults(a->params);
-    assert_int_equal(kvant_parse(a->params, args, &parsed, &err), KVANT_OK);
-    if (allocator_run(a, &parsed, &q->p, choice, &result, &err))
-        fail_msg("%s: %s", name, err.text);
-    return result;
-}
-
-static void refused(const char *name, const problem *q, const char *why)
-{
-    kvant_error err = { "" };
-    allocation_result result;
-    uint32_t choice[GROUPS];
-    const kvant_allocator *a = allocator_find(name, &err);
-    const kvant_args args = kvant_defaults(a->params);
-    assert_int_equal(allocator_run(a, &args, &q->p, choice, &result, &err), KVANT_INVALID);
-    if (!strstr(err.text, why))
-        fail_msg("'%s' does not say '%s'", err.text, why);
 }
 
 static double spent(const problem *q, const uint32_t *choice)
@@ -387,7 +311,7 @@ static void permuted_groups_permute_the_choice(void **state)
         r.p.asked = r.asked, r.p.stored = r.stored, r.p.loss = r.loss, r.p.curve = r.curve, r.p.size = r.size, r.p.layer = r.layer;
         r.p.weight = r.weight, r.p.alpha = r.alpha, r.p.beta = r.beta, r.p.protect = r.protect, r.p.candidates = r.candidates;
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-            const char *args = k == 4 ? "layers=1" : "";
+            const char *args = k == 4 ? "layers=1,straddle=none" : "";
             run(names[k], args, &q, one);
             run(names[k], args, &r, other);
             for (size_t i = 0; i < n; i++)
@@ -397,261 +321,13 @@ static void permuted_groups_permute_the_choice(void **state)
     }
 }
 
-/* ---- Placement --------------------------------------------------------------------------------------- */
-
-static void uniform_straddles_evenly(void **state)
-{
-    (void)state;
-    static problem q;
-    uint32_t choice[GROUPS];
-    plain(&q, 8, 3, 2, 1);
-    weighted_losses(&q);
-    q.p.budget = 2.5;
-    assert_true(run("uniform", "", &q, choice).asked == 2.5);
-    static const uint32_t halves[] = { 0, 1, 0, 1, 0, 1, 0, 1 };
-    assert_memory_equal(choice, halves, sizeof halves);
-    assert_true(run("uniform", "straddle=none", &q, choice).asked == 2);
-    q.p.budget = 3.25;
-    assert_true(run("uniform", "", &q, choice).asked == 3.25);
-    static const uint32_t quarters[] = { 1, 1, 1, 2, 1, 1, 1, 2 };
-    assert_memory_equal(choice, quarters, sizeof quarters);
-    q.p.budget = 4;
-    assert_true(run("uniform", "", &q, choice).asked == 4);
-    q.p.by_stored = true;
-    q.p.budget = 3;
-    assert_true(run("uniform", "", &q, choice).stored == 3);
-}
-
-static void boundary_takes_both_ends(void **state)
-{
-    (void)state;
-    static problem q;
-    uint32_t choice[GROUPS];
-    plain(&q, 12, 3, 2, 1);
-    for (size_t i = 0; i < 12; i++)
-        q.layer[i] = (uint32_t)i / 2;
-    weighted_losses(&q);
-    q.p.budget = 3;
-    run("boundary", "layers=1", &q, choice);
-    static const uint32_t one[] = { 2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2 };      /* (4 * 4 + 8 * 2) / 12 = 2.67; 8 * 3 would be 3.33 */
-    assert_memory_equal(choice, one, sizeof one);
-    q.p.budget = 3.4;
-    run("boundary", "layers=1", &q, choice);
-    static const uint32_t more[] = { 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2 };
-    assert_memory_equal(choice, more, sizeof more);
-    q.p.budget = 2.4;
-    run("boundary", "layers=1", &q, choice);
-    static const uint32_t less[] = { 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1 };
-    assert_memory_equal(choice, less, sizeof less);
-    refused("boundary", &q, "the first and last 4 of 6 layers leave none between them");
-}
-
-/* ---- Defined answers ----------------------------------------------------------------------------------- */
-
-/* A published greedy looks at the next candidate only: it stays at the first one here for ever. */
-static void no_curve_stalls(void **state)
-{
-    (void)state;
-    static problem q;
-    uint32_t choice[GROUPS];
-    static const double rises[] = { 1, 1.2, .1 }, late[] = { 1, .99, 0 }, flat[] = { 1, 1, 1 };
-    static const double *const curves[] = { rises, late, flat };
-    static const char *const names[] = { "exact", "greedy", "knapsack" };
-    for (size_t k = 0; k < 3; k++) {
-        plain(&q, 3, 3, 2, 1);
-        for (size_t i = 0; i < 3; i++)
-            memcpy(q.curve + 3 * i, curves[i], sizeof rises);
-        weighted_losses(&q);
-        q.p.budget = 4;
-        run(names[k], "", &q, choice);
-        assert_true(choice[0] == 2 && choice[1] == 2 && choice[2] == 0);      /* bits that gain nothing stay unspent */
-        q.p.budget = 3;                 /* three steps: one group to the top, and the one left over helps nobody */
-        run(names[k], "", &q, choice);
-        assert_true(choice[0] == 0 && choice[1] == 2 && choice[2] == 0);
-    }
-}
-
-static void infeasible_budgets_get_the_range(void **state)
-{
-    (void)state;
-    static problem q;
-    plain(&q, 5, 3, 2, 1);
-    weighted_losses(&q);
-    static const double budgets[] = { 1.9, 4.1, 0, -3, NAN, INFINITY, 1e300 };
-    for (const kvant_allocator *const *a = kvant_allocators(); *a; a++)
-        for (size_t k = 0; k < sizeof budgets / sizeof *budgets; k++) {
-            q.p.budget = budgets[k];
-            refused((*a)->name, &q, "these candidates allow 2 to 4");
-        }
-    q.protect[0] = true;
-    q.p.budget = 2.3;
-    refused("exact", &q, "allow 2.4 to 4, with the protected groups at the largest");
-    q.p.by_stored = true;
-    refused("exact", &q, "stored bits per coordinate: these candidates allow 2.9 to 4.5");
-}
-
-static void one_group_and_none(void **state)
-{
-    (void)state;
-    static problem q;
-    uint32_t choice[GROUPS];
-    static const char *const names[] = { "exact", "greedy", "knapsack", "ratequant", "uniform" };
-    plain(&q, 1, 3, 2, 1);
-    weighted_losses(&q);
-    q.p.budget = 3.7;
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        run(names[k], "", &q, choice);
-        assert_int_equal(choice[0], 1);
-    }
-    q.p.n_candidates = 1;
-    q.p.budget = 2;
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        run(names[k], "", &q, choice);
-        assert_int_equal(choice[0], 0);
-    }
-    q.p.n_groups = 0;
-    for (const kvant_allocator *const *a = kvant_allocators(); *a; a++)
-        refused((*a)->name, &q, "0 groups; there must be 1");
-}
-
-static void no_weight_at_all(void **state)
-{
-    (void)state;
-    static problem q;
-    uint32_t choice[GROUPS];
-    plain(&q, 4, 3, 2, 1);
-    memset(q.weight, 0, sizeof q.weight);
-    weighted_losses(&q);
-    q.p.budget = 3;
-    const allocation_result r = run("ratequant", "", &q, choice);
-    assert_true(r.asked == 3 && r.loss == 0 && r.relative == 1);
-    assert_true(choice[0] == 1 && choice[1] == 1 && choice[2] == 1 && choice[3] == 1);
-    q.weight[2] = 1;
-    run("ratequant", "", &q, choice);
-    assert_true(choice[2] == 2 && choice[0] + choice[1] + choice[3] == 2);
-}
-
-/* Size counts: one large group at 4 bits is dearer than three small ones. */
-static void groups_count_by_size(void **state)
-{
-    (void)state;
-    static problem q;
-    uint32_t choice[GROUPS];
-    plain(&q, 4, 2, 2, 2);
-    q.size[0] = 192;
-    q.weight[0] = 1.5;
-    weighted_losses(&q);
-    q.p.budget = 3;                    /* 384 coordinates: half of them may go up */
-    const allocation_result r = run("exact", "", &q, choice);
-    assert_true(choice[0] == 0 && choice[1] == 1 && choice[2] == 1 && choice[3] == 1 && r.asked == 3);
-    q.weight[0] = 3.5;
-    weighted_losses(&q);
-    run("exact", "", &q, choice);
-    assert_true(choice[0] == 1 && choice[1] == 0 && choice[2] == 0 && choice[3] == 0);
-}
-
-static void bad_problems_are_refused(void **state)
-{
-    (void)state;
-    static problem q;
-    plain(&q, 3, 3, 2, 1);
-    weighted_losses(&q);
-    q.p.budget = 3;
-    q.size[1] = 0;
-    refused("exact", &q, "group 1: size");
-    q.size[1] = 64, q.weight[2] = -1;
-    refused("exact", &q, "group 2: weight");
-    q.weight[2] = 1, q.beta[0] = 1;
-    refused("exact", &q, "group 0: a curve 1 * 1^-bits does not fall");
-    q.beta[0] = 3.5, q.loss[4] = NAN;
-    refused("exact", &q, "group 1: loss and curve");
-    q.loss[4] = 1, q.asked[8] = 2;
-    refused("exact", &q, "group 2: bits must be above 0 and rise");
-    q.asked[8] = sqrt(10);
-    refused("exact", &q, "no multiples");
-    q.asked[8] = 4, q.candidates[1] = 2;
-    refused("exact", &q, "candidates must be ascending");
-    q.candidates[1] = 3;
-    uint32_t choice[GROUPS];
-    run("exact", "", &q, choice);
-}
-
-/* ---- Weights and curves ---------------------------------------------------------------------------------- */
-
-static void weights_by_name(void **state)
-{
-    (void)state;
-    kvant_error err;
-    allocation_weights w;
-    assert_int_equal(allocation_weights_find("kl", &w, &err), KVANT_OK);
-    assert_int_equal(w, WEIGHTS_KL);
-    static const char *const backward[] = { "gradient", "fisher" };
-    for (size_t k = 0; k < 2; k++) {
-        assert_int_equal(allocation_weights_find(backward[k], &w, &err), KVANT_INVALID);
-        assert_non_null(strstr(err.text, "need a backward pass"));
-    }
-    assert_int_equal(allocation_weights_find("distorsion", &w, &err), KVANT_INVALID);
-    assert_non_null(strstr(err.text, "did you mean 'distortion'?"));
-    assert_true(fabs(allocation_weight((const double[]){ 6, 3, 1.5 }, (const double[]){ 2, 1, .5 }, 3) - 3) <= 1e-15);
-    assert_true(allocation_weight((const double[]){ -1e-9, 0 }, (const double[]){ 2, 1 }, 2) == 0);
-}
-
-/* RateQuant's own fits. */
-static void curves_are_fitted(void **state)
-{
-    (void)state;
-    static const struct { double alpha, beta; } fits[] = { { 1.51, 3.57 }, { 17.87, 5.09 }, { 13.18, 5.31 } };
-    static const double bits[] = { 1, 2, 3, 4 };
-    kvant_error err;
-    curve c;
-    double d[4];
-    for (size_t k = 0; k < 3; k++) {
-        for (size_t i = 0; i < 4; i++)
-            d[i] = fits[k].alpha * pow(fits[k].beta, -bits[i]);
-        assert_int_equal(curve_fit(CURVE_FITTED, bits, d, 4, &c, &err), KVANT_OK);
-        assert_true(fabs(c.alpha / fits[k].alpha - 1) <= 1e-12 && fabs(c.beta / fits[k].beta - 1) <= 1e-12 && fabs(c.r2 - 1) <= 1e-12);
-        assert_true(fabs(curve_at(&c, 2) / d[1] - 1) <= 1e-12);
-    }
-    /* ln D = 0, -1, -5 at 1, 2, 3: slope -5/2, intercept 3, residuals -1/2, 1, -1/2 of a total of 14. */
-    const double bent[] = { 1, exp(-1), exp(-5) };
-    assert_int_equal(curve_fit(CURVE_FITTED, bits, bent, 3, &c, &err), KVANT_OK);
-    assert_true(fabs(log(c.beta) - 2.5) <= 1e-12 && fabs(log(c.alpha) - 3) <= 1e-12 && fabs(c.r2 - (1 - 1.5 / 14)) <= 1e-12);
-    assert_int_equal(curve_fit(CURVE_CONSTANT, bits, bent, 3, &c, &err), KVANT_OK);
-    assert_true(fabs(c.beta - 3.5) <= 1e-12 && fabs(log(c.alpha) - (-2 + 2 * log(3.5))) <= 1e-12);
-    const double rising[] = { 1, 2, 3, 4 }, zero[] = { 1, 0 }, same[] = { 2, 2 };
-    assert_int_equal(curve_fit(CURVE_FITTED, bits, rising, 4, &c, &err), KVANT_INVALID);
-    assert_int_equal(curve_fit(CURVE_FITTED, bits, zero, 2, &c, &err), KVANT_INVALID);
-    assert_int_equal(curve_fit(CURVE_FITTED, bits, bent, 1, &c, &err), KVANT_INVALID);
-    assert_int_equal(curve_fit(CURVE_FITTED, same, bent, 2, &c, &err), KVANT_INVALID);
-    assert_int_equal(curve_fit(CURVE_CONSTANT, bits, bent, 1, &c, &err), KVANT_OK);
-    curve_kind kind;
-    assert_int_equal(curve_find("constant", &kind, &err), KVANT_OK);
-    assert_int_equal(kind, CURVE_CONSTANT);
-    assert_int_equal(curve_find("fited", &kind, &err), KVANT_INVALID);
-    assert_non_null(strstr(err.text, "did you mean 'fitted'?"));
-}
-
-static void names(void **state)
-{
-    (void)state;
-    kvant_error err;
-    assert_null(allocator_find("greeedy", &err));
-    assert_non_null(strstr(err.text, "allocator 'greeedy' is unknown, did you mean 'greedy'?"));
-    for (const kvant_allocator *const *a = kvant_allocators(); *a; a++)
-        assert_true((*a)->summary && (*a)->source && (*a)->params && allocator_find((*a)->name, &err) == *a);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_is_the_best_of_all), cmocka_unit_test(none_exceeds_the_budget_or_beats_exact),
         cmocka_unit_test(greedy_is_exact_on_convex_curves), cmocka_unit_test(real_bits_meet_the_theorem),
         cmocka_unit_test(closed_form), cmocka_unit_test(integer_bits_sum_exactly), cmocka_unit_test(published_splits),
-        cmocka_unit_test(permuted_groups_permute_the_choice), cmocka_unit_test(uniform_straddles_evenly),
-        cmocka_unit_test(boundary_takes_both_ends), cmocka_unit_test(no_curve_stalls),
-        cmocka_unit_test(infeasible_budgets_get_the_range), cmocka_unit_test(one_group_and_none), cmocka_unit_test(no_weight_at_all),
-        cmocka_unit_test(groups_count_by_size), cmocka_unit_test(bad_problems_are_refused), cmocka_unit_test(weights_by_name),
-        cmocka_unit_test(curves_are_fitted), cmocka_unit_test(names),
+        cmocka_unit_test(permuted_groups_permute_the_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

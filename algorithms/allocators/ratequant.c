@@ -47,6 +47,10 @@ kvant_status ratequant_bits(const allocation_problem *p, double *bits, kvant_err
 {
     const double least = least_weight(p);
     double budget = 0;
+    for (size_t i = 0; i < p->n_groups; i++)
+        if (!(p->alpha[i] > 0 && isfinite(p->alpha[i]) && p->beta[i] > 1 && isfinite(p->beta[i])))
+            return kvant_fail(err, KVANT_INVALID, "allocator 'ratequant': no alpha * beta^-bits fits the curve of group %zu; use the "
+                              "constant curve", i);
     line *lines = malloc(p->n_groups * sizeof *lines);
     if (!lines)
         return kvant_fail(err, KVANT_NOMEM, "allocator 'ratequant': no memory for %zu groups", p->n_groups);

@@ -5,8 +5,6 @@
 #include "harness/allocator.h"
 
 enum { ARG_STRADDLE };
-enum { STRADDLE_EVEN, STRADDLE_NONE };
-static const char *const straddles[] = { "even", "none", NULL };
 
 /* All groups that are not protected take candidate c; returns what that costs. */
 static uint64_t level(const allocation_problem *p, uint32_t c, uint32_t *choice)
@@ -25,29 +23,14 @@ static kvant_status allocate(const allocation_problem *p, const kvant_args *args
     uint32_t c = (uint32_t)p->n_candidates - 1;
     while (level(p, c, choice) > p->capacity)
         c--;
-    if (args->v[ARG_STRADDLE] == STRADDLE_NONE || c + 1 == p->n_candidates)
-        return KVANT_OK;
-    const uint64_t left = p->capacity - level(p, c, choice);
-    const uint64_t all = level(p, c + 1, choice) - level(p, c, choice);
-    /* As in a line on a grid: a group goes up where the share of the groups so far in what is left reaches its own step. */
-    uint64_t spent = 0, passed = 0;
-    for (size_t i = 0; i < p->n_groups; i++) {
-        if (allocation_protects(p, i))
-            continue;
-        const uint64_t *cost = p->cost + i * p->n_candidates;
-        const uint64_t step = cost[c + 1] - cost[c];
-        passed += step;
-        if ((spent + step) * all <= left * passed) {
-            spent += step;
-            choice[i] = c + 1;
-        }
-    }
+    if (args->v[ARG_STRADDLE] == STRADDLE_EVEN)
+        allocation_spread(p, NULL, choice);
     return KVANT_OK;
 }
 
 static const kvant_param params[] = {
-    [ARG_STRADDLE] = { "straddle", "what a budget between two candidates does: spread the larger one evenly, or leave bits unspent",
-                       KVANT_CHOICE, STRADDLE_EVEN, 0, 0, straddles },
+    [ARG_STRADDLE] = { .name = "straddle", .help = "a budget between two candidates: spread the larger one evenly, or leave bits unspent",
+                       .type = KVANT_CHOICE, .def = STRADDLE_EVEN, .choices = allocation_straddles },
     { .name = NULL }
 };
 
