@@ -225,6 +225,8 @@ kvant_status check_run(const kvant_quantizer *quantizer, const check_options *op
     check_code_version(quantizer, options->target, c.version);
     kvant_status status = check_gates(&c, err);
     if (!status)
+        status = check_states(&c, err);
+    if (!status)
         status = check_oracles(&c, err);
     *passed = !status && c.passed > 0 && c.failed == 0;
     return status;

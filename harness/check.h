@@ -13,9 +13,10 @@ typedef struct {
 } check_options;
 
 /* Runs all checks and sets *passed: at least one passed and none failed. Rows of gates are named "bytes", "state", "range",
- * "score", "mix", "finite", "nmse" and "monotone", one per dimension, over all bits and choices, and show the worst; rows of the
- * quantizer's table are named "oracle". A shape that the quantizer or the kernel does not take is a row "shape" with verdict
- * "skip". Failing checks are rows, not errors: another status than KVANT_OK means that checking itself could not go on.
+ * "score", "mix", "finite", "nmse" and "monotone", one per dimension, over all bits and choices, and show the worst; "rotation",
+ * "sketch" and "orthogonal", one for each matrix that states hold, over seeds; rows of the quantizer's table are named "oracle". A
+ * shape that the quantizer or the kernel does not take is a row "shape" with verdict "skip". Failing checks are rows, not errors:
+ * another status than KVANT_OK means that checking itself could not go on.
  * Needs the dataset `synthetic`. Results do not depend on the number of threads. */
 kvant_status check_run(const kvant_quantizer *quantizer, const check_options *options, bool *passed, kvant_error *err);
 

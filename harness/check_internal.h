@@ -1,4 +1,4 @@
-/* check_internal.h - what check.c (oracles, verdicts) and check_gates.c (universal gates) share, and tests with them. */
+/* check_internal.h - what check.c (oracles, verdicts), check_gates.c and check_states.c (universal gates) share, and tests with them. */
 #ifndef KVANT_CHECK_INTERNAL_H
 #define KVANT_CHECK_INTERNAL_H
 
@@ -41,8 +41,9 @@ enum { CHECK_VARIANTS = 64 };
 typedef struct { kvant_args args; char given[CHECK_TEXT]; bool by_bits; } check_variant;
 size_t check_variants(const kvant_param *params, check_variant *all);
 
-/* The two halves of check_run. */
+/* The parts of check_run. */
 kvant_status check_gates(check *c, kvant_error *err);
+kvant_status check_states(check *c, kvant_error *err);
 kvant_status check_oracles(check *c, kvant_error *err);
 
 #endif
