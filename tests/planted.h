@@ -1,44 +1,25 @@
-/* planted.h - for tests that compile a quantizer's own file again with one wrong function: does its table of oracles turn it down?
- * Only the rows that match are measured, so that a bug is charged to the rows that are there for it. */
+/* planted.h - quantizers of which one function at a time can be wrong, as published implementations were: does a check turn them down?
+ * Each is the method's own file, compiled again on top of shared functions with a bug of choice; without one it is the method. */
 #ifndef KVANT_TEST_PLANTED_H
 #define KVANT_TEST_PLANTED_H
 
-#include "harness/check_internal.h"
+#include "harness/kvant.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
+typedef enum {
+    PLANTED_NONE,
+    PLANTED_SCALE_BY_BOUND,        /* rvq: stage 2 scaled by 4^-b, a variance's bound taken for a deviation */
+    PLANTED_UNWRAPPED,             /* polar: atan2 left in (-pi, pi] where cells are those of [0, 2 pi) */
+    PLANTED_OTHER_DIMENSION,       /* mse, prod: the codebook of 8 dimensions, scaled to the right ones */
+    PLANTED_NARROW_CENTROIDS,      /* mse: centroids times .61 */
+    PLANTED_SKETCH_UNUSED,         /* prod: the residual's signs are stored, and neither decode nor score looks at them */
+    PLANTED_NO_SIGN_FIX,           /* mse: Q as Householder's algorithm leaves it */
+    PLANTED_NORM_DROPPED,          /* mse, prod: |x| and the residual's norm taken for 1, as they are on normalised input */
+    PLANTED_FACTOR_OF_D,           /* prod: sqrt(pi/2) / d whatever m is */
+    PLANTED_INVERSE,               /* mse: Pi where Pi^T belongs */
+    PLANTED_OFF_MIDPOINT           /* mse: thresholds a fifth of the way beyond the midpoints */
+} planted_bug;
 
-#include <cmocka.h>
-
-enum { PLANTED_ROWS = 64 };
-
-static inline void planted_ignore(void *user, const store_check *row)
-{
-    (void)user;
-    (void)row;
-}
-
-/* How many rows fail of those whose metric and args hold these texts ("": any). At least one row must match. */
-static inline size_t planted_failures(const kvant_quantizer *quantizer, const char *metric, const char *args)
-{
-    kvant_oracle rows[PLANTED_ROWS + 1] = { { .input = NULL } };
-    size_t n = 0;
-    kvant_error err = { "" };
-    for (const kvant_oracle *o = quantizer->oracles; o->input && n < PLANTED_ROWS; o++)
-        if (strstr(o->metric, metric) && strstr(o->args, args) && o->dim <= 128)
-            rows[n++] = *o;
-    assert_true(n > 0 && n < PLANTED_ROWS);
-    kvant_quantizer chosen = *quantizer;
-    chosen.oracles = rows;
-    const check_options options = { .target = "scalar", .quick = true, .row = planted_ignore };
-    check c = { .quantizer = &chosen, .options = &options, .synthetic = dataset_find("synthetic", &err) };
-    assert_non_null(c.synthetic);
-    if (check_oracles(&c, &err))
-        fail_msg("%s", err.text);
-    assert_int_equal(c.passed + c.failed, n);
-    return c.failed;
-}
+extern planted_bug planted;        /* read whenever a planted quantizer works; set while none does */
+extern const kvant_quantizer planted_mse, planted_prod, planted_rvq, planted_polar;
 
 #endif

@@ -225,6 +225,23 @@ static void test_stored_bits(void **state)
     }
 }
 
+/* What versions 0.3 and 0.94 of the residual quantizer are is defined for two stages. */
+static void test_published_forms_have_two_stages(void **state)
+{
+    (void)state;
+    static const kvant_shape shape = { .dim = 64, .side = KVANT_KEY };
+    const kvant_quantizer *q = kvant_find("rvq", NULL);
+    kvant_codec codec;
+    kvant_error why = { "" };
+    kvant_args args = kvant_defaults(q->params);
+    assert_ok(kvant_parse(q->params, "stages=3", &args, err));
+    assert_int_equal(kvant_describe(q, &shape, &args, "scalar", &codec, &why), KVANT_SKIP);
+    assert_non_null(strstr(why.text, "published_0_94 has two stages, not 3"));
+    assert_ok(kvant_parse(q->params, "stages=3,stage2=fitted", &args, err));
+    assert_ok(kvant_describe(q, &shape, &args, "scalar", &codec, err));
+    assert_true(codec.plan.bits_asked == 6);
+}
+
 /* ---- Defined results ---------------------------------------------------------------------------------------------- */
 
 static void fill(trial *t, float value)
@@ -469,6 +486,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_permutation), cmocka_unit_test(test_spoiled_vectors_stay_alone),
         cmocka_unit_test(test_scale_equivariance), cmocka_unit_test(test_idempotence), cmocka_unit_test(test_stored_bits),
+        cmocka_unit_test(test_published_forms_have_two_stages),
         cmocka_unit_test(test_zero_vectors), cmocka_unit_test(test_affine_extremes), cmocka_unit_test(test_affine_spoils_one_group),
         cmocka_unit_test(test_affine_symmetric),
         cmocka_unit_test(test_turboquant_extremes), cmocka_unit_test(test_f16_is_the_cast),
