@@ -17,7 +17,7 @@ struct store {
 /* "PATH: what: SQLite's message; remedy" for the error that the connection holds; returns KVANT_IO. */
 kvant_status store_fail(store *s, const char *what, kvant_error *err);
 
-/* The file as a URI for SQLite, mode "ro" or "rwc"; freed by the caller, NULL when out of memory. */
+/* The file as a URI for SQLite, mode "ro", "rw" or "rwc"; freed by the caller, NULL when out of memory. */
 char *store_uri(const char *path, const char *mode, bool immutable);
 
 #endif

@@ -81,7 +81,7 @@ static kvant_status join_whole(store *s, const char *path, uint64_t *cells, kvan
 
 static kvant_status attach(store *s, const char *path, bool immutable, kvant_error *err)
 {
-    char *uri = store_uri(path, "ro", immutable);
+    char *uri = store_uri(path, immutable ? "ro" : "rw", immutable);
     if (!uri)
         return kvant_fail(err, KVANT_NOMEM, "%s: out of memory", path);
     sqlite3_stmt *statement;

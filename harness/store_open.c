@@ -81,12 +81,14 @@ char *store_uri(const char *path, const char *mode, bool immutable)
     return uri.data;
 }
 
+/* Readers open for writing too where they may, and then refuse to: the last connection to close tidies -wal and -shm away, and one
+ * that SQLite itself has read-only would leave them lying. */
 static kvant_status connect(store *s, store_mode mode, kvant_error *err)
 {
-    char *uri = store_uri(s->path, mode == STORE_READ ? "ro" : "rwc", s->immutable);
+    char *uri = store_uri(s->path, s->immutable ? "ro" : mode == STORE_READ ? "rw" : "rwc", s->immutable);
     if (!uri)
         return kvant_fail(err, KVANT_NOMEM, "%s: out of memory", s->path);
-    int flags = mode == STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    int flags = s->immutable ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | (mode == STORE_READ ? 0 : SQLITE_OPEN_CREATE);
     int rc = sqlite3_open_v2(uri, &s->db, flags | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL);
     free(uri);
     if (!s->db)
@@ -95,7 +97,8 @@ static kvant_status connect(store *s, store_mode mode, kvant_error *err)
         return store_fail(s, "cannot open the store", err);
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);      /* a store may come from elsewhere */
-    if (!add_functions(s->db))
+    if (!add_functions(s->db) ||
+        (mode == STORE_READ && sqlite3_exec(s->db, "PRAGMA query_only = ON", NULL, NULL, NULL) != SQLITE_OK))
         return store_fail(s, "cannot open the store", err);
     return KVANT_OK;
 }

@@ -226,6 +226,41 @@ static void damaged_pages(void **state)
     free(path);
 }
 
+static bool beside(const char *path, const char *suffix)
+{
+    char *file = text_format("%s%s", path, suffix);
+    bool there = access(file, F_OK) == 0;
+    free(file);
+    return there;
+}
+
+/* Readers leave the store alone in its folder, be they one, two, beside a writer, or a merge's other side; and they cannot write. */
+static void readers_leave_nothing(void **state)
+{
+    char *path = in_folder(*state, "left.db"), *into = in_folder(*state, "into.db");
+    store *s = open_store(path), *one, *two;
+    store_cell cell = made_cell("k", "f16", 16);
+    assert_ok(store_experiment(s, "e", "{}", err));
+    assert_ok(store_cell_put(s, "e", 0, &cell, err));
+    assert_ok(store_open(path, STORE_READ, &one, err));
+    assert_true(beside(path, "-wal"));                         /* the writer's */
+    store_close(s);
+    assert_ok(store_open(path, STORE_READ, &two, err));
+    assert_true(query_number(one, "SELECT count(*) FROM cell") == 1 && query_number(two, "SELECT count(*) FROM cell") == 1);
+    assert_int_equal(sqlite3_exec(store_sql(two), "DELETE FROM cell", NULL, NULL, NULL), SQLITE_READONLY);
+    store_close(one);
+    store_close(two);
+    assert_false(beside(path, "-wal") || beside(path, "-shm") || beside(path, "-journal"));
+
+    uint64_t cells;
+    s = open_store(into);
+    assert_ok(store_merge(s, path, &cells, err));
+    store_close(s);
+    assert_false(beside(path, "-wal") || beside(path, "-shm") || beside(into, "-wal") || beside(into, "-shm"));
+    free(path);
+    free(into);
+}
+
 static int open_read_only(const char *path)
 {
     kvant_error got = { "" };
@@ -432,7 +467,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip), cmocka_unit_test(units_need_a_transaction), cmocka_unit_test(checks),
-        cmocka_unit_test(foreign_files), cmocka_unit_test(damaged_pages), cmocka_unit_test(read_only),
+        cmocka_unit_test(foreign_files), cmocka_unit_test(damaged_pages), cmocka_unit_test(readers_leave_nothing), cmocka_unit_test(read_only),
         cmocka_unit_test(full_disk), cmocka_unit_test(killed), cmocka_unit_test(many_processes),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
