@@ -388,6 +388,8 @@ static kvant_status read_matrix(const probe_sample *samples, size_t n, const cha
     for (size_t i = 0; i < n; i++)
         found += !strcmp(samples[i].metric, metric);
     *m = (matrix){ .windows = windows, .groups = found / windows };
+    if (!found || found % windows)
+        return kvant_fail(err, KVANT_FAILED, "sensitivity: %zu samples of %s are not those of %zu windows", found, metric, windows);
     m->value = calloc(2 * found + 2 * windows, sizeof *m->value);
     if (!m->value)
         return kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for %zu samples", n);
@@ -400,7 +402,7 @@ static kvant_status read_matrix(const probe_sample *samples, size_t n, const cha
         if (strcmp(s->metric, metric))
             continue;
         if (s->idx >= m->groups || s->chunk * m->groups + s->idx != at)
-            return kvant_fail(err, KVANT_FAILED, "sensitivity: the samples of %s are not those of %zu windows", metric, windows);
+            return kvant_fail(err, KVANT_FAILED, "sensitivity: sample %zu of %s is out of place", at, metric);
         m->value[at] = s->value;
         m->weight[at++] = s->n;
     }

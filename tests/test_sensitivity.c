@@ -1,0 +1,398 @@
+/* test_sensitivity.c - the probe `sensitivity` on a tiny model: every figure computed a second way, the control, statistics.
+ * The second way for a group alone is an allocation, which shares nothing with the probe's own. */
+#include "harness/calibration.h"
+#include "harness/cache_group.h"
+#include "harness/captured.h"
+#include "tests/probe_runs.h"
+#include "tests/scratch.h"
+#include "tests/tiny_model.h"
+
+#include <omp.h>
+
+enum { WINDOWS = 2, LENGTH = 40, GROUPS_MAX = TINY_LAYERS * TINY_KV_HEADS * 2 };
+
+static lm_model *model;
+static kvant_data words;
+static int32_t *ids;               /* [WINDOWS][LENGTH], drawn as the probe draws them */
+
+/* ---- Running the probe ------------------------------------------------------------------------- */
+
+static kvcache_side side_of(const char *given, const char *args)
+{
+    kvcache_side side = { .quantizer = kvant_find(given, NULL) };
+    assert_non_null(side.quantizer);
+    side.args = kvant_defaults(side.quantizer->params);
+    assert_ok(kvant_parse(side.quantizer->params, args, &side.args, err));
+    return side;
+}
+
+static kvcache_codecs codecs_of(const kvcache_side *key, const kvcache_side *value, const kvcache_allocation *allocation)
+{
+    const kvcache_policy policy = { .key = *key, .value = *value, .allocation = allocation };
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    kvcache_codecs codecs;
+    assert_ok(kvcache_codecs_open(&policy, &shape, NULL, &codecs, err));
+    return codecs;
+}
+
+static kvcache_codecs uniform_codecs(const char *quantizer, const char *args)
+{
+    const kvcache_side side = side_of(quantizer, args);
+    return codecs_of(&side, &side, NULL);
+}
+
+static probe_job job_of(const char *args, const kvcache_codecs *codecs, size_t n)
+{
+    const kvant_probe *probe = probe_find("sensitivity", NULL);
+    probe_job job = { .args = kvant_defaults(probe->params), .model = model, .data = &words, .n_cells = n, .codecs = codecs };
+    char *all = text_format("n=%d,length=%d,batch=32,%s", WINDOWS, LENGTH, args);
+    assert_ok(kvant_parse(probe->params, all, &job.args, err));
+    free(all);
+    return job;
+}
+
+static void measure(const char *args, const kvcache_codecs *codecs, size_t n, probe_run *run)
+{
+    probe_job job = job_of(args, codecs, n);
+    run_ok(probe_find("sensitivity", NULL), &job, run);
+}
+
+static double sample_of(const cell_run *c, const char *metric, size_t window, size_t group)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!strcmp(c->samples[i].metric, metric) && c->samples[i].chunk == window && c->samples[i].idx == group)
+            return c->samples[i].value;
+    fail_msg("no %s of window %zu and group %zu", metric, window, group);
+    return 0;
+}
+
+static size_t count_of(const cell_run *c, const char *metric)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n; i++)
+        n += !strcmp(c->samples[i].metric, metric);
+    return n;
+}
+
+static const struct { const char *args; cache_groups groups; cache_sides sides; size_t n; } ways[] = {
+    { "groups=layer,sides=together", GROUPS_LAYER, SIDES_TOGETHER, TINY_LAYERS },
+    { "groups=layer,sides=apart", GROUPS_LAYER, SIDES_APART, TINY_LAYERS * 2 },
+    { "groups=head,sides=together", GROUPS_HEAD, SIDES_TOGETHER, TINY_LAYERS * TINY_KV_HEADS },
+    { "groups=head,sides=apart", GROUPS_HEAD, SIDES_APART, TINY_LAYERS * TINY_KV_HEADS * 2 },
+};
+enum { N_WAYS = sizeof ways / sizeof *ways };
+
+/* ---- A second way ------------------------------------------------------------------------------ */
+
+/* Logits [LENGTH][TINY_VOCAB] of a window with a quantizer in one group and f16 in all others, by an allocation; no group: NULL.
+ * keys, when wanted, gets those of all layers [TINY_LAYERS][LENGTH][TINY_KV_HEADS * TINY_HEAD_DIM]. */
+typedef struct { float *keys; size_t at; } seen_keys;
+
+static void see(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
+{
+    seen_keys *seen = user;
+    (void)v, (void)layer;
+    memcpy(seen->keys + seen->at, k, n_rows * TINY_KV_HEADS * TINY_HEAD_DIM * sizeof *k);
+    seen->at += n_rows * TINY_KV_HEADS * TINY_HEAD_DIM;
+}
+
+static float *logits_alone(const kvcache_side *side, const cache_group *group, const int32_t *window, float *keys)
+{
+    const kvcache_side f16 = side_of("f16", "");
+    kvcache_side all[GROUPS_MAX];
+    const kvcache_allocation allocation = { TINY_LAYERS, TINY_KV_HEADS, all };
+    for (uint32_t i = 0; i < GROUPS_MAX; i++)
+        all[i] = group && cache_group_has(group, i / 2 / TINY_KV_HEADS, i / 2 % TINY_KV_HEADS, i % 2 ? KVANT_VALUE : KVANT_KEY) ? *side : f16;
+    kvcache_codecs codecs = codecs_of(&f16, &f16, &allocation);
+    kvcache *cache = NULL;
+    float *logits = calloc(LENGTH * TINY_VOCAB, sizeof *logits);
+    uint8_t want[LENGTH];
+    assert_non_null(logits);
+    memset(want, 1, sizeof want);
+    assert_ok(kvcache_open(&codecs, LENGTH, &cache, err));
+    seen_keys seen = { .keys = keys };
+    const lm_observer observer = { .kv = see, .user = &seen };
+    const lm_segment segment = { cache, window, LENGTH, want };
+    assert_ok(lm_forward(model, LM_PREFILL, &segment, 1, logits, keys ? &observer : NULL, err));
+    kvcache_close(cache);
+    kvcache_codecs_close(&codecs);
+    return logits;
+}
+
+static double divergence_of(const float *p, const float *q)
+{
+    long double mean = 0;
+    for (size_t row = 0; row < LENGTH; row++, p += TINY_VOCAB, q += TINY_VOCAB) {
+        long double zp = 0, zq = 0;
+        for (size_t i = 0; i < TINY_VOCAB; i++) {
+            zp += expl(p[i]);
+            zq += expl(q[i]);
+        }
+        for (size_t i = 0; i < TINY_VOCAB; i++)
+            mean += expl(p[i]) / zp * (p[i] - logl(zp) - q[i] + logl(zq)) / LENGTH;
+    }
+    return (double)mean;
+}
+
+static void kl_is_that_of_an_allocation(void **state)
+{
+    (void)state;
+    const kvcache_side side = side_of("affine", "bits=2,group_size=16");
+    kvcache_codecs codecs = uniform_codecs("affine", "bits=2,group_size=16");
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    for (size_t w = 0; w < N_WAYS; w++) {
+        probe_run run;
+        measure(ways[w].args, &codecs, 1, &run);
+        assert_int_equal(cache_group_count(&shape, ways[w].groups, ways[w].sides), ways[w].n);
+        assert_int_equal(count_of(&run.cells[0], "kl"), WINDOWS * ways[w].n);
+        double total = 0;
+        for (size_t window = 0; window < WINDOWS; window++) {
+            float *f16 = logits_alone(NULL, NULL, ids + window * LENGTH, NULL);
+            for (size_t g = 0; g < ways[w].n; g++) {
+                const cache_group group = cache_group_at(&shape, ways[w].groups, ways[w].sides, g);
+                float *alone = logits_alone(&side, &group, ids + window * LENGTH, NULL);
+                const double kl = divergence_of(f16, alone), got = sample_of(&run.cells[0], "kl", window, g);
+                assert_true(kl > 1e-6);
+                assert_near(got, kl, 1e-3 * kl);       /* logits of other batches round otherwise */
+                total += got;
+                free(alone);
+            }
+            free(f16);
+        }
+        assert_near(value_of(&run.cells[0], "kl"), total / (double)(WINDOWS * ways[w].n), 1e-12);
+        run_free(&run);
+    }
+    kvcache_codecs_close(&codecs);
+}
+
+static void f16_diverges_by_exactly_nothing(void **state)
+{
+    (void)state;
+    kvcache_codecs codecs[2] = { uniform_codecs("affine", "bits=3,group_size=16"), uniform_codecs("f16", "") };
+    for (size_t w = 0; w < N_WAYS; w++) {
+        probe_run run;
+        measure(ways[w].args, codecs, 2, &run);
+        for (size_t window = 0; window < WINDOWS; window++)
+            for (size_t g = 0; g < ways[w].n; g++) {
+                assert_true(sample_of(&run.cells[1], "kl", window, g) == 0);
+                assert_true(sample_of(&run.cells[0], "kl", window, g) > 0);
+            }
+        assert_true(value_of(&run.cells[1], "kl") == 0);
+        for (size_t i = 0; i < run.cells[1].n_results; i++)
+            assert_string_not_equal(run.cells[1].results[i].metric, "sensitivity_ratio");
+        run_free(&run);
+    }
+    kvcache_codecs_close(&codecs[0]);
+    kvcache_codecs_close(&codecs[1]);
+}
+
+/* A layer's keys are made before its cache is read: those up to the group's layer must not change by a bit, those behind it must. */
+static void a_group_changes_what_comes_behind_it(void **state)
+{
+    (void)state;
+    enum { LAYER = LENGTH * TINY_KV_HEADS * TINY_HEAD_DIM };
+    const kvcache_side side = side_of("affine", "bits=2,group_size=16");
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    float *clean = calloc(2 * TINY_LAYERS * LAYER, sizeof *clean), *keys = clean + TINY_LAYERS * LAYER;
+    assert_non_null(clean);
+    float *f16 = logits_alone(NULL, NULL, ids, clean);
+    for (uint32_t layer = 0; layer < TINY_LAYERS; layer++) {
+        const cache_group group = cache_group_at(&shape, GROUPS_LAYER, SIDES_TOGETHER, layer);
+        float *alone = logits_alone(&side, &group, ids, keys);
+        for (uint32_t i = 0; i < TINY_LAYERS; i++)
+            assert_int_equal(!memcmp(keys + i * LAYER, clean + i * LAYER, LAYER * sizeof *keys), i <= layer);
+        assert_memory_not_equal(alone, f16, LENGTH * TINY_VOCAB * sizeof *f16);
+        free(alone);
+    }
+    free(f16);
+    free(clean);
+}
+
+static void threads_and_other_cells_do_not_matter(void **state)
+{
+    (void)state;
+    static const char *const weights[] = { "weights=kl,groups=head", "weights=distortion,sides=apart", "weights=activation" };
+    kvcache_codecs codecs[2] = { uniform_codecs("affine", "bits=3,group_size=16"), uniform_codecs("f16", "") };
+    const int before = omp_get_max_threads();
+    for (size_t i = 0; i < 3; i++) {
+        probe_run both, one;
+        omp_set_num_threads(3);
+        measure(weights[i], codecs, 2, &both);
+        omp_set_num_threads(1);
+        measure(weights[i], codecs, 1, &one);
+        assert_same_samples(&one.cells[0], &both.cells[0]);
+        run_free(&both);
+        run_free(&one);
+    }
+    omp_set_num_threads(before);
+    kvcache_codecs_close(&codecs[0]);
+    kvcache_codecs_close(&codecs[1]);
+}
+
+/* Squared norm and error of one side of a head over a window, and its tokens. */
+typedef struct { double norm, error; } head_sums;
+
+static void sum_heads(const kvcache_codecs *codecs, size_t window, head_sums sums[GROUPS_MAX])
+{
+    captured c = { 0 };
+    assert_ok(captured_open(&c, model, LENGTH, LENGTH, false, NULL, "test", err));
+    assert_ok(captured_run(&c, ids + window * LENGTH, err));
+    for (uint32_t i = 0; i < GROUPS_MAX; i++) {
+        const uint32_t layer = i / 2 / TINY_KV_HEADS, head = i / 2 % TINY_KV_HEADS;
+        const kvant_codec *codec = codecs->of[i];
+        const float *x = captured_head(&c, i % 2 ? c.value : c.key, layer, head);
+        uint8_t *code = kvant_alloc(kvant_bytes(codec, 1));
+        void *scratch = kvant_alloc(codec->scratch + 1);
+        assert_true(code && scratch);
+        sums[i] = (head_sums){ 0, 0 };
+        for (size_t t = 0; t < LENGTH; t++, x += c.row) {
+            float back[TINY_HEAD_DIM];
+            kvant_encode(codec, x, 0, 1, code, scratch);
+            kvant_decode(codec, code, 0, 1, back, scratch);
+            for (size_t j = 0; j < TINY_HEAD_DIM; j++) {
+                sums[i].norm += (double)x[j] * x[j];
+                sums[i].error += ((double)x[j] - back[j]) * ((double)x[j] - back[j]);
+            }
+        }
+        free(code);
+        free(scratch);
+    }
+    captured_close(&c);
+}
+
+static void norms_and_errors_are_those_of_the_keys_and_values(void **state)
+{
+    (void)state;
+    kvcache_codecs codecs = uniform_codecs("affine", "bits=2,group_size=16");
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    for (size_t w = 0; w < N_WAYS; w++) {
+        probe_run norms, errors;
+        char *args = text_format("weights=activation,%s", ways[w].args);
+        measure(args, &codecs, 1, &norms);
+        free(args);
+        args = text_format("weights=distortion,%s", ways[w].args);
+        measure(args, &codecs, 1, &errors);
+        free(args);
+        assert_int_equal(count_of(&norms.cells[0], "activation"), WINDOWS * ways[w].n);
+        for (size_t window = 0; window < WINDOWS; window++) {
+            head_sums sums[GROUPS_MAX];
+            sum_heads(&codecs, window, sums);
+            for (size_t g = 0; g < ways[w].n; g++) {
+                const cache_group group = cache_group_at(&shape, ways[w].groups, ways[w].sides, g);
+                double keys = 0, values = 0, norm = 0, error = 0;
+                for (uint32_t i = 0; i < GROUPS_MAX; i++)
+                    if (cache_group_has(&group, i / 2 / TINY_KV_HEADS, i / 2 % TINY_KV_HEADS, i % 2 ? KVANT_VALUE : KVANT_KEY)) {
+                        *(i % 2 ? &values : &keys) += sums[i].norm / (LENGTH * group.n_heads);
+                        norm += sums[i].norm;
+                        error += sums[i].error;
+                    }
+                const double activation = group.key ? keys : values;
+                assert_near(sample_of(&norms.cells[0], "activation", window, g), activation, 1e-9 * activation);
+                assert_near(sample_of(&errors.cells[0], "squared_error", window, g), error / LENGTH, 1e-9 * error);
+                assert_near(sample_of(&errors.cells[0], "nmse", window, g), error / norm, 1e-9);
+            }
+        }
+        run_free(&norms);
+        run_free(&errors);
+    }
+    kvcache_codecs_close(&codecs);
+}
+
+/* ---- Results from samples ---------------------------------------------------------------------- */
+
+static void results_of(const double *values, size_t windows, size_t groups, cell_run *run)
+{
+    const kvant_probe *probe = probe_find("sensitivity", NULL);
+    kvant_args args = kvant_defaults(probe->params);
+    char *text_args = text_format("n=%zu", windows);
+    probe_sample samples[64];
+    assert_ok(kvant_parse(probe->params, text_args, &args, err));
+    for (size_t i = 0; i < windows * groups; i++)
+        samples[i] = (probe_sample){ "kl", (uint32_t)(i / groups), (uint32_t)(i % groups), values[i], 10 };
+    *run = (cell_run){ .samples = NULL };
+    assert_ok(probe->finish(&args, samples, windows * groups, run_result, run, err));
+    free(text_args);
+}
+
+static void ratio_is_of_the_means(void **state)
+{
+    (void)state;
+    cell_run run;
+    results_of((const double[]){ 1, 4, 2, 3, 6, 2 }, 2, 3, &run);
+    assert_near(value_of(&run, "kl"), 3, 1e-12);
+    assert_near(result_of(&run, "kl")->se, 2.0 / 3, 1e-12);        /* of windows with means 7/3 and 11/3 */
+    assert_near(value_of(&run, "kl_group_0"), 2, 1e-12);
+    assert_near(value_of(&run, "kl_group_1"), 5, 1e-12);
+    assert_near(result_of(&run, "kl_group_1")->se, 1, 1e-12);
+    const kept_result *ratio = result_of(&run, "sensitivity_ratio");
+    assert_near(ratio->value, 2.5, 1e-12);
+    /* Without a window the ratios are 6/2 and 4/1: the jackknife of two has half their logarithms' difference as its error. */
+    assert_near(ratio->se, 2.5 * log(4.0 / 3) / 2, 1e-12);
+    assert_true(ratio->lo < 2.5 && ratio->hi > 2.5);
+    results_of((const double[]){ 1, 4, 2 }, 1, 3, &run);
+    assert_near(value_of(&run, "sensitivity_ratio"), 4, 1e-12);
+    assert_true(isnan(result_of(&run, "sensitivity_ratio")->se));
+    results_of((const double[]){ 0, 4, 0, 4 }, 2, 2, &run);
+    for (size_t i = 0; i < run.n_results; i++)
+        assert_string_not_equal(run.results[i].metric, "sensitivity_ratio");
+}
+
+static void samples_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    const kvant_probe *probe = probe_find("sensitivity", NULL);
+    const kvant_args args = kvant_defaults(probe->params);     /* 5 windows */
+    probe_sample samples[10];
+    cell_run run = { .samples = NULL };
+    for (uint32_t i = 0; i < 10; i++)
+        samples[i] = (probe_sample){ "kl", i / 2, i % 2, 1, 1 };
+    assert_ok(probe->finish(&args, samples, 10, run_result, &run, err));
+    assert_fails(probe->finish(&args, samples, 9, run_result, &run, err), KVANT_FAILED, "windows");
+    samples[7].idx = 5;
+    assert_fails(probe->finish(&args, samples, 10, run_result, &run, err), KVANT_FAILED, "sample 7");
+    assert_fails(probe->finish(&args, samples, 0, run_result, &run, err), KVANT_FAILED, "windows");
+}
+
+/* ---- Set-up ------------------------------------------------------------------------------------ */
+
+static int set_up(void **state)
+{
+    (void)state;
+    char *folder = scratch_make(), *path = in_folder(folder, "tiny.gguf");
+    tiny_model_write(path, (tiny_options){ .bos = true });
+    text t = { 0 };
+    for (int i = 0; i < 40; i++)
+        text_add(&t, "Sentence %d says that %d apples and %d pears were %s on the table. ", i, i * 37 % 11, i * i % 17,
+                 i % 3 ? "left" : "found again");
+    assert_false(t.failed);
+    words = (kvant_data){ .text = t.data, .bytes = t.length };
+    assert_ok(lm_open(path, 0, &model, err));
+    const kvant_args windows = { .v = { [CALIBRATION_N] = WINDOWS, [CALIBRATION_LENGTH] = LENGTH, [CALIBRATION_SEED] = 42 } };
+    assert_ok(calibration_windows(model, &words, &windows, &ids, err));
+    free(path);
+    scratch_remove(folder);        /* the model stays mapped */
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    lm_close(model);
+    free(ids);
+    free(words.text);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kl_is_that_of_an_allocation),
+        cmocka_unit_test(f16_diverges_by_exactly_nothing),
+        cmocka_unit_test(a_group_changes_what_comes_behind_it),
+        cmocka_unit_test(threads_and_other_cells_do_not_matter),
+        cmocka_unit_test(norms_and_errors_are_those_of_the_keys_and_values),
+        cmocka_unit_test(ratio_is_of_the_means),
+        cmocka_unit_test(samples_that_do_not_fit_are_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
