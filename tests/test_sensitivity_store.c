@@ -4,6 +4,8 @@
 #include "tests/stores.h"
 #include "tests/tiny_model.h"
 
+#include <omp.h>
+
 enum { WINDOWS = 3, LENGTH = 48, GROUPS_MAX = TINY_LAYERS * TINY_KV_HEADS * 2 };
 
 static char *folder, *model_path, *text_path;
@@ -186,6 +188,7 @@ static void wrong_questions_are_refused(void **state)
 static int set_up(void **state)
 {
     (void)state;
+    omp_set_num_threads(1);        /* a tiny model has no work for more */
     folder = scratch_make();
     model_path = in_folder(folder, "tiny.gguf");
     text_path = in_folder(folder, "prose.txt");
