@@ -33,9 +33,11 @@ kvant_status allocation_average(const kvcache_allocation *a, const kvcache_shape
                                              i % 2 ? KVANT_VALUE : KVANT_KEY, &codec, err);
         if (status)
             return status;
-        bits->asked += codec.plan.bits_asked / (double)n;
-        bits->stored += kvant_bits(&codec) / (double)n;
+        bits->asked += codec.plan.bits_asked;
+        bits->stored += kvant_bits(&codec);
     }
+    bits->asked /= (double)n;
+    bits->stored /= (double)n;
     return KVANT_OK;
 }
 

@@ -135,7 +135,7 @@ static kvant_status read_budget(const cli *c, task *t, kvant_error *err)
     kvant_status status = access(path, F_OK) ? KVANT_OK : store_open(path, STORE_READ, &s, err);
     if (!status)
         status = budget_open(&t->request, s, omp_get_max_threads(), NULL, &t->budget, err);
-    if (status == KVANT_INVALID && !s && cli_get(c, "store")) {
+    if (!s && cli_get(c, "store") && strstr(err->text, "kvant sensitivity ")) {
         /* The text ends in the command that measures, which must fill the store that was asked for. */
         const size_t length = strlen(err->text);
         snprintf(err->text + length, sizeof err->text - length, " --store %s", path);
