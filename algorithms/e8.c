@@ -168,7 +168,7 @@ static unsigned pattern_of(const e8 *s, const float *v)
 {
     unsigned key = 0, low = 0;
     for (size_t j = 0; j < DIM; j++) {
-        if (fabsf(v[j]) > 3)
+        if (!(fabsf(v[j]) <= 3))
             return POINTS;
         key |= (unsigned)fabsf(v[j]) << 2 * j;
     }

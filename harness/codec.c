@@ -4,6 +4,7 @@
 #include "harness/kernels.h"
 #include "harness/util.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -222,6 +223,21 @@ kvant_status kvant_list_parts(const kvant_codec *codec, kvant_parts *parts, kvan
     return validate_parts(codec, parts, err);
 }
 
+/* Rotated coordinates of a unit vector stay near 1 in magnitude, and everything is finite: methods count on both. */
+static kvant_status take_table(const char *name, const kvant_part *p, char *own, const char *given, kvant_error *err)
+{
+    const float most = p->kind == KVANT_ROTATION || p->kind == KVANT_SIGNS ? 1.001f : FLT_MAX;
+    for (size_t row = 0; row < p->rows; row++) {
+        size_t at = p->offset + row * p->stride * sizeof(float);
+        float *x = (float *)(void *)(own + at);
+        memcpy(x, given + at, p->cols * sizeof *x);
+        for (size_t j = 0; j < p->cols; j++)
+            if (!(fabsf(x[j]) <= most))
+                return kvant_fail(err, KVANT_INVALID, "%s: %s of the state: number %zu is %g", name, p->name, row * p->cols + j, (double)x[j]);
+    }
+    return KVANT_OK;
+}
+
 /* What is no table holds sizes, which the ops trust: it is made here, and a state that has it otherwise is not let in. */
 static kvant_status take_state(kvant_codec *c, const void *state, kvant_error *err)
 {
@@ -237,10 +253,7 @@ static kvant_status take_state(kvant_codec *c, const void *state, kvant_error *e
     if (!status)
         status = validate_parts(c, &parts, err);
     for (size_t i = 0; i < parts.n && !status; i++)
-        for (size_t row = 0; row < parts.part[i].rows; row++) {
-            size_t at = parts.part[i].offset + row * parts.part[i].stride * sizeof(float);
-            memcpy(own + at, given + at, parts.part[i].cols * sizeof(float));
-        }
+        status = take_table(q->name, &parts.part[i], own, given, err);
     for (size_t at = 0; at < c->plan.state && !status; at++)
         if (own[at] != given[at])
             status = kvant_fail(err, KVANT_INVALID, "%s: byte %zu of the state, which no table holds, is not what these parameters "

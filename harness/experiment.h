@@ -13,7 +13,7 @@
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },                                                     \
     { "set", "KEY=VALUE", "override a key of the spec: chunks=4, key.bits=[2,3]", true },                                    \
     { "isa", "TARGET", "kernels to use, like --set isa=TARGET: auto, scalar, or a target", false },                          \
-    { "states", "FOLDER", "take the quantizers' states from here, as far as they are there; see `kvant precompute`", false }, \
+    OPTION_STATES,                                                                                                           \
     OPTION_THREADS
 
 typedef struct {

@@ -200,7 +200,7 @@ kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *sha
                         kvant_codec *codec, kvant_error *err);
 void kvant_close(kvant_codec *codec);
 /* kvant_open with a state [bytes] that another codec of the same quantizer, shape and arguments had, trained or not. Of it the tables
- * are taken; KVANT_INVALID when anything else differs from what this program would write there. */
+ * are taken, if they are finite; KVANT_INVALID when anything else differs from what this program would write there. */
 kvant_status kvant_open_state(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
                               const void *state, size_t bytes, kvant_codec *codec, kvant_error *err);
 /* Lists the tables in codec->state; KVANT_NOMEM. */

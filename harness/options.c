@@ -51,6 +51,16 @@ bool option_threads(const cli *c)
     return true;
 }
 
+kvant_status option_states(const cli *c, kvcache_policy *policy, states **s, kvant_error *err)
+{
+    const char *folder = cli_get(c, "states");
+    *s = NULL;
+    kvant_status status = folder ? states_open(folder, STATES_READ, s, err) : KVANT_OK;
+    if (*s)
+        policy->states = states_for_cache(*s);
+    return status;
+}
+
 static kvant_status model_cache_shape(const char *name, kvcache_shape *shape, kvant_error *err)
 {
     kvant_input input;

@@ -32,6 +32,12 @@ bool option_threads(const cli *c);
     { "side", "SIDE", "key, value or vector (default vector, or key and value of the model's cache)", false },               \
     { "model", "MODEL", "dimension and RoPE of this model's cache: a name or a file", false }
 
+#define OPTION_STATES \
+    { "states", "FOLDER", "take the quantizers' states from here, as far as they are there; see `kvant precompute`", false }
+
+/* Opens the folder that --states names, if it names one, for a policy; *s must outlive what the policy opens. */
+kvant_status option_states(const cli *c, kvcache_policy *policy, states **s, kvant_error *err);
+
 enum { SOURCES_MAX = 2 };
 kvant_status option_sources(const cli *c, states_source sources[SOURCES_MAX], size_t *n, kvant_error *err);
 

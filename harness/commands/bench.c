@@ -203,7 +203,10 @@ static int run(const cli *c)
     bench b = { .n = (uint32_t)n, .distribution = distribution ? distribution : "gaussian" };
     kvcache_policy policy = { .seed = (uint32_t)seed, .isa = cli_get(c, "isa") };
     double append = 0, both = 0;
-    kvant_status status = option_quantizer(given, &policy.key, &err);
+    states *kept;
+    kvant_status status = option_states(c, &policy, &kept, &err);
+    if (!status)
+        status = option_quantizer(given, &policy.key, &err);
     if (!status)
         status = option_quantizer(value ? value : given, &policy.value, &err);
     if (!status && bits)
@@ -225,6 +228,7 @@ static int run(const cli *c)
         print_table(&b, given, value, bits, keys, values, append, both);
     }
     close_bench(&b);
+    states_close(kept);
     return status ? cli_fail(c, status, &err) : cli_finish(EXIT_DONE);
 }
 
@@ -236,6 +240,7 @@ static const cli_option options[] = {
     { "distribution", "NAME", "of keys, values and queries, as in the dataset `synthetic` (default gaussian)", false },
     { "seed", "N", "seed of rotations (default 0)", false },
     { "isa", "TARGET", "kernels to use: auto, scalar, or a target (default auto)", false },
+    OPTION_STATES,
     { NULL, NULL, NULL, false },
 };
 

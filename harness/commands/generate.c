@@ -79,7 +79,10 @@ static int run(const cli *c)
     model_session s = { 0 };
     int32_t *ids = NULL;
     size_t n = 0;
-    kvant_status status = model_session_open(&s, cli_arg(c, 0), 0, &err);
+    states *kept;
+    kvant_status status = option_states(c, &policy, &kept, &err);
+    if (status == KVANT_OK)
+        status = model_session_open(&s, cli_arg(c, 0), 0, &err);
     if (status == KVANT_OK)
         status = prompt_ids(s.model, prompt, cli_get(c, "raw") != NULL, &ids, &n, &err);
     if (status == KVANT_OK)
@@ -87,6 +90,7 @@ static int run(const cli *c)
     if (status == KVANT_OK)
         status = continue_text(s.model, s.cache, ids, n, (size_t)n_tokens, &err);
     model_session_close(&s);
+    states_close(kept);
     free(ids);
     return status == KVANT_OK ? cli_finish(EXIT_DONE) : cli_fail(c, status, &err);
 }
@@ -96,6 +100,7 @@ static const cli_option options[] = {
     { "raw", NULL, "take the prompt as it is, without a chat format", false },
     { "tokens", "N", "tokens to produce at most (default 128)", false },
     OPTION_POLICY("f16"),
+    OPTION_STATES,
     OPTION_THREADS,
     { NULL, NULL, NULL, false },
 };
