@@ -173,33 +173,61 @@ kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const
     return status;
 }
 
-kvant_status calibration_of_vectors(const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err)
+static size_t vectors_asked(const kvant_args *args) { return (size_t)args->v[CALIBRATION_N] * (size_t)args->v[CALIBRATION_LENGTH]; }
+
+/* Keeps vectors [n] of x [][dim], those of the indices given or, for NULL, the first. */
+static kvant_status keep_vectors(const float *x, const size_t *index, size_t n, size_t dim, calibration *out, kvant_error *err)
 {
-    const size_t n = (size_t)args->v[CALIBRATION_N] * (size_t)args->v[CALIBRATION_LENGTH], dim = data->dim;
-    *out = (calibration){ 0 };
-    if (n > data->n)
-        return kvant_fail(err, KVANT_INVALID, "calibration: n times length is %zu vectors, and the data has %zu; lower n or length", n,
-                          data->n);
-    calibration c = { .n = n, .run = 1, .n_marks = n };
-    size_t *chosen = choose((uint32_t)args->v[CALIBRATION_SEED], n, data->n, false, err);
-    if (!chosen)
-        return KVANT_NOMEM;
-    c.x = kvant_alloc(n * dim * sizeof *c.x);
-    c.marks = calloc(n, sizeof *c.marks);
+    calibration c = { .x = kvant_alloc(n * dim * sizeof *x), .n = n, .run = 1, .marks = calloc(n, sizeof *c.marks), .n_marks = n };
     if (!c.x || !c.marks) {
-        free(chosen);
         calibration_free(&c);
         return kvant_fail(err, KVANT_NOMEM, "calibration: no memory for %zu vectors of %zu", n, dim);
     }
     for (size_t i = 0; i < n; i++) {
-        memcpy(c.x + i * dim, data->x + chosen[i] * dim, dim * sizeof *c.x);
-        c.marks[i] = hash(c.x + i * dim, dim * sizeof *c.x);
+        memcpy(c.x + i * dim, x + (index ? index[i] : i) * dim, dim * sizeof *x);
+        c.marks[i] = hash(c.x + i * dim, dim * sizeof *x);
     }
     qsort(c.marks, n, sizeof *c.marks, by_value);
     sha256_of(c.x, n * dim * sizeof *c.x, c.sha256);
-    free(chosen);
     *out = c;
     return KVANT_OK;
+}
+
+kvant_status calibration_of_vectors(const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err)
+{
+    const size_t n = vectors_asked(args);
+    *out = (calibration){ 0 };
+    if (n > data->n)
+        return kvant_fail(err, KVANT_INVALID, "calibration: n times length is %zu vectors, and the data has %zu; lower n or length", n,
+                          data->n);
+    size_t *chosen = choose((uint32_t)args->v[CALIBRATION_SEED], n, data->n, false, err);
+    if (!chosen)
+        return KVANT_NOMEM;
+    kvant_status status = keep_vectors(data->x, chosen, n, data->dim, out, err);
+    free(chosen);
+    return status;
+}
+
+kvant_status calibration_of_generator(const kvant_dataset *dataset, const kvant_args *made, const kvant_args *args, calibration *out,
+                                      kvant_error *err)
+{
+    const size_t n = vectors_asked(args);
+    kvant_args more = *made;
+    kvant_data data;
+    size_t count = 0;              /* of the parameter `n` */
+    *out = (calibration){ 0 };
+    while (dataset->params[count].name && strcmp(dataset->params[count].name, "n"))
+        count++;
+    if (!dataset->params[count].name)
+        return kvant_fail(err, KVANT_INVALID, "calibration: dataset '%s' cannot make more; name other `data`", dataset->name);
+    const size_t before = (size_t)made->v[count];
+    more.v[count] = (double)(before + n);
+    kvant_status status = dataset->load(NULL, &more, &data, err);
+    if (status)
+        return status;
+    status = keep_vectors(data.x + before * data.dim, NULL, n, data.dim, out, err);
+    data_free(&data);
+    return status;
 }
 
 void calibration_free(calibration *c)

@@ -30,9 +30,11 @@ kvant_status calibration_windows(lm_model *model, const kvant_data *data, const 
 /* Runs them, through an f16 cache. isa as in kvcache_policy. */
 kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const kvant_args *args, const char *isa, calibration *out,
                                   kvant_error *err);
-/* n * length vectors of the data, drawn without repetition by seed and kept in their order: all of them when there are no more.
- * KVANT_INVALID: there are fewer. */
+/* n * length vectors of the data, drawn without repetition by seed and kept in their order. KVANT_INVALID: there are fewer. */
 kvant_status calibration_of_vectors(const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err);
+/* The n * length vectors that a generator makes after those of `made`, its arguments: more of the same. */
+kvant_status calibration_of_generator(const kvant_dataset *dataset, const kvant_args *made, const kvant_args *args, calibration *out,
+                                      kvant_error *err);
 void calibration_free(calibration *c);
 
 static inline kvcache_calibration calibration_vectors(const calibration *c) { return (kvcache_calibration){ c->n, c->key, c->value }; }

@@ -1,5 +1,6 @@
 /* plan.c - multiplies a spec out to cells, in the order of its file, and gives every pairing its f16 reference.
  * Inputs are found, hashed and read here, once each and only when a cell uses them. */
+#include "harness/calibration.h"
 #include "harness/plan_internal.h"
 
 #include <search.h>
@@ -95,10 +96,8 @@ static kvant_status find_data(const spec_choice *choice, plan_data *d, kvant_inp
     return KVANT_OK;
 }
 
-static kvant_status load_data(builder *b, const spec_choice *choice, const plan_data **out, kvant_error *err)
+static kvant_status load_data(builder *b, const spec_choice *choice, plan_data *d, kvant_error *err)
 {
-    plan_data *d = &b->p->data[choice - spec_find(b->s, SPEC_DATA)->choices];
-    *out = d;
     if (d->loaded)
         return KVANT_OK;
     kvant_error why;
@@ -108,6 +107,32 @@ static kvant_status load_data(builder *b, const spec_choice *choice, const plan_
         status = d->dataset->load(choice->name ? input.path : NULL, &d->args, &d->data, &why);
     d->loaded = !status;
     return status ? input_fail(b->s, choice, status, &why, err) : KVANT_OK;
+}
+
+/* What a cell's trained methods learn from: the data named, or more of what is measured. A model learns from a text, and the second
+ * half of the one that is measured will do; vectors of a file are all measured. */
+static kvant_status load_calibration(builder *b, plan_cell *cell, kvant_error *err)
+{
+    plan_calibration *c = &cell->calibration;
+    const spec_choice *choice = b->pick[SPEC_CALIBRATION];
+    c->data = cell->data;
+    c->own = !choice || !choice->name;
+    if (c->own)
+        return cell->model || !cell->data->dataset->suffixes ? KVANT_OK
+             : kvant_fail(err, KVANT_SKIP, "%s: learns from vectors, and all of this file are measured; name others by `calibration.data`",
+                          cell->policy.key.quantizer->name);
+    plan_data *d = &b->p->calibration[choice - spec_find(b->s, SPEC_CALIBRATION)->choices];
+    kvant_status status = load_data(b, choice, d, err);
+    c->data = d;
+    if (status)
+        return status;
+    if (!d->data.x != !cell->data->data.x)
+        return document_fail(b->s->doc, choice->item, err, "is learnt from for %s, and `%s` is %s", cell->model ? "a model" : "vectors",
+                             choice->name, d->data.x ? "vectors" : "a text");
+    if (d->data.x && d->data.dim != cell->data->data.dim)
+        return kvant_fail(err, KVANT_SKIP, "`calibration.data` has vectors of %zu coordinates, and those measured have %zu", d->data.dim,
+                          cell->data->data.dim);
+    return KVANT_OK;
 }
 
 /* ---- Cells --------------------------------------------------------------------------------- */
@@ -157,11 +182,15 @@ static kvant_status finish_cell(builder *b, plan_cell *cell, const char *reason,
     kvant_error why;
     if (!reason) {
         kvant_status status = plan_describe(cell, b->kept, &why);
+        if (!status && cell->calibration.used)
+            status = load_calibration(b, cell, &why);
         if (status == KVANT_SKIP)
             reason = why.text;
         else if (status)
             return kvant_fail(err, status, "%s", why.text);
     }
+    if (reason)
+        cell->calibration.used = false;            /* nothing will learn */
     kvant_status status = plan_identify(cell, err);
     if (status) {
         plan_cell_free(cell);
@@ -207,7 +236,10 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
         if (s->axes[i].kind != SPEC_PARAM)
             b->pick[s->axes[i].kind] = &s->axes[i].choices[index[i]];
     const kvant_probe *probe = b->pick[SPEC_PROBE]->probe;
-    plan_cell cell = { .probe = probe, .args = kvant_defaults(probe->params), .key_target = "scalar", .value_target = "scalar",
+    const spec_choice *learnt = b->pick[SPEC_CALIBRATION];
+    plan_data *data = b->pick[SPEC_DATA] ? &b->p->data[b->pick[SPEC_DATA] - spec_find(s, SPEC_DATA)->choices] : NULL;
+    plan_cell cell = { .probe = probe, .args = kvant_defaults(probe->params), .data = data,
+                       .calibration.args = learnt ? learnt->args : kvant_defaults(calibration_params), .key_target = "scalar", .value_target = "scalar",
                        .kept_target = "scalar" };
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < s->n_axes && !status; i++)
@@ -216,7 +248,7 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
     if (!status && !b->pick[SPEC_DATA])
         status = missing(b, "data", "a name that `kvant list data` shows, a file, or {\"dataset\": \"synthetic\"}", err);
     if (!status)
-        status = load_data(b, b->pick[SPEC_DATA], &cell.data, err);
+        status = load_data(b, b->pick[SPEC_DATA], data, err);
     if (status)
         return status;
     bool vectors = cell.data->data.x;
@@ -369,12 +401,14 @@ static kvant_status add_references(builder *b, kvant_error *err)
 
 kvant_status plan_open(const spec *s, states *kept, store *known, int threads, plan *p, kvant_error *err)
 {
-    const spec_axis *models = spec_find(s, SPEC_MODEL), *data = spec_find(s, SPEC_DATA);
-    *p = (plan){ .spec = s, .n_models = models ? models->n : 0, .n_data = data ? data->n : 0 };
+    const spec_axis *models = spec_find(s, SPEC_MODEL), *data = spec_find(s, SPEC_DATA), *learnt = spec_find(s, SPEC_CALIBRATION);
+    *p = (plan){ .spec = s, .n_models = models ? models->n : 0, .n_data = data ? data->n : 0,
+                 .n_calibration = learnt ? learnt->n : 0 };
     builder b = { .s = s, .p = p, .kept = kept };
     p->models = calloc(p->n_models + 1, sizeof *p->models);
     p->data = calloc(p->n_data + 1, sizeof *p->data);
-    kvant_status status = p->models && p->data ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for the inputs");
+    p->calibration = calloc(p->n_calibration + 1, sizeof *p->calibration);
+    kvant_status status = p->models && p->data && p->calibration ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for the inputs");
     if (!status)
         status = add_combinations(&b, err);
     if (!status)
@@ -425,9 +459,13 @@ void plan_close(plan *p)
     for (size_t i = 0; i < p->n_data; i++)
         if (p->data)
             data_free(&p->data[i].data);
+    for (size_t i = 0; i < p->n_calibration; i++)
+        if (p->calibration)
+            data_free(&p->calibration[i].data);
     free(p->cells);
     free(p->skips);
     free(p->models);
     free(p->data);
+    free(p->calibration);
     *p = (plan){ 0 };
 }

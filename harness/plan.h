@@ -25,10 +25,19 @@ typedef struct {
     bool loaded;
 } plan_data;
 
+/* What trained methods of a cell learn from. */
+typedef struct {
+    bool used;                     /* some quantizer of the cell is trained ahead */
+    kvant_args args;               /* of calibration_params */
+    const plan_data *data;         /* a text, or vectors; with a generator of vectors: its own, drawn anew by calibration_dataset_args */
+    bool own;                      /* data is that of the cell */
+} plan_calibration;
+
 /* One point of the sweep.
  *
  * config is canonical JSON, without blanks, keys sorted, every default filled in:
- *   {"code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
+ *   {"calibration": {"data": {...}, "length", "n", "seed"}: only where something learns,
+ *    "code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
  *    "data": {"dataset", "name", "params": {...}, "sha256"},
  *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
  *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "model": {"name", "sha256"},
@@ -40,6 +49,7 @@ typedef struct {
     kvant_args args;               /* of the probe */
     const plan_model *model;       /* NULL with vector data */
     const plan_data *data;
+    plan_calibration calibration;
     kvcache_policy policy;         /* with vector data, key holds the quantizer and value none */
     char key[SHA256_HEX];          /* of config: the cell's identity */
     char pairing[SHA256_HEX];      /* of config without the quantizers, their code and their policy */
@@ -59,8 +69,8 @@ typedef struct { plan_cell cell; char *reason; } plan_skip;
 typedef struct {
     const spec *spec;              /* not owned; must outlive the plan */
     plan_model *models;            /* one per choice of the model axis; loaded: some cell uses it */
-    plan_data *data;               /* likewise */
-    size_t n_models, n_data, n_cells, n_skips, n_jobs, n_done;
+    plan_data *data, *calibration; /* likewise */
+    size_t n_models, n_data, n_calibration, n_cells, n_skips, n_jobs, n_done;
     plan_cell *cells;              /* [n_cells]: the first axis slowest; equal ones once; references before their pairing's cells */
     plan_skip *skips;
     double seconds;                /* estimate for the cells that are not done */

@@ -1,5 +1,6 @@
 /* plan_cell.c - says what a cell is: its bits by the quantizers' plans, its canonical config, its hashes and its label.
  * The config holds everything that a value can depend on; two cells with one config are one cell. */
+#include "harness/calibration.h"
 #include "harness/canonical.h"
 #include "harness/lm/gemm.h"
 #include "harness/plan_internal.h"
@@ -10,17 +11,17 @@
 
 /* ---- Targets and bits ---------------------------------------------------------------------- */
 
-/* What a quantizer that cannot be trained here, or does not suit the shape, comes to: a skip, its reason kept. */
-static kvant_status describe(const kvcache_side *side, const kvant_shape *shape, const char *isa, kvant_codec *codec,
-                             kvant_error *err)
+/* Marks a cell that something is trained for, and whether there is enough to learn from. */
+static kvant_status see_training(plan_cell *cell, const kvant_codec *codec, kvant_error *err)
 {
-    kvant_status status = kvant_describe(side->quantizer, shape, &side->args, isa, codec, err);
-    if (status == KVANT_INVALID)
-        status = KVANT_SKIP;
-    if (!status && codec->plan.train_min)
-        status = kvant_fail(err, KVANT_SKIP, "%s: must be trained on %zu vectors, and experiments do not train yet",
-                            side->quantizer->name, codec->plan.train_min);
-    return status;
+    if (!codec->plan.train_min || codec->plan.prompt)
+        return KVANT_OK;
+    const kvant_args *args = &cell->calibration.args;
+    const double n = args->v[CALIBRATION_N] * args->v[CALIBRATION_LENGTH];
+    cell->calibration.used = true;
+    return n >= (double)codec->plan.train_min ? KVANT_OK
+         : kvant_fail(err, KVANT_SKIP, "%s: learns from %zu vectors at least, and `calibration` gives %.0f; raise its n or length",
+                      codec->quantizer->name, codec->plan.train_min, n);
 }
 
 /* Adds what was imported into the state that a codec will have; many codecs of a cell may have the same. */
@@ -48,13 +49,14 @@ static kvant_status describe_vectors(plan_cell *cell, states *kept, kvant_error 
 {
     kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
     kvant_codec codec;
-    kvant_status status = describe(&cell->policy.key, &shape, cell->policy.isa, &codec, err);
+    kvant_status status = kvant_describe(cell->policy.key.quantizer, &shape, &cell->policy.key.args, cell->policy.isa, &codec, err);
     if (status)
-        return status;
+        return status == KVANT_INVALID ? KVANT_SKIP : status;
     snprintf(cell->key_target, sizeof cell->key_target, "%s", codec.target);
     cell->bits_asked = codec.plan.bits_asked;
     cell->bits_stored = kvant_bits(&codec);
-    return note_imported(cell, kept, &codec, err);
+    status = see_training(cell, &codec, err);
+    return status ? status : note_imported(cell, kept, &codec, err);
 }
 
 /* Codecs without state serve the cache's own accounting, so that a plan's bytes and a probe's cannot differ. */
@@ -71,8 +73,10 @@ static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *e
     if (status)
         return status == KVANT_INVALID ? KVANT_SKIP : status;
     size_t groups = (size_t)cache.n_layer * cache.n_kv_head * 2;
-    for (size_t i = 0; i < groups; i++)
+    for (size_t i = 0; i < groups && !status; i++) {
         cell->bits_asked += codecs.of[i]->plan.bits_asked / (double)groups;
+        status = see_training(cell, codecs.of[i], err);
+    }
     kvcache_bytes bytes = kvcache_accounted(&codecs, context);
     cell->bits_stored = 8.0 * ((double)bytes.key + (double)bytes.value) / ((double)groups * context * cache.head_dim);
     snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.of[0]->target);
@@ -106,6 +110,28 @@ static void add_states(text *t, const plan_cell *c)
         text_add(t, "\"states\":[%s],", c->states);
 }
 
+static void add_data(text *t, const plan_data *data)
+{
+    text_add(t, "\"data\":{");
+    canonical_member(t, "dataset", data->dataset->name);
+    text_add(t, ",");
+    canonical_member(t, "name", data->name);
+    text_add(t, ",\"params\":");
+    canonical_params(t, data->dataset->params, &data->args);
+    text_add(t, ",");
+    canonical_member(t, "sha256", data->data.sha256);
+    text_add(t, "}");
+}
+
+static void add_calibration(text *t, const plan_calibration *c)
+{
+    text_add(t, "\"calibration\":{");
+    add_data(t, c->data);
+    text_add(t, ",\"params\":");
+    canonical_params(t, calibration_params, &c->args);
+    text_add(t, "},");
+}
+
 /* The config, or what of it cells of one pairing share. Keys come sorted, as they stand here. */
 static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_error *err)
 {
@@ -122,19 +148,16 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
         canonical_quantizer(&parts, policy->value.quantizer->name, c->value_target);
         canonical_quantizer(&parts, "f16", c->kept_target);
     }
+    if (coded && c->calibration.used)
+        canonical_part(&parts, "harness/", "calibration");
     text_add(t, "{");
+    if (coded && c->calibration.used)
+        add_calibration(t, &c->calibration);
     kvant_status status = canonical_code(t, &parts, c->model ? gemm_library() : NULL, err);
     if (status)
         return status;
-    text_add(t, ",\"data\":{");
-    canonical_member(t, "dataset", c->data->dataset->name);
     text_add(t, ",");
-    canonical_member(t, "name", c->data->name);
-    text_add(t, ",\"params\":");
-    canonical_params(t, c->data->dataset->params, &c->data->args);
-    text_add(t, ",");
-    canonical_member(t, "sha256", c->data->data.sha256);
-    text_add(t, "}");
+    add_data(t, c->data);
     if (coded) {
         text_add(t, ",\"isa\":{");
         canonical_member(t, c->model ? "key" : "vector", c->key_target);

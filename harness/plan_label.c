@@ -1,5 +1,6 @@
 /* plan_label.c - the short names of cells in tables and plots: "turboquant_mse 3b", "affine 4b g32", "K affine 4b / V f16".
  * A parameter is named when it is not at its default, or when the plan has several values of it. */
+#include "harness/calibration.h"
 #include "harness/plan_internal.h"
 
 #include <stdlib.h>
@@ -16,7 +17,7 @@ typedef struct {
     usage *used;                   /* [n], one per quantizer */
     size_t n;
     const plan_cell *first;
-    bool sink, window, seed, seed_rule;        /* several values within the plan */
+    bool sink, window, seed, seed_rule, learnt;        /* several values within the plan */
 } survey;
 
 static void see_side(survey *s, const kvcache_side *side)
@@ -34,6 +35,11 @@ static void see_side(survey *s, const kvcache_side *side)
             s->used[i].varies[p] = true;
 }
 
+static bool same_calibration(const plan_calibration *a, const plan_calibration *b)
+{
+    return a->data == b->data && !memcmp(&a->args, &b->args, sizeof a->args);
+}
+
 /* References that the planner added say nothing about what the spec varies: they are seen with their defaults. */
 static void see_cell(survey *s, const plan_cell *c)
 {
@@ -47,6 +53,7 @@ static void see_cell(survey *s, const plan_cell *c)
     s->window |= a->window != b->window;
     s->seed |= a->seed != b->seed;
     s->seed_rule |= a->seed_rule != b->seed_rule;
+    s->learnt |= c->calibration.used && !same_calibration(&s->first->calibration, &c->calibration);
 }
 
 /* An integer's initial stands for its name where no other integer parameter begins alike. */
@@ -111,6 +118,10 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
         text_add(&t, " seed %u", policy->seed);
     if (policy->seed_rule == SEED_PER_LAYER || s->seed_rule)
         text_add(&t, "%s", policy->seed_rule == SEED_PER_LAYER ? " per layer" : " shared");
+    if (c->calibration.used && s->learnt)
+        text_add(&t, " from %g x %g%s%s seed %g", c->calibration.args.v[CALIBRATION_N], c->calibration.args.v[CALIBRATION_LENGTH],
+                 c->calibration.own ? "" : " of ", c->calibration.own ? "" : c->calibration.data->name,
+                 c->calibration.args.v[CALIBRATION_SEED]);
     if (t.failed) {
         text_free(&t);
         return kvant_fail(err, KVANT_NOMEM, "no memory for a label");

@@ -3,13 +3,16 @@
 #ifndef KVANT_RUN_INTERNAL_H
 #define KVANT_RUN_INTERNAL_H
 
+#include "harness/calibration.h"
 #include "harness/run.h"
 
-/* The loaded model and the codecs of its policies: made once, used by every job that follows. */
-typedef struct { kvcache_codecs codecs; size_t bytes; size_t job; } stock_entry;
+/* The loaded model, what it makes of calibration data, and the codecs of its policies: made once, used by every job that follows. */
+typedef struct { kvcache_codecs codecs; plan_calibration learnt; size_t bytes; size_t job; } stock_entry;
 typedef struct {
     const plan_model *of;          /* whose model is loaded; NULL: none */
     lm_model *model;
+    plan_calibration learns;       /* the last that was asked for; used: it is there */
+    calibration calibration;
     stock_entry *entries;          /* [n] */
     size_t n, bytes;
     lm_times spent;                /* of models that are closed again */
@@ -17,8 +20,12 @@ typedef struct {
 
 /* Loads the model for `context` positions at least, closing another one. */
 kvant_status stock_model(stock *k, const plan_model *model, uint32_t context, kvant_error *err);
-/* Codecs of a policy for the loaded model, opened or found; valid until the next job. KVANT_SKIP: does not suit. */
-kvant_status stock_codecs(stock *k, const kvcache_policy *policy, size_t job, kvcache_codecs *codecs, kvant_error *err);
+/* What the methods of a cell learn from, made or found; valid until another is asked for. */
+kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibration **out, kvant_error *err);
+/* Codecs of a cell's policy for the loaded model, opened or found; valid until the next job. KVANT_SKIP: does not suit. */
+kvant_status stock_codecs(stock *k, const plan_cell *cell, size_t job, kvcache_codecs *codecs, kvant_error *err);
+/* The codec of a cell of vectors, trained if it learns; the caller closes it. */
+kvant_status stock_vectors(stock *k, const plan_cell *cell, kvant_codec *codec, kvant_error *err);
 /* Lets go of codecs that other jobs opened, when all together take much memory. */
 void stock_trim(stock *k, size_t job);
 lm_times stock_times(const stock *k);

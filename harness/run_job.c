@@ -253,15 +253,10 @@ static kvant_status open_codecs(work *w, const size_t *cells, size_t n, kvant_er
         plan_cell *cell = &r->p->cells[cells[i]];
         size_t at = w->job.n_cells;
         kvant_error why;
-        if (cell->model) {
-            status = stock_codecs(&r->stock, &cell->policy, job, &w->codecs[at], &why);
-        } else {
-            kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
-            const kvcache_side *side = &cell->policy.key;
-            const kvcache_states *kept = cell->policy.states;
-            status = kept ? kept->open(kept->user, side->quantizer, &shape, &side->args, cell->policy.isa, NULL, 0, &w->vectors[at], &why)
-                          : kvant_open(side->quantizer, &shape, &side->args, cell->policy.isa, &w->vectors[at], &why);
-        }
+        if (cell->model)
+            status = stock_codecs(&r->stock, cell, job, &w->codecs[at], &why);
+        else
+            status = stock_vectors(&r->stock, cell, &w->vectors[at], &why);
         if (!status)
             w->members[w->job.n_cells++] = (member){ .index = cells[i], .cell = cell };
         else if (status == KVANT_SKIP)
@@ -328,6 +323,26 @@ static void close_work(work *w)
     free(w->units);
 }
 
+/* What a cell of the job learnt from must not be measured. */
+static kvant_status refuse_learnt(probe_job *job, const int32_t *ids, size_t n, kvant_error *err)
+{
+    work *w = job->driver;
+    kvant_status status = KVANT_OK;
+    for (size_t i = 0; i < job->n_cells && !status; i++) {
+        const plan_cell *cell = w->members[i].cell;
+        const calibration *c;
+        size_t at;
+        if (!cell->calibration.used)
+            continue;
+        status = stock_calibration(&w->r->stock, cell, &c, err);
+        if (!status && calibration_saw_tokens(c, ids, n, &at))
+            status = kvant_fail(err, KVANT_INVALID, "%s, %s: tokens %zu to %zu of what is measured are among those that it learnt from; name "
+                                "another text by `calibration.data`, or measure less of this one", w->probe->name, cell->label, at,
+                                at + c->run - 1);
+    }
+    return status;
+}
+
 kvant_status run_job(runner *r, const size_t *cells, size_t n, kvant_error *err)
 {
     const plan_cell *first = &r->p->cells[cells[0]];
@@ -355,6 +370,7 @@ kvant_status run_job(runner *r, const size_t *cells, size_t n, kvant_error *err)
         w.job.codecs = w.codecs;
         w.job.vectors = w.vectors;
         w.job.emit = emit;
+        w.job.measures = refuse_learnt;
         w.job.driver = &w;
         kvant_error why;
         status = open_probe(&w, &why);

@@ -30,6 +30,8 @@ void stock_close(stock *k)
         drop(k, k->n - 1);
     free(k->entries);
     k->entries = NULL;
+    calibration_free(&k->calibration);
+    k->learns = (plan_calibration){ 0 };
     k->spent = stock_times(k);
     lm_close(k->model);
     k->model = NULL;
@@ -56,8 +58,13 @@ static bool same_side(const kvcache_side *a, const kvcache_side *b)
 
 static bool same_policy(const kvcache_policy *a, const kvcache_policy *b)
 {
-    return same_side(&a->key, &b->key) && same_side(&a->value, &b->value) && a->sink == b->sink && a->window == b->window &&
-           a->seed == b->seed && a->seed_rule == b->seed_rule && !strcmp(a->isa, b->isa);
+    return same_side(&a->key, &b->key) && same_side(&a->value, &b->value) && a->allocation == b->allocation && a->sink == b->sink &&
+           a->window == b->window && a->seed == b->seed && a->seed_rule == b->seed_rule && !strcmp(a->isa, b->isa);
+}
+
+static bool same_calibration(const plan_calibration *a, const plan_calibration *b)
+{
+    return a->used == b->used && (!a->used || (a->data == b->data && a->own == b->own && !memcmp(&a->args, &b->args, sizeof a->args)));
 }
 
 void stock_trim(stock *k, size_t job)
@@ -67,10 +74,27 @@ void stock_trim(stock *k, size_t job)
             drop(k, i);
 }
 
-kvant_status stock_codecs(stock *k, const kvcache_policy *policy, size_t job, kvcache_codecs *codecs, kvant_error *err)
+kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibration **out, kvant_error *err)
+{
+    const plan_calibration *c = &cell->calibration;
+    *out = &k->calibration;
+    if (same_calibration(c, &k->learns))
+        return KVANT_OK;
+    calibration_free(&k->calibration);
+    k->learns = (plan_calibration){ 0 };
+    const plan_data *from = c->data;
+    kvant_status status = cell->model    ? calibration_of_model(k->model, &from->data, &c->args, cell->policy.isa, &k->calibration, err)
+                          : !c->own      ? calibration_of_vectors(&from->data, &c->args, &k->calibration, err)
+                                         : calibration_of_generator(from->dataset, &from->args, &c->args, &k->calibration, err);
+    if (!status)
+        k->learns = *c;
+    return status;
+}
+
+kvant_status stock_codecs(stock *k, const plan_cell *cell, size_t job, kvcache_codecs *codecs, kvant_error *err)
 {
     for (size_t i = 0; i < k->n; i++)
-        if (same_policy(&k->entries[i].codecs.policy, policy)) {
+        if (same_policy(&k->entries[i].codecs.policy, &cell->policy) && same_calibration(&k->entries[i].learnt, &cell->calibration)) {
             k->entries[i].job = job;
             *codecs = k->entries[i].codecs;
             return KVANT_OK;
@@ -79,9 +103,18 @@ kvant_status stock_codecs(stock *k, const kvcache_policy *policy, size_t job, kv
     if (!more)
         return kvant_fail(err, KVANT_NOMEM, "no memory for the codecs of a policy");
     k->entries = more;
-    stock_entry entry = { .job = job };
+    stock_entry entry = { .learnt = cell->calibration, .job = job };
     kvcache_shape shape = lm_cache_shape(lm_model_shape(k->model));
-    kvant_status status = kvcache_codecs_open(policy, &shape, NULL, &entry.codecs, err);
+    kvcache_calibration vectors = { 0 };
+    kvant_status status = KVANT_OK;
+    if (cell->calibration.used) {
+        const calibration *c;
+        status = stock_calibration(k, cell, &c, err);
+        if (!status)
+            vectors = calibration_vectors(c);
+    }
+    if (!status)
+        status = kvcache_codecs_open(&cell->policy, &shape, cell->calibration.used ? &vectors : NULL, &entry.codecs, err);
     if (status)
         return status;
     for (size_t i = 0; i < entry.codecs.n_own; i++)
@@ -90,4 +123,40 @@ kvant_status stock_codecs(stock *k, const kvcache_policy *policy, size_t job, kv
     k->entries[k->n++] = entry;
     *codecs = entry.codecs;
     return KVANT_OK;
+}
+
+/* A sequence's own training has the data for a sequence: its first vectors. */
+kvant_status stock_vectors(stock *k, const plan_cell *cell, kvant_codec *codec, kvant_error *err)
+{
+    const kvant_data *data = &cell->data->data;
+    kvant_shape shape = { .dim = (uint32_t)data->dim, .side = KVANT_VECTOR, .seed = cell->policy.seed };
+    const calibration *c = NULL;
+    if (cell->calibration.used) {
+        size_t at;
+        kvant_status status = stock_calibration(k, cell, &c, err);
+        if (!status && calibration_saw_vectors(c, data->x, data->n, data->dim, &at))
+            status = kvant_fail(err, KVANT_INVALID, "calibration: vector %zu of what is measured is among those that are learnt from; name "
+                                "other `data`", at);
+        if (status)
+            return status;
+    }
+    const kvcache_side *side = &cell->policy.key;
+    const kvcache_states *kept = cell->policy.states;
+    const float *x = c ? c->x : NULL;
+    const size_t n = c ? c->n : 0;
+    kvant_status status = kept ? kept->open(kept->user, side->quantizer, &shape, &side->args, cell->policy.isa, x, n, codec, err)
+                               : kvant_open(side->quantizer, &shape, &side->args, cell->policy.isa, codec, err);
+    if (status)
+        return status;
+    if (c && !kept) {
+        status = kvant_train(codec, x, n, err);
+    } else if (codec->plan.prompt) {
+        status = data->n < codec->plan.train_min
+               ? kvant_fail(err, KVANT_SKIP, "%s: learns from the first %zu vectors, and the data has %zu", codec->quantizer->name,
+                            codec->plan.train_min, data->n)
+               : kvant_train(codec, data->x, codec->plan.train_min, err);
+    }
+    if (status)
+        kvant_close(codec);
+    return status;
 }

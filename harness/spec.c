@@ -1,6 +1,7 @@
 /* spec.c - turns a spec's JSON into axes of typed choices, and refuses whatever no plug-in knows.
  * A key that is ignored is a wrong table some day: there is none. */
 #include "harness/spec.h"
+#include "harness/calibration.h"
 #include "harness/kernels.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@ enum { CHOICES_MAX = 100000, NAMES_MAX = 1024 };
 static const struct { const char *name; spec_kind kind; } keys[] = {
     { "probe", SPEC_PROBE }, { "model", SPEC_MODEL }, { "data", SPEC_DATA }, { "key", SPEC_KEY }, { "value", SPEC_VALUE },
     { "vector", SPEC_VECTOR }, { "sink", SPEC_SINK }, { "window", SPEC_WINDOW }, { "seed", SPEC_SEED },
-    { "seed_rule", SPEC_SEED_RULE }, { "isa", SPEC_ISA },
+    { "seed_rule", SPEC_SEED_RULE }, { "isa", SPEC_ISA }, { "calibration", SPEC_CALIBRATION },
 };
 enum { N_KEYS = sizeof keys / sizeof *keys };
 
@@ -118,27 +119,45 @@ typedef struct { const cJSON *item, *at; } field;
 
 static void rewind_field(field *f) { f->at = cJSON_IsArray(f->item) ? f->item->child : f->item; }
 
+/* The field of an object that names its plug-in; NULL: it has none. */
+static const char *selector_of(spec_kind kind)
+{
+    return kind == SPEC_CALIBRATION ? NULL : kind == SPEC_DATA ? "dataset" : "quantizer";
+}
+
+/* Where a field's value goes that is neither a plug-in's name nor a file's. */
+static kvant_status set_field(const spec *s, spec_kind kind, const field *f, spec_choice *choice, kvant_error *err)
+{
+    const char *name = f->item->string;
+    if (kind == SPEC_CALIBRATION)
+        return set_param(s->doc, f->at, "key", "calibration", calibration_params, name, &choice->args, err);
+    if (kind == SPEC_DATA)
+        return set_param(s->doc, f->at, "dataset", choice->dataset->name, choice->dataset->params, name, &choice->args, err);
+    return set_param(s->doc, f->at, "quantizer", choice->side.quantizer->name, choice->side.quantizer->params, name,
+                     &choice->side.args, err);
+}
+
 static kvant_status make_choice(const spec *s, spec_kind kind, const cJSON *object, const field *fields, size_t n, size_t selector,
                                 spec_choice *choice, kvant_error *err)
 {
+    const char *file = kind == SPEC_DATA ? "file" : kind == SPEC_CALIBRATION ? "data" : "";
     *choice = (spec_choice){ .item = object };
-    kvant_status status = select_plugin(s, kind, fields[selector].at, choice, err);
+    kvant_status status = KVANT_OK;
+    if (kind == SPEC_CALIBRATION)
+        choice->args = kvant_defaults(calibration_params);
+    else
+        status = select_plugin(s, kind, fields[selector].at, choice, err);
     for (size_t i = 0; i < n && !status; i++) {
-        const char *name = fields[i].item->string;
         if (i == selector)
             continue;
         if (cJSON_IsArray(fields[i].at) || cJSON_IsObject(fields[i].at))
             status = document_fail(s->doc, fields[i].at, err, "must be a number or a name");
-        else if (kind != SPEC_DATA)
-            status = set_param(s->doc, fields[i].at, "quantizer", choice->side.quantizer->name, choice->side.quantizer->params, name,
-                               &choice->side.args, err);
-        else if (!strcmp(name, "file") && !cJSON_IsString(fields[i].at))
+        else if (strcmp(fields[i].item->string, file))
+            status = set_field(s, kind, &fields[i], choice, err);
+        else if (!cJSON_IsString(fields[i].at) || !*fields[i].at->valuestring)
             status = document_fail(s->doc, fields[i].at, err, "must be a name or a path in quotes");
-        else if (!strcmp(name, "file"))
-            choice->name = fields[i].at->valuestring;
         else
-            status = set_param(s->doc, fields[i].at, "dataset", choice->dataset->name, choice->dataset->params, name, &choice->args,
-                               err);
+            choice->name = fields[i].at->valuestring;
     }
     if (!status && kind == SPEC_DATA && !choice->dataset->suffixes != !choice->name)
         return document_fail(s->doc, object, err, choice->name ? "dataset '%s' makes its own vectors; remove `file`"
@@ -149,7 +168,7 @@ static kvant_status make_choice(const spec *s, spec_kind kind, const cJSON *obje
 
 static kvant_status add_object(const spec *s, spec_axis *axis, const cJSON *object, kvant_error *err)
 {
-    const char *selector_name = axis->kind == SPEC_DATA ? "dataset" : "quantizer";
+    const char *selector_name = selector_of(axis->kind);
     size_t n = 0, selector = SIZE_MAX, count = (size_t)cJSON_GetArraySize(object);
     field *fields = calloc(count + 1, sizeof *fields);
     if (!fields)
@@ -157,10 +176,11 @@ static kvant_status add_object(const spec *s, spec_axis *axis, const cJSON *obje
     for (const cJSON *c = object->child; c; c = c->next, n++) {
         fields[n].item = c;
         rewind_field(&fields[n]);
-        if (!strcmp(c->string, selector_name))
+        if (selector_name && !strcmp(c->string, selector_name))
             selector = n;
     }
-    kvant_status status = selector == SIZE_MAX ? document_fail(s->doc, object, err, "must name a `%s`", selector_name) : KVANT_OK;
+    kvant_status status = selector_name && selector == SIZE_MAX
+                        ? document_fail(s->doc, object, err, "must name a `%s`", selector_name) : KVANT_OK;
     for (bool more = true; more && !status;) {
         spec_choice choice;
         status = make_choice(s, axis->kind, object, fields, n, selector, &choice, err);
@@ -243,9 +263,12 @@ static kvant_status add_value(const spec *s, spec_axis *axis, const cJSON *item,
 {
     spec_choice choice = { .item = item };
     kvant_status status = KVANT_OK;
-    bool object = axis->kind == SPEC_DATA || axis->kind == SPEC_KEY || axis->kind == SPEC_VALUE || axis->kind == SPEC_VECTOR;
+    bool object = axis->kind == SPEC_DATA || axis->kind == SPEC_KEY || axis->kind == SPEC_VALUE || axis->kind == SPEC_VECTOR ||
+                  axis->kind == SPEC_CALIBRATION;
     if (object && cJSON_IsObject(item))
         return add_object(s, axis, item, err);
+    if (axis->kind == SPEC_CALIBRATION)
+        return document_fail(s->doc, item, err, "must be an object, e.g. {\"data\": \"wikitext-2\", \"n\": 5, \"length\": 512}");
     if (axis->kind == SPEC_PARAM)
         status = cJSON_IsString(item) || cJSON_IsNumber(item) ? check_param(s, axis, &choice, err)
                                                               : document_fail(s->doc, item, err, "must be a number or a name");
