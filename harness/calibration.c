@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUN = 32, BATCH = 512 };
+enum { RUN = 64, BATCH = 512 };
 
 const kvant_param calibration_params[] = {
     [CALIBRATION_N] = { "n", "samples", KVANT_INT, 5, 1, 100000, NULL },

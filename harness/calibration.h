@@ -39,7 +39,7 @@ void calibration_free(calibration *c);
 
 static inline kvcache_calibration calibration_vectors(const calibration *c) { return (kvcache_calibration){ c->n, c->key, c->value }; }
 
-/* True when a run of ids [n] (32 tokens, or a window if that is shorter), or one of the vectors, is in the calibration. *at is its
+/* True when a run of ids [n] (64 tokens, or a window if that is shorter), or one of the vectors, is in the calibration. *at is its
  * first token, or the vector. */
 bool calibration_saw_tokens(const calibration *c, const int32_t *ids, size_t n, size_t *at);
 bool calibration_saw_vectors(const calibration *c, const float *x, size_t n, size_t dim, size_t *at);

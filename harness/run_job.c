@@ -1,5 +1,6 @@
 /* run_job.c - one job: the cells of a pairing go through a probe unit by unit, and finished units go to the store.
  * Units are stored in batches, at most a second's work: a kill loses that and nothing else, and SQLite costs nothing. */
+#include "harness/canonical.h"
 #include "harness/run_internal.h"
 
 #include <stdlib.h>
@@ -279,15 +280,44 @@ static kvant_status open_probe(work *w, kvant_error *err)
     return status;
 }
 
-/* Makes the cells known with their units, and asks which of these are there. */
+static kvant_status put_group(runner *r, const plan_cell *cell, uint32_t layer, uint32_t head, const char *side,
+                              const kvant_codec *codec, kvant_error *err)
+{
+    text params = { 0 };
+    canonical_params(&params, codec->quantizer->params, &codec->args);
+    store_group group = { layer, head, side, codec->quantizer->name, params.data, codec->plan.bits_asked, kvant_bits(codec) };
+    kvant_status status = params.failed ? kvant_fail(err, KVANT_NOMEM, "no memory to record a group")
+                                        : store_group_put(r->s, cell->key, &group, err);
+    text_free(&params);
+    return status;
+}
+
+/* What codes each group of a member, as it was opened. */
+static kvant_status put_groups(work *w, size_t index, kvant_error *err)
+{
+    const plan_cell *cell = w->members[index].cell;
+    if (w->vectors)
+        return put_group(w->r, cell, 0, 0, "vector", &w->vectors[index], err);
+    const kvcache_codecs *codecs = &w->codecs[index];
+    kvant_status status = KVANT_OK;
+    for (uint32_t i = 0; i < codecs->shape.n_layer * codecs->shape.n_kv_head * 2 && !status; i++)
+        status = put_group(w->r, cell, i / 2 / codecs->shape.n_kv_head, i / 2 % codecs->shape.n_kv_head, i % 2 ? "value" : "key",
+                           codecs->of[i], err);
+    return status;
+}
+
+/* Makes the cells known with their units and groups, and asks which of these are there. */
 static kvant_status look_up(work *w, kvant_error *err)
 {
     runner *r = w->r;
     double began = seconds_now();
     uint32_t units = (uint32_t)w->job.n_units;
     kvant_status status = store_begin(r->s, err);
-    for (size_t i = 0; i < w->job.n_cells && !status; i++)
+    for (size_t i = 0; i < w->job.n_cells && !status; i++) {
         status = run_put_cell(r, w->members[i].index, units, err);
+        if (!status)
+            status = put_groups(w, i, err);
+    }
     if (!status)
         status = store_commit(r->s, err);
     if (status)

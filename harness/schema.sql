@@ -1,6 +1,6 @@
 -- The store: one SQLite file, every table STRICT. Everything that is printed, plotted or exported is a query on the views.
 PRAGMA application_id = 1263952238;   -- "KVan": what kind of file this is
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE run (                 -- a process that computed something
   id INTEGER PRIMARY KEY,
@@ -25,6 +25,14 @@ CREATE TABLE cell (                -- one point of a sweep, known by the hash of
   run INTEGER REFERENCES run(id)
 ) STRICT;
 CREATE INDEX cell_pairing ON cell(pairing);
+
+CREATE TABLE cell_group (          -- what codes each layer, KV head and side of a cell; vectors are one group
+  cell TEXT NOT NULL REFERENCES cell(key) ON DELETE CASCADE,
+  layer INTEGER NOT NULL, head INTEGER NOT NULL, side TEXT NOT NULL CHECK (side IN ('key', 'value', 'vector')),
+  quantizer TEXT NOT NULL, params TEXT NOT NULL CHECK (json_valid(params)),
+  bits_asked REAL NOT NULL, bits_stored REAL NOT NULL,     -- per coordinate that is coded: what the policy keeps in f16 is not in it
+  PRIMARY KEY (cell, layer, head, side)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE experiment_cell (
   experiment TEXT NOT NULL REFERENCES experiment(name) ON DELETE CASCADE,
@@ -135,14 +143,14 @@ JOIN cell c ON c.key = q.cell;
 
 -- Different cells of one experiment and probe whose samples of a metric are equal bit for bit: a parameter that was ignored, most
 -- likely. Counts, hits and single figures (bytes, ratios) coincide honestly, so that only metrics with several values, not all
--- integers, tell. Not listed: references among themselves, and cells that differ in seeds or kernels alone, for many methods use
--- no seed and a good kernel changes no bit.
+-- integers, tell, and none that only describes the data (better = 0). Not listed: references among themselves, and cells that differ
+-- in seeds or kernels alone, for many methods use no seed and a good kernel changes no bit.
 CREATE VIEW identical AS
 WITH print AS (
   SELECT e.experiment, e.ordinal, s.cell, s.metric, count(*) AS n, sum(s.value) AS total
   FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN sample s ON s.cell = e.cell
   WHERE c.finished IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM measurement m WHERE m.cell = s.cell AND m.metric = s.metric AND m.timing)
+    AND NOT EXISTS (SELECT 1 FROM measurement m WHERE m.cell = s.cell AND m.metric = s.metric AND (m.timing OR m.better = 0))
   GROUP BY e.experiment, e.cell, s.metric HAVING count(*) > 1 AND max(s.value <> round(s.value))
 )
 SELECT a.experiment, x.probe, a.metric, x.label, y.label AS other_label, x.pairing, y.pairing AS other_pairing,

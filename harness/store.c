@@ -9,7 +9,7 @@
 
 typedef enum {
     SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_SAVEPOINT, SQL_RELEASE, SQL_BACK, SQL_RUN, SQL_EXPERIMENT, SQL_FORGET_CELLS,
-    SQL_FORGET_SKIPS, SQL_CELL, SQL_EXPERIMENT_CELL, SQL_SKIP, SQL_UNITS, SQL_CELL_DONE, SQL_UNIT_DELETE, SQL_UNIT, SQL_SAMPLE,
+    SQL_FORGET_SKIPS, SQL_CELL, SQL_EXPERIMENT_CELL, SQL_GROUP, SQL_SKIP, SQL_UNITS, SQL_CELL_DONE, SQL_UNIT_DELETE, SQL_UNIT, SQL_SAMPLE,
     SQL_SAMPLE_NAMES, SQL_SAMPLES, SQL_MEASUREMENT, SQL_FINISH, SQL_CHECK, SQL_CHECKED, N_STATEMENTS
 } sql_id;
 
@@ -31,6 +31,8 @@ static const char *const sql[N_STATEMENTS] = {
                  "WHERE finished IS NULL AND excluded.units > 0",
     [SQL_EXPERIMENT_CELL] = "INSERT INTO experiment_cell(experiment, ordinal, cell) VALUES (?, ?, ?) "
                             "ON CONFLICT(experiment, cell) DO UPDATE SET ordinal = excluded.ordinal",
+    [SQL_GROUP] = "INSERT INTO cell_group(cell, layer, head, side, quantizer, params, bits_asked, bits_stored) "
+                  "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     [SQL_SKIP] = "INSERT INTO skip(experiment, label, config, reason) VALUES (?, ?, ?, ?) "
                  "ON CONFLICT(experiment, config) DO UPDATE SET label = excluded.label, reason = excluded.reason",
     [SQL_UNITS] = "SELECT unit FROM unit WHERE cell = ?",
@@ -205,6 +207,12 @@ kvant_status store_cell_put(store *s, const char *experiment, uint32_t ordinal, 
     if (status == KVANT_OK)
         status = execute(s, SQL_EXPERIMENT_CELL, err, what, "tit", experiment, (int64_t)ordinal, cell->key);
     return end_piece(s, status, err);
+}
+
+kvant_status store_group_put(store *s, const char *cell, const store_group *group, kvant_error *err)
+{
+    return execute(s, SQL_GROUP, err, "cannot record a group", "tiitttrr", cell, (int64_t)group->layer, (int64_t)group->head,
+                   group->side, group->quantizer, group->params, group->bits_asked, group->bits_stored);
 }
 
 kvant_status store_skip(store *s, const char *experiment, const char *label, const char *config, const char *reason,

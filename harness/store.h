@@ -42,6 +42,13 @@ kvant_status store_experiment(store *s, const char *name, const char *spec_json,
 /* Makes the cell known (of a known one only the units are set, while it is unfinished) and puts it at `ordinal` of the
  * experiment. */
 kvant_status store_cell_put(store *s, const char *experiment, uint32_t ordinal, const store_cell *cell, kvant_error *err);
+/* What codes one layer, KV head and side of a cell ("key", "value"; "vector" for data of vectors); said again, it stays. */
+typedef struct {
+    uint32_t layer, head;
+    const char *side, *quantizer, *params;
+    double bits_asked, bits_stored;
+} store_group;
+kvant_status store_group_put(store *s, const char *cell, const store_group *group, kvant_error *err);
 kvant_status store_skip(store *s, const char *experiment, const char *label, const char *config, const char *reason,
                         kvant_error *err);
 

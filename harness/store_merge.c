@@ -30,6 +30,8 @@ static const char *const steps[] = {
     "o.key_quantizer, o.key_params, o.value_quantizer, o.value_params, o.label, o.reference, o.bits_asked, o.bits_stored, o.units, "
     "o.finished, m.ours FROM other.cell o LEFT JOIN run_of m ON m.theirs = o.run WHERE o.key IN taken "
     "ON CONFLICT(key) DO UPDATE SET units = excluded.units, finished = excluded.finished, run = excluded.run",
+    "INSERT INTO main.cell_group(cell, layer, head, side, quantizer, params, bits_asked, bits_stored) SELECT cell, layer, head, side, "
+    "quantizer, params, bits_asked, bits_stored FROM other.cell_group WHERE cell IN taken ON CONFLICT DO NOTHING",
     "INSERT INTO main.unit(cell, unit, run, seconds, seconds_model) SELECT o.cell, o.unit, m.ours, o.seconds, o.seconds_model "
     "FROM other.unit o JOIN run_of m ON m.theirs = o.run WHERE o.cell IN taken",
     "INSERT INTO main.sample(cell, unit, metric, chunk, idx, value, n) SELECT cell, unit, metric, chunk, idx, value, n "

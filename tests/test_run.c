@@ -118,6 +118,7 @@ static char *contents(const char *path)
     dump(s, "PRAGMA integrity_check", &t);
     dump(s, "SELECT experiment, ordinal, cell FROM experiment_cell ORDER BY 1, 2, 3", &t);
     dump(s, "SELECT key, pairing, config, label, reference, bits_asked, bits_stored, units FROM cell ORDER BY key", &t);
+    dump(s, "SELECT cell, layer, head, side, quantizer, params, bits_asked, bits_stored FROM cell_group ORDER BY 1, 2, 3, 4", &t);
     dump(s, "SELECT cell, unit, metric, chunk, idx, value, n FROM sample ORDER BY 1, 2, 3, 4, 5", &t);
     dump(s, "SELECT cell, metric, unit, better, value, n, se, lo, hi FROM measurement WHERE NOT timing ORDER BY 1, 2", &t);
     dump(s, "SELECT experiment, ordinal, cell, metric, value FROM result WHERE NOT timing ORDER BY 1, 2, 3, 4", &t);

@@ -179,7 +179,7 @@ static void foreign_files(void **state)
 
     store_close(open_store(empty));
     assert_int_equal(sqlite3_open(empty, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 2", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 3", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     expect_error(empty, STORE_READ, "schema 2");
     expect_error(empty, STORE_WRITE, "schema 2");
