@@ -181,8 +181,8 @@ static void foreign_files(void **state)
     assert_int_equal(sqlite3_open(empty, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 3", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    expect_error(empty, STORE_READ, "schema 2");
-    expect_error(empty, STORE_WRITE, "schema 2");
+    expect_error(empty, STORE_READ, "schema 3");
+    expect_error(empty, STORE_WRITE, "schema 3");
 
     expect_error(missing, STORE_READ, "kvant run");
     assert_int_not_equal(access(missing, F_OK), 0);
