@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-const char *const fidelity_names[FIDELITY_N] = { "nmse", "cosine", "ip_slope", "ip_variance", "ip_bias" };
+const char *const fidelity_names[FIDELITY_N] = { "nmse", "cosine", "ip_slope", "ip_variance", "ip_bias", "ip_along",
+                                                  "ip_along_sq" };
 
 kvant_status fidelity_open(const kvant_codec *codecs, size_t n_codecs, size_t n, fidelity_work *work, kvant_error *err)
 {
@@ -86,6 +87,11 @@ static void add_pair(double right, double scored, double coded, double x_sq, dou
         double e = scored / norms - along * coded / x_sq;
         sum->value[FIDELITY_IP_VARIANCE] += (double)dim * e * e / across_sq;
         sum->weight[FIDELITY_IP_VARIANCE] += 1;
+        double self = coded / x_sq - 1;
+        sum->value[FIDELITY_IP_ALONG] += self;
+        sum->weight[FIDELITY_IP_ALONG] += 1;
+        sum->value[FIDELITY_IP_ALONG_SQ] += (double)dim * self * self;
+        sum->weight[FIDELITY_IP_ALONG_SQ] += 1;
     }
 }
 

@@ -13,8 +13,11 @@ enum { FIDELITY_QUERIES = 8, FIDELITY_NOT_CODED = -1 };
  *   ip_slope     slope of <y,x^> over <y,x>, by least squares through the origin: 1 is unbiased
  *   ip_variance  d times the variance of <y,x^> for |x| = 1 and |y| = 1, y made perpendicular to x: there the right product is 0,
  *                and so is the mean, for y and -y are equally good
- *   ip_bias      mean of <y,x^ - x> / |x||y| */
-enum { FIDELITY_NMSE, FIDELITY_COSINE, FIDELITY_IP_SLOPE, FIDELITY_IP_VARIANCE, FIDELITY_IP_BIAS, FIDELITY_N };
+ *   ip_bias      mean of <y,x^ - x> / |x||y|
+ *   ip_along     mean of <x,x^ - x> / |x|^2, over the pairs of ip_variance: the bias for y = x
+ *   ip_along_sq  d times the mean of its square; products are linear in y, so that these two and ip_variance say all of any angle */
+enum { FIDELITY_NMSE, FIDELITY_COSINE, FIDELITY_IP_SLOPE, FIDELITY_IP_VARIANCE, FIDELITY_IP_BIAS, FIDELITY_IP_ALONG,
+       FIDELITY_IP_ALONG_SQ, FIDELITY_N };
 
 extern const char *const fidelity_names[FIDELITY_N];        /* as above; the metrics of the distortion probe on vectors */
 

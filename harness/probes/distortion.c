@@ -29,6 +29,8 @@ static const probe_metric metrics[] = {
     { "ip_slope", "", "slope of <y,x^> over <y,x>, least squares through 0; queries y are other vectors; 1: no bias", 0, false },
     { "ip_variance", "", "d times the variance of <y,x^> for unit x and y, y made perpendicular to x", -1, false },
     { "ip_bias", "", "mean of <y,x^ - x> / |x||y|", 0, false },
+    { "ip_along", "", "mean of <x,x^ - x> / |x|^2: the bias of a query along x", 0, false },
+    { "ip_along_sq", "", "d times the mean of its square", -1, false },
     { "nmse_key", "", "nmse of post-RoPE keys; samples per layer (chunk) and head (idx), errors over chunks of text", -1, false },
     { "cosine_key", "", "cosine of post-RoPE keys, likewise", 1, false },
     { "ip_slope_key", "", "ip_slope of post-RoPE keys, likewise" IP_QUERIES, 0, false },
@@ -44,6 +46,9 @@ static const probe_metric metrics[] = {
     { "overhead_bits", "bits", "per coordinate, stored beside the symbols: norms, scales, zeros, padding", -1, false },
     { "overhead_bits_key", "bits", "the same of keys, in the mean over layers and heads", -1, false },
     { "overhead_bits_value", "bits", "the same of values", -1, false },
+    { "ip_bias_at_N", "", "mean of <y,x^ - x> for unit x and unit y at N degrees to x, in the plane of x and a query", 0, false },
+    { "ip_variance_at_N", "", "d times the variance of <y,x^> for such x and y; at 90 degrees ip_variance", -1, false },
+    { "dim", "", "samples only: coordinates of a vector", 0, false },
     { "symbol_count", "", "samples only: how often a symbol (idx) occurs in a stretch (chunk) of the vectors", 0, false },
     { "symbol_count_key", "", "samples only: the same of keys, by chunk of text", 0, false },
     { "symbol_count_value", "", "samples only: the same of values", 0, false },
@@ -215,6 +220,8 @@ static kvant_status measure_vectors(probe_job *job, const kvant_codec *codec, si
     for (size_t i = 0; i < stretches; i++)
         entropy_emit(job, cell, entropies[0].counts, (uint32_t)(seeds ? seed : unit * stretches + i),
                      p->count + i * ENTROPY_SYMBOLS);
+    if (seed == 0 && unit == 0)
+        job->emit(job, cell, &(probe_sample) { "dim", 0, 0, codec->shape.dim, 1 });
     if (seed == 0 && unit == 0 && entropy_known(codec))
         job->emit(job, cell, &(probe_sample) { entropies[0].overhead, 0, 0, entropy_overhead(codec), 1 });
     return KVANT_OK;
@@ -363,6 +370,48 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
+/* Values of a metric of vectors by cluster: with more than one seed a seed is one. */
+static size_t by_cluster(const kvant_args *args, const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
+{
+    return args->v[SEEDS] > 1 ? probe_by_chunk(samples, n, metric, x, w) : probe_values(samples, n, metric, x, w);
+}
+
+/* y at an angle to x is cos x + sin u, with u as in ip_variance; u and -u are equally good, and what is odd in u cancels. So the bias
+ * is cos <x,x^ - x>, and the variance cos^2 of that of <x,x^ - x> and sin^2 of that of <u,x^>. The clusters' values are linear about
+ * the mean. */
+static kvant_status report_angles(const kvant_args *args, const probe_sample *samples, size_t n,
+                                  void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
+{
+    double *along = calloc(5 * n + 1, sizeof *along), *along_sq = along + n, *across = along + 2 * n, *x = along + 3 * n, dim, w_dim;
+    double *w = along + 4 * n;
+    if (!along)
+        return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for %zu samples", n);
+    size_t clusters = by_cluster(args, samples, n, "ip_along", along, w), known = 0;
+    bool whole = by_cluster(args, samples, n, "ip_along_sq", along_sq, w) == clusters &&
+                 by_cluster(args, samples, n, "ip_variance", across, w) == clusters && clusters > 0;
+    for (size_t i = 0; i < n && !known; i++)
+        known = probe_values(&samples[i], 1, "dim", &dim, &w_dim);
+    double mean = whole ? probe_clustered("", along, w, clusters).value : 0;
+    for (int degrees = 0; degrees <= 90 && whole && known; degrees += 15) {
+        double cosine = degrees == 90 ? 0 : cos(degrees * M_PI / 180), cosine_sq = cosine * cosine;
+        char name[32];
+        probe_result r;
+        snprintf(name, sizeof name, "ip_bias_at_%d", degrees);
+        for (size_t i = 0; i < clusters; i++)
+            x[i] = cosine * along[i];
+        r = probe_clustered(name, x, w, clusters);
+        if (degrees < 90)
+            result(user, &r);
+        snprintf(name, sizeof name, "ip_variance_at_%d", degrees);
+        for (size_t i = 0; i < clusters; i++)
+            x[i] = cosine_sq * (along_sq[i] - dim * mean * (2 * along[i] - mean)) + (1 - cosine_sq) * across[i];
+        r = probe_clustered(name, x, w, clusters);
+        result(user, &r);
+    }
+    free(along);
+    return KVANT_OK;
+}
+
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
                            void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
 {
@@ -373,14 +422,13 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     size_t measured = 0;
     for (const probe_metric *m = metrics; strcmp(m->name, entropies[0].bits); m++) {
         bool of_vectors = m < metrics + FIDELITY_N;
-        size_t clusters = !of_vectors ? probe_by_unit(samples, n, m->name, x, w)
-                        : args->v[SEEDS] > 1 ? probe_by_chunk(samples, n, m->name, x, w) : probe_values(samples, n, m->name, x, w);
+        size_t clusters = of_vectors ? by_cluster(args, samples, n, m->name, x, w) : probe_by_unit(samples, n, m->name, x, w);
         probe_result mean = probe_clustered(m->name, x, w, clusters);
         if (clusters)
             result(user, &mean);
         measured += clusters;
     }
-    kvant_status status = KVANT_OK;
+    kvant_status status = report_angles(args, samples, n, result, user, err);
     for (size_t i = 0; i < sizeof entropies / sizeof *entropies && !status; i++) {
         probe_result entropy;
         bool found;
