@@ -6,6 +6,7 @@
 #include "harness/canonical.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +26,7 @@ struct states {
     states_mode mode;
     states_count count;
     kvcache_states for_cache;
+    void *seen;                    /* tree of the paths that were counted */
     noted *notes;                  /* [n_notes] */
     size_t n_notes;
 };
@@ -72,16 +74,31 @@ void states_close(states *s)
         free(s->notes[i].origin);
     }
     free(s->notes);
+    tdestroy(s->seen, free);
     free(s->folder);
     free(s);
 }
 
 states_count states_counted(const states *s) { return s->count; }
 
-static void count(states *s, size_t found, size_t made, uint64_t bytes)
+static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+
+/* A state counts once, by how it was had first. */
+static kvant_status count(states *s, const char *path, bool made, uint64_t bytes, kvant_error *err)
 {
+    char *own = strdup(path), **node = NULL;
 #pragma omp critical(states_count)
-    s->count = (states_count){ s->count.found + found, s->count.made + made, s->count.bytes + bytes };
+    {
+        node = own ? tsearch(own, &s->seen, by_text) : NULL;
+        if (node && *node == own) {
+            s->count.made += made;
+            s->count.found += !made;
+            s->count.bytes += bytes;
+            own = NULL;
+        }
+    }
+    free(own);
+    return node ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "%s: no memory", path);
 }
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
@@ -384,7 +401,7 @@ kvant_status states_store(states *s, const states_source *source, const kvant_co
     status = path ? write_file(path, key, origin, codec->state, codec->plan.state, &bytes, err)
                   : kvant_fail(err, KVANT_NOMEM, "%s: no memory for the name of a state", s->folder);
     if (!status)
-        count(s, 0, 0, bytes);
+        status = count(s, path, true, bytes, err);
     free(path);
     free(key);
     return status;
@@ -399,13 +416,12 @@ kvant_status states_codec(states *s, const states_source *source, const char *is
         return status;
     if (e.file.payload) {
         status = open_stored(&e, source, isa, codec, err);
-        if (!status)
-            count(s, 1, 0, e.bytes);
+        if (!status && (status = count(s, e.path, false, e.bytes, err)))
+            kvant_close(codec);
     } else {
         status = make_codec(source, isa, codec, err);
-        if (!status)
-            count(s, 0, 1, 0);
-        if (!status && s->mode == STATES_WRITE && (status = states_store(s, source, codec, made_here, err)))
+        if (!status && (status = s->mode == STATES_WRITE ? states_store(s, source, codec, made_here, err)
+                                                         : count(s, e.path, true, 0, err)))
             kvant_close(codec);
     }
     entry_free(&e);

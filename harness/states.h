@@ -30,7 +30,7 @@ kvant_status states_codec(states *s, const states_source *source, const char *is
 /* The same for the codecs of a cache: a policy's `states`. Lives as long as s. */
 const kvcache_states *states_for_cache(states *s);
 
-typedef struct { size_t found, made; uint64_t bytes; } states_count;       /* bytes: of the files found, or written */
+typedef struct { size_t found, made; uint64_t bytes; } states_count;       /* different ones; bytes: of their files */
 states_count states_counted(const states *s);
 
 /* Of an untrained state that holds imported tables, which results must be told apart by: "FILE" and {"PART": sha256, ...}, canonical

@@ -2,35 +2,18 @@
  * What is there already is verified and kept. */
 #include "harness/experiment.h"
 
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Paths of the states that were seen to, each once; and codecs that can only be had once vectors were measured. */
-typedef struct { states *s; const char *folder; void *seen; size_t trained; } work;
-
-static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+/* trained: codecs that can only be had once vectors were measured. */
+typedef struct { states *s; const char *folder; size_t trained; } work;
 
 static kvant_status keep_source(work *w, const states_source *source, kvant_error *err)
 {
-    char *key;
     kvant_codec codec;
-    kvant_status status = states_key(source, &key, err);
-    if (status)
-        return status;
-    char *path = states_path(w->folder, source, key), **node = path ? tsearch(path, &w->seen, by_text) : NULL;
-    free(key);
-    if (node && *node != path) {
-        free(path);
-        return KVANT_OK;
-    }
-    if (!node) {
-        free(path);
-        return kvant_fail(err, KVANT_NOMEM, "no memory");
-    }
     if (interrupted())
         return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
-    status = states_codec(w->s, source, NULL, &codec, err);
+    kvant_status status = states_codec(w->s, source, NULL, &codec, err);
     if (!status)
         kvant_close(&codec);
     return status;
@@ -116,7 +99,6 @@ static int run(const cli *c)
         status = keep_cell(&w, &e.plan.cells[i], &err);
     if (!status)
         print_counts(&w);
-    tdestroy(w.seen, free);
     states_close(w.s);
     if (experimental)
         experiment_close(&e);
