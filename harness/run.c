@@ -223,3 +223,33 @@ kvant_status run_plan(plan *p, store *s, const run_options *options, run_result 
     result->times.total = seconds_now() - began;
     return status;
 }
+
+static kvant_status train_cell(stock *k, const plan_cell *cell, size_t job, kvant_error *err)
+{
+    kvcache_codecs codecs;         /* the stock's */
+    kvant_codec codec;
+    kvant_error why;
+    stock_trim(k, job);
+    kvant_status status = cell->model ? stock_model(k, cell->model, 0, &why) : KVANT_OK;
+    if (!status)
+        status = cell->model ? stock_codecs(k, cell, job, &codecs, &why) : stock_vectors(k, cell, &codec, &why);
+    if (!status && !cell->model)
+        kvant_close(&codec);
+    return status && status != KVANT_SKIP ? kvant_fail(err, status, "%s: %s", cell->label, why.text) : KVANT_OK;
+}
+
+/* Model by model, vectors first, so that each is loaded once. */
+kvant_status run_train(const plan *p, kvant_error *err)
+{
+    stock k = { .of = NULL };
+    kvant_status status = KVANT_OK;
+    for (size_t m = 0; m <= p->n_models && !status; m++)
+        for (size_t i = 0; i < p->n_cells && !status; i++) {
+            const plan_cell *cell = &p->cells[i];
+            if (!cell->calibration.used || cell->model != (m ? &p->models[m - 1] : NULL))
+                continue;
+            status = interrupted() ? kvant_fail(err, KVANT_INTERRUPTED, "interrupted") : train_cell(&k, cell, i, err);
+        }
+    stock_close(&k);
+    return status;
+}

@@ -36,4 +36,8 @@ typedef struct {
  * and the same call goes on. */
 kvant_status run_plan(plan *p, store *s, const run_options *options, run_result *result, kvant_error *err);
 
+/* Trains all that learns in the plan's cells, as a run would, and keeps nothing of it: for a plan whose states are being stored.
+ * Cells that do not suit are passed over. */
+kvant_status run_train(const plan *p, kvant_error *err);
+
 #endif

@@ -26,6 +26,13 @@ static void make_specs(void)
     write_text(path, json);
     free(json);
     free(path);
+    path = in_folder(folder, "trained.json");
+    json = text_format("{ \"name\": \"trained\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, "
+                       "\"chunks\": 2,\n\"key\": { \"quantizer\": \"kvquant\", \"bits\": 3 }, \"calibration\": { \"n\": 4, \"length\": 32 } }",
+                       tiny, prose);
+    write_text(path, json);
+    free(json);
+    free(path);
     free(tiny);
     free(prose);
     text_free(&t);
@@ -76,12 +83,16 @@ static char *take_contents(void)
     return t.data;
 }
 
-static states *open_kept(states_mode mode)
+static states *open_states(const char *name, states_mode mode)
 {
+    char *path = in_folder(folder, name);
     states *s = NULL;
-    assert_ok(states_open(kept, mode, &s, err));
+    assert_ok(states_open(path, mode, &s, err));
+    free(path);
     return s;
 }
+
+static states *open_kept(states_mode mode) { return open_states("states", mode); }
 
 /* Without states, then making and storing them, then from the folder. */
 static void same_with_states(const char *spec_name, size_t n_states)
@@ -90,7 +101,9 @@ static void same_with_states(const char *spec_name, size_t n_states)
     assert_ok(run_spec(spec_name, NULL, &result, err));
     char *plain = take_contents();
     for (int round = 0; round < 2; round++) {
-        states *s = open_kept(round ? STATES_READ : STATES_WRITE);
+        char name[64];
+        snprintf(name, sizeof name, "states of %s", spec_name);
+        states *s = open_states(name, round ? STATES_READ : STATES_WRITE);
         assert_ok(run_spec(spec_name, s, &result, err));
         assert_int_equal(result.done, result.cells);
         assert_int_equal(round ? states_counted(s).found : states_counted(s).made, n_states);
@@ -113,6 +126,40 @@ static void test_model(void **state)
 {
     (void)state;
     same_with_states("model", 2 * TINY_LAYERS + 2);        /* f16, the reference, has no layers' seeds, only sides */
+}
+
+enum { HEADS = 2 * TINY_LAYERS * TINY_KV_HEADS };     /* of keys and of values */
+
+/* Each head's own state, learnt from calibration data. */
+static void test_trained(void **state)
+{
+    (void)state;
+    same_with_states("trained", HEADS + 2);
+}
+
+/* Training ahead of a run leaves it nothing to train: all that it makes is the reference's, which learns nothing. */
+static void test_trained_ahead(void **state)
+{
+    (void)state;
+    char *json = in_folder(folder, "trained.json");
+    spec s = { .doc = NULL };
+    plan p = { .spec = NULL };
+    run_result result;
+    states *into = open_states("ahead", STATES_WRITE);
+    assert_ok(spec_read(json, NULL, 0, &s, err));
+    assert_ok(plan_open(&s, into, NULL, 1, &p, err));
+    assert_ok(run_train(&p, err));
+    assert_int_equal(states_counted(into).made, HEADS);
+    plan_close(&p);
+    spec_close(&s);
+    states_close(into);
+    states *from = open_states("ahead", STATES_READ);
+    assert_ok(run_spec("trained", from, &result, err));
+    assert_int_equal(states_counted(from).found, HEADS);
+    assert_int_equal(states_counted(from).made, 2);
+    states_close(from);
+    free(take_contents());
+    free(json);
 }
 
 static states_source vectors_source(uint32_t seed)
@@ -207,7 +254,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors), cmocka_unit_test(test_model), cmocka_unit_test(test_imported), cmocka_unit_test(test_changed),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_model), cmocka_unit_test(test_trained),
+        cmocka_unit_test(test_trained_ahead), cmocka_unit_test(test_imported), cmocka_unit_test(test_changed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,11 +1,12 @@
 /* precompute.c - `kvant precompute`: makes the states that a spec's cells need, or one quantizer's, and stores them in a folder.
  * What is there already is verified and kept. */
 #include "harness/experiment.h"
+#include "harness/run.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* trained: codecs that can only be had once vectors were measured. */
+/* trained: codecs that need vectors to learn from, which run_train brings. */
 typedef struct { states *s; const char *folder; size_t trained; } work;
 
 static kvant_status keep_source(work *w, const states_source *source, kvant_error *err)
@@ -73,8 +74,6 @@ static void print_counts(const work *w)
     bytes_text(n.bytes, bytes);
     printf("%s: %zu state%s, %s: %zu made now, %zu verified\n", w->folder, n.found + n.made, n.found + n.made == 1 ? "" : "s", bytes,
            n.made, n.found);
-    if (w->trained)
-        printf("%zu codecs are trained: `kvant run` trains them\n", w->trained);
 }
 
 static int run(const cli *c)
@@ -95,8 +94,12 @@ static int run(const cli *c)
     }
     if (!status && !experimental)
         status = keep_quantizer(c, &w, &err);
-    for (size_t i = 0; i < e.plan.n_cells && !status; i++)
+    for (size_t i = 0; i < e.plan.n_cells && !status; i++) {
+        e.plan.cells[i].policy.states = states_for_cache(w.s);         /* the plan itself was made with what was there */
         status = keep_cell(&w, &e.plan.cells[i], &err);
+    }
+    if (!status && experimental && w.trained)
+        status = run_train(&e.plan, &err);
     if (!status)
         print_counts(&w);
     states_close(w.s);
