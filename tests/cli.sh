@@ -27,6 +27,14 @@ refuses surplus_argument 2 'too many arguments' "$kvant" run a.json b.json c.jso
 refuses bad_number 2 'whole number' "$kvant" run a.json --threads=many
 refuses unknown_input 2 'smollm2-135m' "$kvant" fetch smollm-135m
 refuses unknown_plugin 2 'turboquant_mse' "$kvant" list turboqant_mse
+refuses unknown_allocator 2 "did you mean 'greedy'" "$kvant" list gredy
+check allocators_with_parameters sh -c "'$kvant' list allocators | grep -A 3 '^uniform:' | grep -q '^straddle .*one of even none'"
+refuses no_budget 2 'budget is missing' "$kvant" allocate smollm2-135m --data jargon
+refuses wrong_budget 2 'number of bits above 0' "$kvant" allocate smollm2-135m --data jargon --budget 2.5b
+refuses wrong_weights 2 'backward pass' "$kvant" allocate smollm2-135m --data jargon --budget 3 --weights fisher
+refuses wrong_curve 2 "did you mean 'fitted'" "$kvant" allocate smollm2-135m --data jargon --budget 3 --curve fited
+refuses wrong_allocator 2 "did you mean 'knapsack'" "$kvant" allocate smollm2-135m --data jargon --budget 3 --allocator knapsac
+refuses all_into_a_file 2 'name the allocator' "$kvant" allocate smollm2-135m --data jargon --budget 3 --allocator all --out x.json
 
 # ---- Output that nobody takes ---------------------------------------------------------------------------
 "$kvant" --help > /dev/full 2> "$work/err"

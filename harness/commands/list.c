@@ -110,7 +110,7 @@ static int list_all(const cli *c)
     return status ? cli_fail(c, status, &err) : EXIT_DONE;
 }
 
-/* Prints every plug-in of that name. The nearest known name comes from the quantizers: they are what most look for. */
+/* Prints every plug-in of that name. The nearest known name comes from the quantizers, which most look for, then the allocators. */
 static int list_name(const cli *c, const char *name)
 {
     kvant_error err;
@@ -139,6 +139,9 @@ static int list_name(const cli *c, const char *name)
     if (found)
         return EXIT_DONE;
     const kvant_quantizer *q = kvant_find(name, &err);
+    kvant_error other;
+    if (!q && !strstr(err.text, "did you mean") && !allocator_find(name, &other) && strstr(other.text, "did you mean"))
+        err = other;
     if (!q)
         return cli_fail(c, KVANT_INVALID, &err);
     print_quantizer(q);
