@@ -153,13 +153,6 @@ void budget_close(budget *b)
 
 /* ---- The answer ---------------------------------------------------------------------------------- */
 
-static kvcache_side side_at(const kvcache_side *side, double candidate)
-{
-    kvcache_side at = *side;
-    at.args.v[param_find(side->quantizer->params, "bits") - side->quantizer->params] = candidate;
-    return at;
-}
-
 kvant_status budget_allocation(const budget_request *r, const budget *b, const uint32_t *choice, const kvcache_shape *shape,
                                kvcache_allocation *out, kvant_error *err)
 {
@@ -172,9 +165,9 @@ kvant_status budget_allocation(const budget_request *r, const budget *b, const u
         const double candidate = r->measure.candidates[choice[i]];
         for (uint32_t head = g->head; head < g->head + g->n_heads; head++) {
             if (g->key)
-                out->side[kvcache_group(shape, g->layer, head, KVANT_KEY)] = side_at(&r->measure.key, candidate);
+                out->side[kvcache_group(shape, g->layer, head, KVANT_KEY)] = sensitivity_side(&r->measure.key, candidate);
             if (g->value)
-                out->side[kvcache_group(shape, g->layer, head, KVANT_VALUE)] = side_at(&r->measure.value, candidate);
+                out->side[kvcache_group(shape, g->layer, head, KVANT_VALUE)] = sensitivity_side(&r->measure.value, candidate);
         }
     }
     return KVANT_OK;

@@ -19,14 +19,11 @@ static const char *const metric_names[] = { [WEIGHTS_ACTIVATION] = "activation",
 /* Index of `bits` among a quantizer's parameters; -1: it has none. */
 static int bits_of(const kvant_quantizer *quantizer)
 {
-    for (int i = 0; quantizer->params && i < KVANT_MAX_PARAMS && quantizer->params[i].name; i++)
-        if (!strcmp(quantizer->params[i].name, "bits"))
-            return i;
-    return -1;
+    const kvant_param *bits = param_find(quantizer->params, "bits");
+    return bits ? (int)(bits - quantizer->params) : -1;
 }
 
-/* The side with its `bits` at a candidate. */
-static kvcache_side side_at(const kvcache_side *side, double candidate)
+kvcache_side sensitivity_side(const kvcache_side *side, double candidate)
 {
     kvcache_side at = *side;
     at.args.v[bits_of(side->quantizer)] = candidate;
@@ -64,7 +61,7 @@ static kvant_status check_request(const sensitivity_request *r, kvant_error *err
 static bool same_sides(const sensitivity_request *r)
 {
     const int bits = bits_of(r->key.quantizer);
-    const kvcache_side key = side_at(&r->key, r->candidates[0]), value = side_at(&r->value, r->candidates[0]);
+    const kvcache_side key = sensitivity_side(&r->key, r->candidates[0]), value = sensitivity_side(&r->value, r->candidates[0]);
     return bits >= 0 && key.quantizer == value.quantizer && !memcmp(&key.args, &value.args, sizeof key.args);
 }
 
@@ -75,7 +72,7 @@ static void add_side(text *t, const char *name, const kvcache_side *side, const 
 {
     text_add(t, ",\"%s\":[", name);
     for (size_t i = 0; i < r->n_candidates; i++) {
-        const kvcache_side at = side_at(side, r->candidates[i]);
+        const kvcache_side at = sensitivity_side(side, r->candidates[i]);
         text args = { 0 };
         canonical_params(&args, at.quantizer->params, &at.args);
         text_add(t, "%s{\"quantizer\":\"%s\",%s", i ? "," : "", at.quantizer->name, args.data && !args.failed ? args.data + 1 : "");
@@ -211,8 +208,9 @@ static kvant_status make_room(const sensitivity_request *r, const kvcache_shape 
 /* Bits of every group with one candidate. */
 static kvant_status describe(const sensitivity_request *r, const kvcache_shape *shape, size_t candidate, sensitivity *out, kvant_error *err)
 {
-    const kvcache_policy policy = { .key = side_at(&r->key, r->candidates[candidate]), .value = side_at(&r->value, r->candidates[candidate]),
-                                    .seed = r->seed, .seed_rule = r->seed_rule, .isa = r->isa };
+    const double bits = r->candidates[candidate];
+    const kvcache_policy policy = { .key = sensitivity_side(&r->key, bits), .value = sensitivity_side(&r->value, bits), .seed = r->seed,
+                                    .seed_rule = r->seed_rule, .isa = r->isa };
     kvcache_codecs codecs = { .n_own = 0 };
     const kvant_status status = kvcache_codecs_describe(&policy, shape, &codecs, err);
     for (size_t i = 0; i < out->n_groups && !status; i++) {

@@ -52,4 +52,7 @@ kvant_status sensitivity_open(const sensitivity_request *request, store *s, int 
                               kvant_error *err);
 void sensitivity_close(sensitivity *s);        /* {0} is allowed */
 
+/* The side with its parameter `bits`, which it must have, at a candidate. */
+kvcache_side sensitivity_side(const kvcache_side *side, double candidate);
+
 #endif

@@ -19,64 +19,12 @@ enum { N_KEYS = sizeof keys / sizeof *keys };
 
 /* ---- Parameters of plug-ins ---------------------------------------------------------------- */
 
-static const kvant_param *find_param(const kvant_param *params, const char *name)
-{
-    for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
-        if (!strcmp(params[i].name, name))
-            return &params[i];
-    return NULL;
-}
-
-static kvant_status unknown_param(const document *doc, const cJSON *at, const char *what, const char *owner,
-                                  const kvant_param *params, const char *name, kvant_error *err)
-{
-    const char *names[KVANT_MAX_PARAMS + 1];
-    int n = 0;
-    text all = { 0 };
-    for (; params && n < KVANT_MAX_PARAMS && params[n].name; n++) {
-        names[n] = params[n].name;
-        text_add(&all, "%s%s", n ? ", " : "", names[n]);
-    }
-    names[n] = NULL;
-    const char *near = nearest_name(name, names);
-    document_fail(doc, at, err, "%s '%s' has no parameter of this name%s%s%s; its parameters: %s", what, owner,
-                  near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "", all.data && !all.failed ? all.data : "none");
-    text_free(&all);
-    return KVANT_INVALID;
-}
-
-/* Sets one parameter from a JSON scalar. `what` and `owner` say whose it is: "quantizer", "affine". */
-static kvant_status set_param(const document *doc, const cJSON *item, const char *what, const char *owner, const kvant_param *params,
-                              const char *name, kvant_args *args, kvant_error *err)
-{
-    const kvant_param *p = find_param(params, name);
-    if (!p)
-        return unknown_param(doc, item, what, owner, params, name, err);
-    char digits[32];
-    const char *value = digits;
-    if (p->type == KVANT_CHOICE || p->type == KVANT_LIST) {
-        if (!cJSON_IsString(item))
-            return document_fail(doc, item, err, "%s '%s' wants a %s in quotes here, e.g. \"%s\"", what, owner,
-                                 p->type == KVANT_LIST ? "list" : "name", p->type == KVANT_LIST ? "3+17+64" : p->choices[0]);
-        value = item->valuestring;
-    } else {
-        if (!cJSON_IsNumber(item))
-            return document_fail(doc, item, err, "%s '%s' wants %s here, without quotes", what, owner,
-                                 p->type == KVANT_INT ? "an integer" : "a number");
-        number_text(item->valuedouble, digits);
-    }
-    kvant_error why;
-    if (kvant_set(params, name, value, args, &why))
-        return document_fail(doc, item, err, "%s '%s': %s", what, owner, why.text);
-    return KVANT_OK;
-}
-
 kvant_status spec_apply(const spec *s, const spec_axis *axis, const spec_choice *choice, const kvant_probe *probe, kvant_args *args,
                         kvant_error *err)
 {
-    if (!find_param(probe->params, axis->name))
+    if (!param_find(probe->params, axis->name))
         return KVANT_OK;
-    return set_param(s->doc, choice->item, "probe", probe->name, probe->params, axis->name, args, err);
+    return document_param(s->doc, choice->item, "probe", probe->name, probe->params, axis->name, args, err);
 }
 
 /* ---- Choices ------------------------------------------------------------------------------- */
@@ -130,11 +78,11 @@ static kvant_status set_field(const spec *s, spec_kind kind, const field *f, spe
 {
     const char *name = f->item->string;
     if (kind == SPEC_CALIBRATION)
-        return set_param(s->doc, f->at, "key", "calibration", calibration_params, name, &choice->args, err);
+        return document_param(s->doc, f->at, "key", "calibration", calibration_params, name, &choice->args, err);
     if (kind == SPEC_DATA)
-        return set_param(s->doc, f->at, "dataset", choice->dataset->name, choice->dataset->params, name, &choice->args, err);
-    return set_param(s->doc, f->at, "quantizer", choice->side.quantizer->name, choice->side.quantizer->params, name,
-                     &choice->side.args, err);
+        return document_param(s->doc, f->at, "dataset", choice->dataset->name, choice->dataset->params, name, &choice->args, err);
+    return document_param(s->doc, f->at, "quantizer", choice->side.quantizer->name, choice->side.quantizer->params, name,
+                          &choice->side.args, err);
 }
 
 static kvant_status make_choice(const spec *s, spec_kind kind, const cJSON *object, const field *fields, size_t n, size_t selector,
@@ -365,7 +313,7 @@ static kvant_status check_expect(const spec *s, const cJSON *expect, kvant_error
 static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *err)
 {
     for (const kvant_probe *const *p = kvant_probes(); *p; p++)
-        if (find_param((*p)->params, item->string))
+        if (param_find((*p)->params, item->string))
             return document_fail(s->doc, item, err, "is a parameter of probe '%s', which this spec does not run", (*p)->name);
     const char *names[NAMES_MAX + 1];
     size_t n = 0;
@@ -394,7 +342,7 @@ static kvant_status read_key(spec *s, const cJSON *item, kvant_error *err)
             return add_axis(s, keys[i].kind, item, err);
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
     for (size_t i = 0; i < probes->n; i++)
-        if (find_param(probes->choices[i].probe->params, item->string))
+        if (param_find(probes->choices[i].probe->params, item->string))
             return add_axis(s, SPEC_PARAM, item, err);
     return unknown_key(s, item, err);
 }

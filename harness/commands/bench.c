@@ -155,14 +155,10 @@ static side_result compare_side(const bench *b, kvant_side side, const float *x)
 /* --bits, over what the parameters say. */
 static kvant_status set_bits(const char *bits, kvcache_side *side, kvant_error *err)
 {
-    const kvant_param *params = side->quantizer->params;
-    bool there = false;
-    for (int i = 0; i < KVANT_MAX_PARAMS && params[i].name; i++)
-        there = there || !strcmp(params[i].name, "bits");
-    if (!there)
+    if (!param_find(side->quantizer->params, "bits"))
         return kvant_fail(err, KVANT_INVALID, "--bits %.40s: %s has no parameter `bits`; leave the option out (`kvant list %s` shows what "
                           "there is)", bits, side->quantizer->name, side->quantizer->name);
-    return kvant_set(params, "bits", bits, &side->args, err);
+    return kvant_set(side->quantizer->params, "bits", bits, &side->args, err);
 }
 
 /* ---- The table --------------------------------------------------------------------------------- */
