@@ -17,12 +17,13 @@
  *                     fourth moment, and so the error of a measured variance, is finite
  *   correlated        x_0 = g, x_j = .9 x_(j-1) + sqrt(1 - .81) g: variance 1, correlation .9^|i-j|
  *   outlier_channels  g, times 10 in ceil(dim / 32) channels: what the keys of language models look like
+ *   student_t_outliers  student_t, times 10 in such channels: heavy tails and outlier channels at once
  *   e1                (1, 0, 0, ...), for many seeds of a quantizer: all the energy in one coordinate
  *   constant          every coordinate 1/sqrt(dim), for many seeds likewise
  *   sparse4           4 channels +10 or -10, each sign by a coin, and .1 g elsewhere */
-enum { SPHERE, GAUSSIAN, LAPLACIAN, STUDENT_T, CORRELATED, OUTLIER_CHANNELS, E1, CONSTANT, SPARSE4 };
+enum { SPHERE, GAUSSIAN, LAPLACIAN, STUDENT_T, CORRELATED, OUTLIER_CHANNELS, E1, CONSTANT, SPARSE4, STUDENT_T_OUTLIERS };
 static const char *const distributions[] = { "sphere", "gaussian", "laplacian", "student_t", "correlated", "outlier_channels",
-                                             "e1", "constant", "sparse4", NULL };
+                                             "e1", "constant", "sparse4", "student_t_outliers", NULL };
 
 static const double freedom = 5, correlation = .9, large = 10, small = .1;
 
@@ -82,8 +83,11 @@ static void draw(gsl_rng *r, int distribution, const size_t *channels, size_t n_
             x[j] = (float)gsl_ran_laplace(r, sqrt(.5));
         break;
     case STUDENT_T:
+    case STUDENT_T_OUTLIERS:
         for (size_t j = 0; j < dim; j++)
             x[j] = (float)(gsl_ran_tdist(r, freedom) * sqrt((freedom - 2) / freedom));
+        for (size_t c = 0; c < n_channels; c++)
+            x[channels[c]] *= (float)large;
         break;
     case CORRELATED: {
         double last = gsl_ran_gaussian_ziggurat(r, 1);
@@ -120,7 +124,8 @@ static kvant_status load(const char *path, const kvant_args *args, kvant_data *d
         return status;
     gsl_rng *r = gsl_rng_alloc(gsl_rng_mt19937);
     size_t all[4096], channels[CHANNELS_MAX];
-    size_t n_channels = distribution == OUTLIER_CHANNELS ? (data->dim + 31) / 32 : distribution == SPARSE4 ? 4 : 0;
+    bool outliers = distribution == OUTLIER_CHANNELS || distribution == STUDENT_T_OUTLIERS;
+    size_t n_channels = outliers ? (data->dim + 31) / 32 : distribution == SPARSE4 ? 4 : 0;
     if (!r)
         status = kvant_fail(err, KVANT_NOMEM, "synthetic: no memory for a generator");
     else {

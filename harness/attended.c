@@ -8,7 +8,7 @@
 
 enum { TOP = 8 };
 
-const char *const attended_names[ATTENDED_N] = { "output_error", "weight_shift", "top_1", "top_8" };
+const char *const attended_names[ATTENDED_N] = { "output_error", "weight_error", "weight_shift", "top_1", "top_8" };
 
 /* ---- One query --------------------------------------------------------------------------------- */
 
@@ -76,16 +76,21 @@ static void add(attended *sum, size_t figure, double value)
 void attended_compare(const double *weight, const double *estimate, size_t seen, const double *output, const float *estimated_output,
                       size_t dim, attended *sum)
 {
-    double error_sq = 0, norm_sq = 0, shift = 0;
+    double error_sq = 0, norm_sq = 0, shift = 0, weight_error_sq = 0, weight_sq = 0;
     for (size_t j = 0; j < dim; j++) {
         double e = output[j] - estimated_output[j];
         error_sq += e * e;
         norm_sq += output[j] * output[j];
     }
-    for (size_t i = 0; i < seen; i++)
-        shift += fabs(weight[i] - estimate[i]);
+    for (size_t i = 0; i < seen; i++) {
+        double e = weight[i] - estimate[i];
+        shift += fabs(e);
+        weight_error_sq += e * e;
+        weight_sq += weight[i] * weight[i];
+    }
     if (norm_sq != 0)
         add(sum, ATTENDED_OUTPUT_ERROR, sqrt(error_sq / norm_sq));
+    add(sum, ATTENDED_WEIGHT_ERROR, sqrt(weight_error_sq / weight_sq));
     add(sum, ATTENDED_WEIGHT_SHIFT, shift / 2);
     add(sum, ATTENDED_TOP_1, agreement(weight, estimate, seen, 1));
     add(sum, ATTENDED_TOP_8, agreement(weight, estimate, seen, TOP));

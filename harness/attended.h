@@ -7,10 +7,11 @@
 
 /* o, w and o^, w^ are a query's output and weights, exact and by the codes: scores by kvant_score, the output by kvant_mix.
  *   output_error   |o - o^| / |o|; not counted for o = 0
+ *   weight_error   |w - w^| / |w|, l2
  *   weight_shift   half the sum of |w - w^|: the share of the attention that went elsewhere
  *   top_1, top_8   share of the 1 or 8 heaviest of w that are among as many heaviest of w^ (of all, if fewer are seen); of equals,
  *                  the earlier is heavier, and a NaN is the lightest */
-enum { ATTENDED_OUTPUT_ERROR, ATTENDED_WEIGHT_SHIFT, ATTENDED_TOP_1, ATTENDED_TOP_8, ATTENDED_N };
+enum { ATTENDED_OUTPUT_ERROR, ATTENDED_WEIGHT_ERROR, ATTENDED_WEIGHT_SHIFT, ATTENDED_TOP_1, ATTENDED_TOP_8, ATTENDED_N };
 
 extern const char *const attended_names[ATTENDED_N];        /* as above; metrics of the attention probe */
 

@@ -87,6 +87,7 @@ static void compares_by_hand(void **state)
     attended sum = { 0 };
     attended_compare(weight, estimate, 4, output, got, 2, &sum);
     assert_near(sum.sum[ATTENDED_OUTPUT_ERROR], 3 / 5., 1e-15);
+    assert_near(sum.sum[ATTENDED_WEIGHT_ERROR], sqrt(.06 / .36), 1e-15);
     assert_near(sum.sum[ATTENDED_WEIGHT_SHIFT], .2, 1e-15);
     assert_near(sum.sum[ATTENDED_TOP_1], 0, 0);
     assert_near(sum.sum[ATTENDED_TOP_8], 1, 0);         /* of four, all are the heaviest */
@@ -147,6 +148,7 @@ static void exact_codes_change_nothing(void **state)
     run_well(kvant_find("f32", NULL), "", "context=96,chunks=3,queries=5", &data, &r);
     const cell_run *c = &r.cells[0];
     assert_near(value_of(c, "output_error"), 0, 1e-5);
+    assert_near(value_of(c, "weight_error"), 0, 1e-5);
     assert_near(value_of(c, "weight_shift"), 0, 1e-6);
     assert_near(value_of(c, "top_1"), 1, 0);
     assert_near(value_of(c, "top_8"), 1, 0);

@@ -192,6 +192,21 @@ static void outlier_channels(void **state)
     data_free(&d);
 }
 
+/* As many such channels, and the tails of 5 degrees of freedom in all: four times a Gaussian's mass lies beyond 3. */
+static void heavy_outlier_channels(void **state)
+{
+    (void)state;
+    double squares[65], beyond = 0, expected = 2 * gsl_cdf_tdist_Q(3 / sqrt(3. / 5), 5);
+    kvant_data d = drawn("distribution=student_t_outliers,dim=65,n=4000,seed=6");
+    assert_int_equal(channels_above(&d, 10, squares), 3);
+    for (size_t i = 0; i < d.n; i++)
+        for (size_t j = 0; j < 65; j++)
+            beyond += fabs(d.x[i * 65 + j]) > (squares[j] > 10 ? 30 : 3);
+    beyond /= 65. * (double)d.n;
+    assert_true(fabs(beyond - expected) <= 4.5 * sqrt(expected / (65. * (double)d.n)));
+    data_free(&d);
+}
+
 static void fixed_vectors(void **state)
 {
     (void)state;
@@ -421,7 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plugins), cmocka_unit_test(gaussian), cmocka_unit_test(sphere), cmocka_unit_test(laplacian),
-        cmocka_unit_test(student_t), cmocka_unit_test(correlated), cmocka_unit_test(outlier_channels), cmocka_unit_test(fixed_vectors),
+        cmocka_unit_test(student_t), cmocka_unit_test(correlated), cmocka_unit_test(outlier_channels), cmocka_unit_test(heavy_outlier_channels), cmocka_unit_test(fixed_vectors),
         cmocka_unit_test(seeds), cmocka_unit_test(plain_texts), cmocka_unit_test(gzipped_texts), cmocka_unit_test(npy_vectors),
         cmocka_unit_test(fvecs_vectors),
     };

@@ -1,5 +1,6 @@
 /* test_probes_model.c - the probes on a tiny model written here: known logits, both paths, one figure computed a second way.
  * The model's weights are random or, where the answer must be known, its output is uniform. */
+#include "harness/attended.h"
 #include "harness/lm/generate.h"
 #include "harness/lm/vecmath.h"
 #include "tests/probe_runs.h"
@@ -433,7 +434,7 @@ static void attention_of_the_models_own(void **state)
     assert_near(value_of(values, "weight_shift"), 0, 1e-6);         /* keys alone move the weights */
     assert_true(value_of(keys, "weight_shift") > .001 && value_of(keys, "top_8") < 1);
     assert_near(result_of(keys, "top_1")->n, 3, 0);
-    assert_int_equal(keys->n, 3 * TINY_LAYERS * TINY_KV_HEADS * 4);
+    assert_int_equal(keys->n, 3 * TINY_LAYERS * TINY_KV_HEADS * ATTENDED_N);
     for (size_t i = 0; i < keys->n; i++)
         assert_near(keys->samples[i].n, 8 * TINY_HEADS / TINY_KV_HEADS, 0);
     run_free(&run);

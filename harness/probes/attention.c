@@ -24,6 +24,7 @@ static const kvant_param params[] = {
 
 static const probe_metric metrics[] = {
     { "output_error", "", "mean of |o - o^| / |o| of a query's output" SAMPLES, -1, false },
+    { "weight_error", "", "mean of |w - w^| / |w| of a query's weights, l2" SAMPLES, -1, false },
     { "weight_shift", "", "mean of half the sum of |w - w^|: the share of the attention that went elsewhere" SAMPLES, -1, false },
     { "top_1", "", "share of queries whose heaviest weight is the same" SAMPLES, 1, false },
     { "top_8", "", "share of the 8 heaviest weights that are among the 8 heaviest" SAMPLES, 1, false },
