@@ -38,7 +38,7 @@ do for [i = 1:N] {
         unset logscale y
         set format y '%g'
         FLOOR = LEAST[i] < 0 ? 1.1 * LEAST[i] : 0
-        set yrange [FLOOR:TOP[i] * 1.08]
+        set yrange [FLOOR:1.08 * (TOP[i] < 2 * MOST[i] ? TOP[i] : 2 * MOST[i])]     # long intervals leave it
     }
     set title SERIES[i] . '   ' . RATIO[i] font ',12' offset 0, -0.5
     if (i == N) { set xlabel 'layer' offset 0, 0.4 } else { unset xlabel }

@@ -305,16 +305,16 @@ static void needle_says_what_is_too_long(void **state)
 
 /* ---- Distortion ------------------------------------------------------------------------------ */
 
-typedef struct { double norm_sq[TINY_LAYERS][TINY_KV_HEADS]; } norms;
+typedef struct { double key_sq[TINY_LAYERS][TINY_KV_HEADS], value_sq[TINY_LAYERS][TINY_KV_HEADS]; } norms;
 
 static void add_norms(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows)
 {
-    (void)v;
     norms *s = user;
     for (size_t row = 0; row < n_rows; row++)
         for (size_t i = 0; i < TINY_KV_HEADS * TINY_HEAD_DIM; i++) {
-            double x = k[row * TINY_KV_HEADS * TINY_HEAD_DIM + i];
-            s->norm_sq[layer][i / TINY_HEAD_DIM] += x * x;
+            const size_t at = row * TINY_KV_HEADS * TINY_HEAD_DIM + i;
+            s->key_sq[layer][i / TINY_HEAD_DIM] += (double)k[at] * k[at];
+            s->value_sq[layer][i / TINY_HEAD_DIM] += (double)v[at] * v[at];
         }
 }
 
@@ -349,15 +349,17 @@ static void distortion_of_the_models_own(void **state)
     lm_segment segment = { cache, ids, 64, NULL };
     assert_int_equal(lm_forward_hidden(model, LM_PREFILL, &segment, 1, NULL, &observer, NULL), KVANT_OK);
     size_t seen = 0;
-    for (size_t i = 0; i < exact->n && seen < TINY_LAYERS * TINY_KV_HEADS; i++)
-        if (!strcmp(exact->samples[i].metric, "key_norm_sq")) {
-            const probe_sample *s = &exact->samples[i];
-            double want = direct.norm_sq[s->chunk][s->idx] / 64;
+    for (size_t i = 0; i < exact->n && seen < 2 * TINY_LAYERS * TINY_KV_HEADS; i++) {
+        const probe_sample *s = &exact->samples[i];
+        const bool key = !strcmp(s->metric, "key_norm_sq");
+        if (key || !strcmp(s->metric, "value_norm_sq")) {
+            double want = (key ? direct.key_sq : direct.value_sq)[s->chunk][s->idx] / 64;
             assert_near(s->value, want, 1e-4 * want);
             assert_near(s->n, 64, 0);
             seen++;
         }
-    assert_int_equal(seen, TINY_LAYERS * TINY_KV_HEADS);
+    }
+    assert_int_equal(seen, 2 * TINY_LAYERS * TINY_KV_HEADS);
     kvcache_close(cache);
     kvcache_codecs_close(&f16);
     run_free(&run);

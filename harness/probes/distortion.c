@@ -39,6 +39,7 @@ static const probe_metric metrics[] = {
     { "nmse_value", "", "nmse of values; samples per layer (chunk) and head (idx), errors over chunks of text", -1, false },
     { "cosine_value", "", "cosine of values, likewise", 1, false },
     { "key_norm_sq", "", "mean |k|^2 of post-RoPE keys, uncoded; samples per layer (chunk) and head (idx)", 0, false },
+    { "value_norm_sq", "", "mean |v|^2 of values, likewise", 0, false },
     { "entropy_bits", "bits", "per coordinate if each symbol had its ideal length under one table of the cell, and all else its fixed "
       "one: compare with bits_stored; of methods that name symbols, up to 12 bits", -1, false },
     { "entropy_bits_key", "bits", "the same of keys, under one table for all layers and heads", -1, false },
@@ -349,12 +350,13 @@ static kvant_status text_unit(probe_job *job, size_t index, size_t cell, kvant_e
         return status;
     for (size_t i = 0; i < layers * heads; i++) {
         uint32_t layer = (uint32_t)(i / heads), head = (uint32_t)(i % heads);
-        const fidelity *key = &p->measured[2 * i];
-        size_t block = kvcache_codec(codecs, layer, head, KVANT_KEY)->plan.block;
-        double n = (double)(p->chunk.context / block * block);
-        emit_figures(job, cell, key_metrics, layer, head, key);
-        emit_figures(job, cell, value_metrics, layer, head, &p->measured[2 * i + 1]);
-        job->emit(job, cell, &(probe_sample) { "key_norm_sq", layer, head, key->weight[FIDELITY_NMSE] / n, n });
+        for (size_t side = 0; side < 2; side++) {
+            const fidelity *f = &p->measured[2 * i + side];
+            size_t block = codecs->of[2 * i + side]->plan.block;
+            double n = (double)(p->chunk.context / block * block);
+            emit_figures(job, cell, side ? value_metrics : key_metrics, layer, head, f);
+            job->emit(job, cell, &(probe_sample) { side ? "value_norm_sq" : "key_norm_sq", layer, head, f->weight[FIDELITY_NMSE] / n, n });
+        }
     }
     emit_side_entropy(job, index, cell, 0);
     emit_side_entropy(job, index, cell, 1);

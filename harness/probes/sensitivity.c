@@ -443,7 +443,7 @@ static double log_ratio(const matrix *m, size_t without)
     return log(most / least);
 }
 
-/* The ratio's error is the jackknife's, of its logarithm, over windows. */
+/* The ratio's error is the jackknife's, of its logarithm, over windows; no ratio of a largest to a smallest is below 1. */
 static probe_result ratio_of(const matrix *m)
 {
     double sum = 0, squares = 0;
@@ -456,7 +456,8 @@ static probe_result ratio_of(const matrix *m)
         squares += (m->x[window] - sum / n) * (m->x[window] - sum / n);
     const stats_mean mean = { whole, m->windows > 1 ? sqrt((n - 1) / n * squares) : NAN, m->windows };
     const stats_interval interval = stats_t(mean, 0.95);
-    return (probe_result){ "sensitivity_ratio", exp(whole), n, exp(whole) * mean.se, exp(interval.lo), exp(interval.hi) };
+    return (probe_result){ "sensitivity_ratio", exp(whole), n, exp(whole) * mean.se,
+                           isnan(interval.lo) ? NAN : exp(fmax(interval.lo, 0)), exp(interval.hi) };
 }
 
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
