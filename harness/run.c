@@ -1,10 +1,12 @@
 /* run.c - orders what a plan lacks into jobs, records the run and the experiment, checks quantizers first, and runs job by job.
  * Jobs that share a model stand together, so that each model is loaded once. */
 #include "harness/run_internal.h"
+#include "harness/calibration.h"
 #include "harness/check.h"
 #include "harness/sysinfo.h"
 #include "harness/version.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,12 +178,15 @@ static size_t *missing_cells(runner *r, size_t *n)
     return cells;
 }
 
+/* Of the probes, and of the windows that their quantizers learn from. */
 static uint32_t largest_context(const plan *p, const size_t *cells, size_t n)
 {
     uint32_t largest = 0;
     for (size_t i = 0; i < n && p->cells[cells[i]].model == p->cells[cells[0]].model; i++) {
         const plan_cell *c = &p->cells[cells[i]];
         uint32_t context = c->model ? c->probe->context(&c->args) : 0;
+        double learnt = c->model && c->calibration.used ? fmin(c->calibration.args.v[CALIBRATION_LENGTH], c->model->shape.n_context) : 0;
+        context = learnt > context ? (uint32_t)learnt : context;
         largest = context > largest ? context : largest;
     }
     return largest;

@@ -150,6 +150,21 @@ static void keys_and_values_of_their_own(void **state)
     store_close(s);
 }
 
+/* What they learn from is longer than what is measured: the model must be open for both. */
+static void trained_quantizers_learn_first(void **state)
+{
+    (void)state;
+    store *s = store_at("trained.db");
+    sensitivity_request r = request_of(WEIGHTS_DISTORTION, two_and_four, 2);
+    r.key = r.value = side_of("kvquant", "");
+    sensitivity got;
+    assert_ok(sensitivity_open(&r, s, 1, &run_it, &got, err));
+    for (size_t g = 0; g < GROUPS_MAX; g++)
+        assert_true(got.loss[g * 2] > got.loss[g * 2 + 1] && got.loss[g * 2 + 1] > 0);
+    sensitivity_close(&got);
+    store_close(s);
+}
+
 static void wrong_questions_are_refused(void **state)
 {
     (void)state;
@@ -194,7 +209,7 @@ static int set_up(void **state)
     text_path = in_folder(folder, "prose.txt");
     tiny_model_write(model_path, (tiny_options){ .bos = true });
     text t = { 0 };
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 200; i++)
         text_add(&t, "Sentence %d says that %d apples and %d pears were %s on the table. ", i, i * 37 % 11, i * i % 17,
                  i % 3 ? "left" : "found again");
     assert_false(t.failed);
@@ -219,6 +234,7 @@ int main(void)
         cmocka_unit_test(answer_is_what_the_samples_say),
         cmocka_unit_test(resumed_equals_undisturbed),
         cmocka_unit_test(keys_and_values_of_their_own),
+        cmocka_unit_test(trained_quantizers_learn_first),
         cmocka_unit_test(wrong_questions_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
