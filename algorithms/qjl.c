@@ -190,10 +190,22 @@ static const kvant_param params[] = {
 #define KAPPA_64 1.0039137
 #define KAPPA_128 1.0019550
 
+/* Streams of 8 and 120 of 128 channels, 8 and 240 signs: each has its share of an isotropic input's energy. */
+#define MIXED(rest, outliers) ((120 * (rest) + 8 * (outliers)) / 128)
+#define TWO_STREAMS(sketch, source, nmse, slope) \
+    { "gaussian", 128, "m=240,outlier_m=8,outlier_channels=8,sketch=" sketch, "nmse", nmse, 1e-3 * (nmse), source ", by energy" }, \
+    { "gaussian", 128, "m=240,outlier_m=8,outlier_channels=8,sketch=" sketch, "ip_slope", slope, 1e-4, source ", by energy" }
+#define KAPPA_8 1.0316610
+#define KAPPA_120 1.0020855
+
 static const kvant_oracle oracles[] = {
     GAUSSIAN(64, 64), GAUSSIAN(64, 100), GAUSSIAN(128, 64), GAUSSIAN(128, 256), GAUSSIAN(128, 512),
     PART(64, 16, KAPPA_64), PART(128, 64, KAPPA_128), PART(128, 128, KAPPA_128),
     CHUNKS(64, 2, 128, KAPPA_64), CHUNKS(128, 2, 256, KAPPA_128), CHUNKS(128, 4, 512, KAPPA_128),
+    TWO_STREAMS("gaussian", "closed form for Gaussian rows", MIXED((M_PI_2 * 120 - 1) / 240, M_PI_2 - 1. / 8), 1),
+    TWO_STREAMS("orthogonal", "closed form for independent orthogonal chunks",
+                MIXED(M_PI_2 / 2 + KAPPA_120 * KAPPA_120 / 2 - 2 * KAPPA_120 + 1, 1 - 2 * KAPPA_8 + M_PI_2),
+                MIXED(KAPPA_120, KAPPA_8)),
     { .input = NULL }
 };
 

@@ -301,6 +301,11 @@ static const kvant_param params[] = {
 #define NMSE4(input, d, rest, b1, b2, b3, b4) \
     NMSE(input, d, 1, rest, b1), NMSE(input, d, 2, rest, b2), NMSE(input, d, 3, rest, b3), NMSE(input, d, 4, rest, b4)
 
+/* Streams of 32 and 96 of 128 channels: each has its share of an isotropic input's energy. */
+#define TWO_STREAMS(b, rest, D_rest, D_outliers) \
+    { "gaussian", 128, "bits=" #b ",outlier_channels=32,stage2=" rest, "nmse", (96 * (D_rest) + 32 * (D_outliers)) / 128, \
+      2e-4 * ((D_rest) + (D_outliers)) / 2, "quadrature, by energy" }
+
 static const kvant_oracle oracles[] = {
     NMSE4("sphere", 64, "published_0_3", .1709196, .0460125, .0164064, .0056771),
     NMSE4("sphere", 64, "published_0_94", .1287702, .0221523, .0023214, .00026295),
@@ -313,6 +318,8 @@ static const kvant_oracle oracles[] = {
     NMSE("gaussian", 128, 1, "true_scale,stages=3", .0613442), NMSE("gaussian", 128, 2, "true_scale,stages=3", .0065907),
     NMSE("gaussian", 128, 1, "fitted,stages=3", .0569411), NMSE("gaussian", 128, 2, "fitted,stages=3", .0040137),
     NMSE("e1", 128, 2, "fitted", .0187688), NMSE("sparse4", 128, 1, "published_0_3", .1730036),
+    TWO_STREAMS(1, "published_0_3", .1723089, .0436515), TWO_STREAMS(1, "published_0_94", .1299912, .0208519),
+    TWO_STREAMS(1, "true_scale", .1311575, .0234956), TWO_STREAMS(2, "fitted", .0184837, .0016463),
     { .input = NULL }
 };
 

@@ -204,6 +204,20 @@ static const kvant_param params[] = {
     { "gaussian", d, "bits=" #b ",scale=unbiased", "ip_slope", 1, 5e-4, "unbiased but for the norm's rounding" }
 #define SPIKE "H e_1 has equal magnitudes: (1 - c)^2 for the centroid c next to 1"
 
+/* Streams of 32 and 96 of 128 channels: each has its share of an isotropic input's energy. */
+#define MIXED(rest, outliers) ((96 * (rest) + 32 * (outliers)) / 128)
+#define TWO_STREAMS(b, args, rest, outliers) \
+    NMSE("gaussian", 128, b, ",outlier_channels=32" args, MIXED(rest, outliers), "by energy: " EXACT), \
+    { "gaussian", 128, "bits=" #b ",outlier_channels=32" args, "ip_slope", 1 - MIXED(rest, outliers), 5e-7, "1 - D, by energy" }
+/* Nearly all of the error is that of 8 channels, whose density is far from that of the other 56. */
+#define EIGHT(b, D) \
+    { "gaussian", 64, "bits=8,outlier_bits=" #b ",outlier_channels=8,outlier_select=list,outlier_list=0+5+9+17+33+40+41+63", "nmse", \
+      (8 * (D) + 56 * .00003906) / 64, 5e-7, "by energy: " EXACT }
+/* A minimum found on N samples lies above the least error by about tr(H^-1 G) / 2N or less, of its Hessian H in the centroids and
+ * the covariance G of one sample's gradient. `excess` is that over D, at 256 coordinates per centroid. */
+#define TRAINED_ROW(b, D, excess) \
+    { "sphere", 128, "bits=" #b ",codebook=trained", "nmse", D, (excess) * (D), EXACT ", and what training leaves above it" }
+
 static const kvant_oracle oracles[] = {
     NMSE4("sphere", 64, "", .358387, .114526, .033391, .009132, EXACT),
     SLOPE(64, 1, .358387), SLOPE(64, 2, .114526), SLOPE(64, 3, .033391), SLOPE(64, 4, .009132),
@@ -224,6 +238,10 @@ static const kvant_oracle oracles[] = {
     NMSE4("sphere", 128, ",rotation=hadamard", .360889, .116000, .033966, .009315, ISOTROPIC),
     NMSE4("gaussian", 96, ",rotation=hadamard", .360056, .115508, .033773, .009253, ISOTROPIC),
     NMSE4("sphere", 128, ",rotation=none", .360889, .116000, .033966, .009315, ISOTROPIC),
+    TWO_STREAMS(1, "", .360056, .111600), TWO_STREAMS(2, "", .115508, .032261), TWO_STREAMS(3, "", .033773, .008774),
+    TWO_STREAMS(2, ",rotation=hadamard", .115508, .032261), TWO_STREAMS(2, ",outlier_source=prompt", .115508, .032261),
+    TWO_STREAMS(2, ",outlier_select=variance,outlier_bits=4", .115508, .008774), EIGHT(3, .0260630), EIGHT(4, .0068704),
+    TRAINED_ROW(1, .360889, .0056), TRAINED_ROW(2, .116000, .0124), TRAINED_ROW(3, .033966, .0264), TRAINED_ROW(4, .009315, .0547),
     NMSE4("e1", 128, ",rotation=hadamard", .040223, .255220, .060846, .003957, SPIKE),
     { .input = NULL }
 };

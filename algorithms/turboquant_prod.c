@@ -295,11 +295,26 @@ static const kvant_param params[] = {
 #define D3_128 .033966
 #define V3_128 .001743
 
+/* Streams of 32 and 96 of 128 channels: each has its share of an isotropic input's energy. P, R: errors of the first stages. */
+#define MIXED(rest, outliers) ((96 * (rest) + 32 * (outliers)) / 128)
+#define TWO_STREAMS(b, R, P) \
+    { "gaussian", 128, "bits=" #b ",outlier_channels=32", "nmse", MIXED((R) * (M_PI_2 - 1. / 96), (P) * (M_PI_2 - 1. / 32)), \
+      1e-3 * MIXED(R, P), "closed form given D, by energy" }, \
+    { "gaussian", 128, "bits=" #b ",outlier_channels=32", "ip_slope", 1, 1e-4, "unbiased over sketches" }, \
+    { "gaussian", 128, "bits=" #b ",outlier_channels=32,outlier_m=64,sketch=orthogonal", "nmse", \
+      MIXED((R) * (1 - 2 * KAPPA_96 + M_PI_2), (P) * (M_PI_2 / 2 + KAPPA_32 * KAPPA_32 / 2 - 2 * KAPPA_32 + 1)), \
+      1e-3 * MIXED(R, P), "closed form given D, by energy" }, \
+    { "gaussian", 128, "bits=" #b ",outlier_channels=32,outlier_m=64,sketch=orthogonal", "ip_slope", \
+      1 + MIXED((R) * (KAPPA_96 - 1), (P) * (KAPPA_32 - 1)), 1e-4, "kappa, by energy" }
+#define KAPPA_32 1.0078418
+#define KAPPA_96 1.0026075
+
 static const kvant_oracle oracles[] = {
     ALL(GAUSSIAN, 64, 64, ""), ALL(GAUSSIAN, 128, 128, ""), ALL(GAUSSIAN, 128, 64, ",m=64"), ALL(GAUSSIAN, 64, 100, ",m=100"),
     ALL(ORTHOGONAL, 64, 64, ""), ALL(ORTHOGONAL, 128, 128, ""), ALL(ORTHOGONAL, 128, 64, ",m=64"),
     CONSTANT_NORM(128, 128, 2, .6007404, .600198, .601258), CONSTANT_NORM(128, 128, 3, .3405877, .339809, .338156),
     CONSTANT_NORM(128, 128, 4, .1842987, .183526, .178950), CONSTANT_NORM(128, 64, 2, .6007404, .600198, .601258),
+    TWO_STREAMS(1, 1., .353357), TWO_STREAMS(2, .360056, .111600), TWO_STREAMS(3, .115508, .032261),
     { .input = NULL }
 };
 
