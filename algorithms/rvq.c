@@ -9,12 +9,16 @@
  * variance, for the deviation itself; published_0_94 takes its root. With true_scale the deviation is the residual's own, and
  * fitted is the Lloyd-Max codebook of the residual's own density. The published forms have two stages.
  *
+ * `outlier_channels` are a stream of their own (streams.h); the package has them too. The codebooks know no dimension, so both streams
+ * of equal bits have the same ones.
+ *
  * Cost: stages times b bits per coordinate (`bits` is per stage, as the package counts) and a norm; one lookup and addition per
  * stage to decode, in tables that fit in registers.
  *
  * Where it loses: to one stage of the same bits, always, on what a rotation makes of any input: a residual is spread nearly evenly
  * between two thresholds, one codebook for all cells cannot follow each. At 1+1 bits nmse is .173 (0.3), .131 (0.94, true_scale) or
- * .129 (fitted) against .116, at 2+2 bits .047, .023, .025 or .019 against .0093 of turboquant_mse.
+ * .129 (fitted) against .116, at 2+2 bits .047, .023, .025 or .019 against .0093 of turboquant_mse. A bit more for outliers is a bit
+ * more per stage: two.
  *
  * Defined: a zero vector decodes to zero. With norm=f16 norms are rounded to half: beyond 65504 they saturate, below 2^-25 they
  * become 0. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */

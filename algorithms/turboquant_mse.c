@@ -6,7 +6,13 @@
  *
  * `scale` says what is stored for the norm, at no extra bits: |x|, as in the paper; norm_corrected, |x| / |c[idx]|, which gives x^
  * the length of x; unbiased, |x| / <y, c[idx]>, which gives <q, x^> the slope 1 (the rescaling of EDEN, arXiv 2108.08842).
- * `codebook=laplacian` is no part of the paper: other software uses it, and on unrotated keys tails can be that heavy.
+ * `codebook=laplacian` is no part of the paper: other software uses it, and on unrotated keys tails can be that heavy. Nor is
+ * `trained`: Lloyd-Max on the rotated coordinates of calibration vectors, at least 256 per centroid.
+ *
+ * `outlier_channels` is the recipe for the paper's 2.5 and 3.5 bits: channels that are large on all vectors form a stream
+ * of their own (streams.h), by default with one bit more. 32 of 128 channels at 3 bits and 96 at 2 ask for 2.25 bits per coordinate;
+ * they store 2.5, for each stream has its norm. The authors choose channels by their norm over the prompt, per KV head:
+ * outlier_source=prompt does so on the first train_min vectors.
  *
  * Cost: b bits per coordinate and a norm per vector (16 or 32 bits, counted); a rotation per vector to encode, d^2 (haar) or
  * d log d (hadamard) operations, and a table lookup per coordinate to score or mix: queries and outputs are rotated instead of
@@ -15,7 +21,9 @@
  * Where it loses: x^ is too short, <q, x^> is on average (1 - D) <q, x>, which is 0.64 at one bit (algorithm 2 and scale=unbiased
  * mend that, the latter at an nmse of D / (1 - D)); isotropic data is its worst case and its only case, so structure that a trained
  * or a grouped method would use is rotated away; the state is d^2 floats per rotation; `hadamard` is no uniform rotation and depends
- * on where outliers are.
+ * on where outliers are. A trained codebook cannot beat the exact one after a uniform rotation, only come near it. Two streams gain
+ * what the energy of few channels gives: on isotropic vectors a bit for a quarter of the channels lowers the error by a quarter of
+ * what it would for all, and each further stream costs a norm; with several large channels, they pay.
  *
  * Defined: a zero vector decodes to zero. With norm=f16 stored norms are rounded to half: beyond 65504 they saturate, below 2^-25
  * they become 0; f32 keeps all. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */

@@ -13,6 +13,8 @@
  * `residual_norm=constant` is that code too: gamma is not stored but the root of the first codebook's error, which leaves a bias
  * of some 1e-3. `m=64` and rotation=hadamard resemble other software: at d = 128, 28, 44 and 60 bytes for 2, 3 and 4 bits.
  *
+ * `outlier_channels` are a stream of their own, with its first stage, sketch (outlier_m) and norms: streams.h and turboquant_mse.
+ *
  * Cost: b - 1 + m/d bits per coordinate and two norms, |x| and gamma relative to it; m d operations per vector to encode beyond
  * algorithm 1, and as many per query; the state has m d floats more. Codes are scored and mixed in two domains, d coordinates and
  * m signs, and no vector is decoded for it.
@@ -20,7 +22,8 @@
  * Where it loses: the bit that the sketch takes is worth a factor of 3 to 4 of the first stage's error, and what it gives back is
  * a larger error. Vectors have an nmse of pi/2 D(b-1) (gaussian) or (pi/2 - 1) D(b-1) (orthogonal), the inner product's variance
  * follows; turboquant_mse with scale=unbiased has no bias either, and D(b) / (1 - D(b)): a quarter at 2 bits of what gaussian has,
- * two thirds of what orthogonal has. At one bit gaussian is worse than zeros, in nmse.
+ * two thirds of what orthogonal has. At one bit gaussian is worse than zeros, in nmse. Two streams store four norms, .5 bits at
+ * d = 128 instead of .25.
  *
  * Defined: a zero vector decodes to zero; sign(0) = -1. With norm=f16 norms saturate at 65504 and are 0 below 2^-25; gamma is at
  * most 1. A vector that holds NaN or infinity decodes to NaN, and no other vector notices. */

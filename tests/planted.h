@@ -10,6 +10,7 @@ typedef enum {
     PLANTED_SCALE_BY_BOUND,        /* rvq: stage 2 scaled by 4^-b, a variance's bound taken for a deviation */
     PLANTED_UNWRAPPED,             /* polar: atan2 left in (-pi, pi] where cells are those of [0, 2 pi) */
     PLANTED_OTHER_DIMENSION,       /* mse, prod: the codebook of 8 dimensions, scaled to the right ones */
+    PLANTED_OTHER_STREAM,          /* mse: 8 outlier channels get the codebook of the 56 others, scaled to 8 dimensions */
     PLANTED_NARROW_CENTROIDS,      /* mse: centroids times .61 */
     PLANTED_SKETCH_UNUSED,         /* prod: the residual's signs are stored, and neither decode nor score looks at them */
     PLANTED_NO_SIGN_FIX,           /* mse: Q as Householder's algorithm leaves it */

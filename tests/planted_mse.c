@@ -18,7 +18,8 @@ static kvant_status planted_solve(codebook_density density, uint32_t d, unsigned
 {
     double c[SCALAR_MAX];
     size_t n = (size_t)1 << bits;
-    kvant_status status = codebook_solve(density, planted == PLANTED_OTHER_DIMENSION ? 8 : d, bits, c, mse, err);
+    uint32_t solved = planted == PLANTED_OTHER_DIMENSION ? 8 : planted == PLANTED_OTHER_STREAM && d == 8 ? 56 : d;
+    kvant_status status = codebook_solve(density, solved, bits, c, mse, err);
     if (status)
         return status;
     scalar_set(book, bits, c, 1 / sqrt(d));

@@ -261,6 +261,27 @@ static void test_labels(void **state)
     close_plan(&p);
 }
 
+/* Lists of the same length are different cells, the same list in another order is not. */
+static void test_lists(void **state)
+{
+    (void)state;
+    planned p;
+    make_model_plan("\"key\": {\"quantizer\": \"turboquant_mse\", \"bits\": 3, \"outlier_channels\": 4, \"outlier_select\": \"list\", "
+                    "\"outlier_list\": [\"1+2+3+15\", \"9+8+7+6\", \"6+7+8+9\", \"1+2+3\"]}, \"value\": \"f16\"", &p);
+    static const char *const labels[] = {
+        "f16", "K turboquant_mse 3b outlier_channels=4 list outlier_list=1+2+3+15 / V f16",
+        "K turboquant_mse 3b outlier_channels=4 list outlier_list=6+7+8+9 / V f16"
+    };
+    assert_int_equal(p.plan.n_cells, sizeof labels / sizeof *labels);
+    for (size_t i = 0; i < p.plan.n_cells; i++)
+        assert_string_equal(p.plan.cells[i].label, labels[i]);
+    assert_non_null(strstr(p.plan.cells[2].config, "\"outlier_list\":\"6+7+8+9\""));
+    assert_string_not_equal(p.plan.cells[1].key, p.plan.cells[2].key);
+    assert_int_equal(p.plan.n_skips, 1);
+    assert_non_null(strstr(p.plan.skips[0].reason, "outlier_list has 3 channels"));
+    close_plan(&p);
+}
+
 /* affine with group_size 16 on head_dim 16: 4 bits and two halves a vector, so 6 bits per coordinate. */
 static void test_bits_are_those_stored(void **state)
 {
@@ -379,7 +400,7 @@ int main(void)
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_skips_have_reasons),
         cmocka_unit_test(test_skips_what_a_model_or_probe_cannot),
-        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_labels), cmocka_unit_test(test_lists),
         cmocka_unit_test(test_bits_are_those_stored),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_refuses_what_does_not_fit),

@@ -93,6 +93,9 @@ static void test_where_they_show(void **state)
     expect(PLANTED_FACTOR_OF_D, &planted_prod, "nmse", "bits=2,m=64", true);
     expect(PLANTED_OTHER_DIMENSION, &planted_prod, "nmse", "bits=4,m=100", true);
     expect(PLANTED_NORM_DROPPED, &planted_prod, "nmse", "bits=2,m=100", true);
+    expect(PLANTED_OTHER_STREAM, &planted_mse, "nmse", "outlier_bits=4,outlier_channels=8", true);
+    expect(PLANTED_OTHER_STREAM, &planted_mse, "nmse", ",outlier_channels=32", false);             /* no stream of 8 channels */
+    expect(PLANTED_NONE, &planted_mse, "nmse", "outlier_list=", false);
     expect(PLANTED_NO_SIGN_FIX, &planted_mse, "nmse", "bits=2", false);            /* the reason for the gate */
     expect(PLANTED_NO_SIGN_FIX, &planted_mse, "orthogonal", NULL, false);
     for (int b = 1; b <= 3; b += 2) {

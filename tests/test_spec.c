@@ -119,6 +119,9 @@ static void test_refuses_with_place(void **state)
     refused("\"key\": {\"quantizer\": \"affine\", \"bits\": [2,\n9]}", "x.json:3: key.bits[1]: quantizer 'affine': bits: 9 is out of range");
     refused("\"key\": {\"quantizer\": \"affine\", \"bits\": [[2]]}", "x.json:2: key.bits[0]: must be a number or a name");
     refused("\"key\": {\"quantizer\": \"affine\", \"bits\": true}", "x.json:2: key.bits: quantizer 'affine' wants an integer");
+    refused("\"key\": {\"quantizer\": \"qjl\", \"outlier_list\": 3}",
+            "x.json:2: key.outlier_list: quantizer 'qjl' wants a list in quotes here, e.g. \"3+17+64\"");
+    refused("\"key\": {\"quantizer\": \"qjl\", \"outlier_list\": \"3+4+3\"}", "x.json:2: key.outlier_list: quantizer 'qjl': outlier_list: 3 is given twice");
     refused("\"key\": {\"quantizer\": \"affine\", \"scheme\": 1}", "x.json:2: key.scheme: quantizer 'affine' wants a name in quotes");
     refused("\"key\": {\"quantizer\": \"affine\", \"scheme\": \"minmx\"}", "x.json:2: key.scheme: quantizer 'affine': scheme: value 'minmx'");
     refused("\"key\": [\"f16\", {\"quantizer\": \"affine\",\n\"bitz\": 2}]", "x.json:3: key[1].bitz: quantizer 'affine' has no");

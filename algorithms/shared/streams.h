@@ -26,7 +26,7 @@ enum { STREAMS_MAX = 4092 /* largest number of outlier channels */ };
       .type = KVANT_CHOICE, .choices = (const char *const[]) { "calibration", "prompt", NULL } }, \
     { .name = "train_min", .help = "vectors that outliers are chosen from: at least so many of calibration data, or the first of a " \
                                    "sequence", \
-      .type = KVANT_INT, .def = 32, .min = 1, .max = 1 << 20 }
+      .type = KVANT_INT, .def = 32, .min = 1, .max = 4096 }
 
 /* A parameter of this name beside one of bits, and what the two say: outlier_bits, or one more than bits. KVANT_INVALID when that
  * is more than max. */

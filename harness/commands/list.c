@@ -17,7 +17,7 @@ static void print_params(const kvant_param *params)
             snprintf(def, sizeof def, "none");
         else
             kvant_format(p, p->def, def, sizeof def);
-        printf("%s%-14s  default %-10s ", i ? "" : "parameters:\n", p->name, def);
+        printf("%s%-16s  default %-11s ", i ? "" : "parameters:\n", p->name, def);
         if (p->type == KVANT_CHOICE) {
             printf("one of");
             for (int k = 0; p->choices[k]; k++)
@@ -28,7 +28,7 @@ static void print_params(const kvant_param *params)
             printf("%s %s ... %s", p->type == KVANT_LIST ? "list, e.g. 3+17+64, of integers" : p->type == KVANT_INT ? "integer" : "number",
                    low, high);
         }
-        printf("\n%-14s  %s\n", "", p->help);
+        printf("\n%-16s  %s\n", "", p->help);
     }
     if (!params || !params[0].name)
         printf("no parameters\n");
