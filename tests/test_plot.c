@@ -245,6 +245,49 @@ static void distortion(void **state)
     free(out);
 }
 
+/* Two layers of two KV heads, keys and values apart: eight bars in a panel, none for the control. */
+static void sensitivity(void **state)
+{
+    need_gnuplot();
+    char *path = in_folder(*state, "sensitivity.db"), *out = in_folder(*state, "sensitivity.svg");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    for (uint32_t bits = 0; bits <= 4; bits += 2) {
+        char key[32], label[32];
+        snprintf(key, sizeof key, "s%u", bits);
+        snprintf(label, sizeof label, bits ? "affine %ub" : "f16", bits);
+        store_cell cell = made_cell(key, label, bits ? bits : 16);
+        cell.probe = "sensitivity";
+        char *config = text_format("{\"label\":\"%s\",\"probe\":{\"params\":{\"weights\":\"kl\",\"groups\":\"head\",\"sides\":\"apart\"}}}",
+                                   label);
+        cell.config = config;
+        finish_cell(s, "e", bits, &cell, run, NLL);
+        put_result(s, key, "kv_heads", 0, 2, 0);
+        for (unsigned group = 0; group < 8; group++) {
+            char metric[32];
+            snprintf(metric, sizeof metric, "kl_group_%u", group);
+            put_result(s, key, metric, -1, bits ? (1 + group) * pow(4, -(double)bits) : 0, 0.001);
+        }
+        if (bits)
+            put_result(s, key, "sensitivity_ratio", 0, 8, 0.5);
+        free(config);
+    }
+    free(draw(s, "sensitivity", out, NULL, NULL));
+    char *svg = svg_text(out);
+    assert_says(svg, "tiny, prose: each group alone");
+    assert_says(svg, "affine 2b   largest / smallest: 8 [7, 9]");
+    assert_says(svg, "affine 4b   largest / smallest: 8 [7, 9]");
+    assert_says(svg, "KL of the output, nats");
+    assert_says(svg, "head\u00a00\u00a0key");
+    assert_says(svg, "head\u00a01\u00a0value");
+    assert_null(strstr(svg, "f16"));
+    free(svg);
+    store_close(s);
+    free(path);
+    free(out);
+}
+
 static void errors(void **state)
 {
     char *path = in_folder(*state, "errors.db"), *out = in_folder(*state, "errors");
@@ -342,6 +385,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels), cmocka_unit_test(few_rows), cmocka_unit_test(needles), cmocka_unit_test(distortion),
+ cmocka_unit_test(sensitivity),
         cmocka_unit_test(errors), cmocka_unit_test(no_picture),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
