@@ -66,6 +66,25 @@ sed 's/"seed": \[0, 1\]/"seed": 0, "seed": 1/' tiny.json > wrong.json
 refuses duplicate_key 2 'wrong\.json:4: .*seed' "$kvant" plan wrong.json
 refuses wrong_override 2 'chunsk' "$kvant" plan tiny.json --set chunsk=4
 
+# ---- States ---------------------------------------------------------------------------------------------
+check precompute "$kvant" precompute tiny.json --states kept
+check precompute_verifies sh -c "'$kvant' precompute tiny.json --states kept | grep -q ' 0 made now'"
+check run_with_states sh -c "'$kvant' run tiny.json --states kept --store kept.db 2>&1 | grep -q 'from kept, 0 made'"
+values='SELECT cell, metric, value, se FROM measurement WHERE NOT timing ORDER BY 1, 2'
+if [ "$(sqlite3 kept.db "$values")" = "$(sqlite3 tiny.db "$values")" ]; then ok same_values_with_states
+else failed same_values_with_states ""; fi
+check export "$kvant" export --quantizer turboquant_mse:bits=2 --dim 64 --seed 3 --part rotation --out rotation.npy
+check import "$kvant" import rotation.npy --quantizer turboquant_mse:bits=2 --dim 64 --part rotation --states kept
+refuses import_of_another_shape 2 'rotation\.npy: .*\(128, 128\)' "$kvant" import rotation.npy --quantizer affine:rotation=haar \
+    --dim 128 --part rotation --states kept
+refuses export_of_no_table 2 'codebook' "$kvant" export --quantizer turboquant_mse --part rotatoin --out none.npy
+file=$(ls kept/affine-*.state | head -n 1)
+printf X | dd of="$file" bs=1 seek=300 conv=notrunc 2> /dev/null
+refuses flipped_byte 2 "$file: bytes 0 to [0-9]+ are damaged.*precompute" "$kvant" run tiny.json --states kept --store none.db
+refuses flipped_byte_found_ahead 2 "$file: bytes 0 to [0-9]+ are damaged" "$kvant" precompute tiny.json --states kept
+rm "$file"
+check precompute_mends sh -c "'$kvant' precompute tiny.json --states kept | grep -q ' 1 made now'"
+
 # ---- Models -----------------------------------------------------------------------------------------------
 make_text > text.txt
 model_spec absent ./absent.gguf text.txt > model.json
