@@ -9,12 +9,13 @@
 
 #define DEFAULT_STORE "results/kvant.db"
 
-#define OPTION_EXPERIMENT                                                                                                    \
+/* experiment_open takes all of these; of those that make states, --states has a help of its own. */
+#define OPTION_SPEC                                                                                                          \
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },                                                     \
     { "set", "KEY=VALUE", "override a key of the spec: chunks=4, key.bits=[2,3]", true },                                    \
     { "isa", "TARGET", "kernels to use, like --set isa=TARGET: auto, scalar, or a target", false },                          \
-    OPTION_STATES,                                                                                                           \
     OPTION_THREADS
+#define OPTION_EXPERIMENT OPTION_SPEC, OPTION_STATES
 
 typedef struct {
     spec spec;

@@ -110,7 +110,8 @@ static int run(const cli *c)
 
 static const cli_option options[] = {
     OPTION_SOURCE,
-    OPTION_EXPERIMENT,
+    { "states", "FOLDER", "where they are stored; it is made when it is not there", false },
+    OPTION_SPEC,
     { NULL, NULL, NULL, false },
 };
 
@@ -120,7 +121,7 @@ const cli_command command_precompute = {
     .min_args = 0,
     .max_args = 1,
     .summary = "store quantizers' states (rotations, sketches, codebooks) in a folder",
-    .details = "For every codec of the spec's cells, or for one quantizer, its state is made and stored in the folder of --states, in a file "
+    .details = "For every codec of the spec's cells, or for one quantizer, its state is made (and trained, where it learns) and stored in the folder of --states, in a file "
                "whose name\nstands for everything it depends on: sources, parameters, dimension, side, seed, library. Files that are there "
                "are verified\nand kept. `kvant run --states FOLDER` then takes states from there; values are the same with and without, bit "
                "for bit.\nA file that is damaged is named with the bytes that are, and is never used: delete it.",
