@@ -205,8 +205,10 @@ static kvant_status join_blocks(const char *name, const uint8_t *file, size_t by
 /* {"PART": "sha256", ...}: it becomes part of what a cell is called. */
 static bool valid_origin(const char *origin)
 {
-    cJSON *object = cJSON_ParseWithOpts(origin, NULL, true);
+    cJSON *object;
     const cJSON *item;
+#pragma omp critical(states_json)          /* cJSON notes the place of an error in one variable for all */
+    object = cJSON_ParseWithOpts(origin, NULL, true);
     bool valid = cJSON_IsObject(object);
     cJSON_ArrayForEach(item, object)
         valid = valid && cJSON_IsString(item) && strlen(item->valuestring) == SHA256_HEX - 1 &&

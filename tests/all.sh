@@ -21,7 +21,7 @@ build() { # mode target...
 }
 
 # What takes longest stays out of `make check`, and out of the sanitizers what they slow down most and other tests reach too.
-SLOW='test_conformance|test_run|test_oracles|test_planted|test_probes_model'
+SLOW='test_conformance|test_run|test_states_run|test_oracles|test_planted|test_probes_model'
 HUGE='test_conformance'
 # Tests of code without threads tell the thread sanitizer nothing.
 SEQUENTIAL='test_cli|test_dequant|test_fetch|test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|
