@@ -1,5 +1,6 @@
 # Kvant: build, test, demo, install. `make help` lists the targets.
-# MODE keeps objects apart: release (default), clang, asan (gcc, address and undefined), tsan (clang, libomp), fuzz (clang).
+# MODE keeps objects apart: release (default), clang, asan (gcc, address and undefined), tsan (clang, libomp), fuzz (clang), and
+# debug and clang-debug, which do not optimise.
 MODE    ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -19,11 +20,13 @@ CC_clang   := clang
 CC_asan    := gcc
 CC_tsan    := clang
 CC_fuzz    := clang
+CC_debug   := gcc
+CC_clang-debug := clang
 ifneq ($(origin CC),command line)
 CC      := $(CC_$(MODE))
 endif
 ifeq ($(CC),)
-$(error MODE=$(MODE) is none of release, clang, asan, tsan, fuzz)
+$(error MODE=$(MODE) is none of release, clang, asan, tsan, fuzz, debug, clang-debug)
 endif
 
 # Goals that build need the libraries; the others work on a bare machine.
@@ -42,6 +45,8 @@ OPT_clang   := -O3
 OPT_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 OPT_tsan    := -O1 -g -fsanitize=thread
 OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+OPT_debug   := -O0 -g
+OPT_clang-debug := -O0 -g
 OPT     := $(OPT_$(MODE))
 # What can change a value: goes into the code version.
 CODEGEN := -std=c17 $(OPT) -ffp-contract=off -fopenmp
@@ -59,7 +64,7 @@ HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/l
             datasets/*.c algorithms/allocators/*.c))
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
-HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c,$(wildcard tests/*.c))
+HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c tests/codes.c,$(wildcard tests/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/quantizers.o
 HARN_OBJ := $(HARN_SRC:%.c=$(B)/%.o) $(B)/gen/version.o $(B)/gen/schema.o
 MAIN_OBJ := $(MAIN_SRC:%.c=$(B)/%.o) $(B)/gen/plugins.o
