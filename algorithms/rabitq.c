@@ -6,9 +6,10 @@
  *   x^ = |x| / <u', u> Pi^T u';   at one bit u' = sign(u) / sqrt(d)
  *
  * The search is exact: the best vector of the grid is a rounding of t |u| for some t > 0 (2409.09913, section 3), and as t grows
- * one coordinate at a time steps up, at t = k / |u_j|: all roundings are visited in order of t, with running sums.
+ * one coordinate at a time steps up, at t = k / |u_j|: roundings are visited in order of t, with running sums, until those
+ * coordinates that are at the grid's edge leave no room for a better one.
  *
- * Cost: b bits per coordinate and one factor per vector; d (2^(b-1) - 1) steps of log d each to encode, a hundred times a table
+ * Cost: b bits per coordinate and one factor per vector; up to d (2^(b-1) - 1) steps of log d each to encode, tens of times a table
  * search at 8 bits; decoding is integers times the factor, so that scores can be sums of small integers. Of the papers' other
  * parts nothing is here: the query keeps its floats, and no centroid of a cluster is subtracted.
  *
@@ -57,23 +58,34 @@ static void sink(climber *heap, size_t n, size_t i)
     heap[i] = moving;
 }
 
+/* Coordinates that took their last step keep one value from there on, so of them <u', u>^2 / |u'|^2 is at most (sum |u|)^2 / n;
+ * of the others it is at most their energy. */
+typedef struct { double n, sum, others; } topped;
+
+static double bound_of(const topped *p) { return p->n > 0 ? p->sum * p->sum / p->n + p->others : INFINITY; }
+
 /* The scale t for which the rounding of t |u| to k + 1/2, k = min(floor(t |u|), steps), has the largest <u', u> / |u'|; the
- * smallest of equals. Roundings are judged when every coordinate that steps at the same t has done so. */
+ * smallest of equals. Roundings are judged when every coordinate that steps at the same t has done so, until no later one can be
+ * better, by more than the sums' own rounding. */
 static double best_scale(const float *u, size_t d, uint32_t steps, climber *heap)
 {
+    static const double sure = 1 - 1e-9;
     double dot = 0, square = (double)d / 4, best = 0, t = 0;
+    topped top = { 0, 0, 0 };
     for (size_t j = 0; j < d; j++) {
         heap[j] = (climber) { .size = fabs((double)u[j]) };
         heap[j].next = next_of(&heap[j], steps);
         dot += heap[j].size / 2;
+        top.others += heap[j].size * heap[j].size;
     }
     for (size_t i = d / 2; i-- > 0; )
         sink(heap, d, i);
     double largest = dot * dot / square;
-    while (isfinite(heap->next)) {
+    while (isfinite(heap->next) && !(bound_of(&top) < sure * largest)) {
         t = heap->next;
         do {
-            heap->k++;
+            if (++heap->k == steps)
+                top = (topped) { top.n + 1, top.sum + heap->size, top.others - heap->size * heap->size };
             dot += heap->size;
             square += 2 * heap->k;             /* (k + 1/2)^2 - (k - 1/2)^2 */
             heap->next = next_of(heap, steps);
