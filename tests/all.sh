@@ -84,7 +84,7 @@ test)
     build clang tests && stage clang $(programs clang "$HUGE")
     build asan tests && stage asan $(programs asan "$HUGE")
     build tsan tests && thread_stage
-    stage scripts tests/runner.sh tests/cli.sh tests/tables.sh tests/codes.sh tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
+    stage scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/codes.sh tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage 5
     ;;
 fuzz)
