@@ -24,8 +24,8 @@ build() { # mode target...
 SLOW='test_conformance|test_run|test_states_run|test_oracles|test_planted|test_probes_model'
 HUGE='test_conformance'
 # Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_cli|test_dequant|test_fetch|test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|
-test_spec|test_states|test_stats|test_store|test_util|test_views|test_planted'
+SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_formats|test_gguf|
+test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_states|test_stats|test_store|test_util|test_views|test_planted'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names.

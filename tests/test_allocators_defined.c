@@ -159,6 +159,29 @@ static void groups_count_by_size(void **state)
     assert_true(choice[0] == 1 && choice[1] == 0 && choice[2] == 0 && choice[3] == 0);
 }
 
+/* Sizes that have nothing in common: no two ways cost the same. `exact` says so, and the others go on without the comparison. */
+static void too_many_ways(void **state)
+{
+    (void)state;
+    static problem q;
+    uint32_t choice[GROUPS];
+    uint64_t size = 1;
+    plain(&q, 40, 2, 2, 1);
+    for (size_t i = 0; i < 40; i++) {
+        size = size * 48271 % 2147483647;
+        q.size[i] = 1 + (double)(size % 1000000);
+        q.weight[i] = q.size[i];       /* all are worth the same per bit: no way is worse than a cheaper one */
+    }
+    weighted_losses(&q);
+    q.p.budget = 2.5;
+    kvant_error err = { "" };
+    allocation_result result;
+    const kvant_args none = kvant_defaults(NULL);
+    assert_int_equal(allocator_run(allocator_find("exact", &err), &none, &q.p, choice, &result, &err), KVANT_FAILED);
+    assert_non_null(strstr(err.text, "ways to spend the budget"));
+    assert_true(isnan(run("greedy", "", &q, choice).relative));
+}
+
 static void bad_problems_are_refused(void **state)
 {
     (void)state;
@@ -255,7 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uniform_straddles_evenly), cmocka_unit_test(boundary_takes_both_ends), cmocka_unit_test(no_curve_stalls),
         cmocka_unit_test(infeasible_budgets_get_the_range), cmocka_unit_test(one_group_and_none), cmocka_unit_test(no_weight_at_all),
-        cmocka_unit_test(groups_count_by_size), cmocka_unit_test(bad_problems_are_refused), cmocka_unit_test(weights_by_name),
+        cmocka_unit_test(groups_count_by_size), cmocka_unit_test(too_many_ways), cmocka_unit_test(bad_problems_are_refused), cmocka_unit_test(weights_by_name),
         cmocka_unit_test(curves_are_fitted), cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
