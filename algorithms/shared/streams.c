@@ -147,8 +147,8 @@ kvant_status streams_plan(const streams_method *method, const kvant_shape *shape
     if (status || v[SELECT] == SELECT_LIST)
         return status;
     if (v[SOURCE] == SOURCE_PROMPT && plan->train_min)
-        return kvant_fail(err, KVANT_SKIP, "%s: codebook=trained learns from calibration data, and outlier_source=prompt from each sequence: "
-                          "use one source", method->name);
+        return kvant_fail(err, KVANT_SKIP, "%s: codebook=trained learns from calibration data, and outlier_source=prompt from each "
+                          "sequence: use one source", method->name);
     plan->train_min = larger(plan->train_min, (size_t)v[TRAIN_MIN]);
     plan->prompt = v[SOURCE] == SOURCE_PROMPT;
     plan->trained = plan->prompt ? (shape->dim + 7) / 8 : 0;

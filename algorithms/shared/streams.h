@@ -65,8 +65,8 @@ void streams_mix(const streams_method *method, const void *state, const float *w
 void streams_finish(const streams_method *method, const void *state, const float *acc, size_t nq, float *out, void *scratch);
 void streams_symbols(const streams_method *method, const void *state, const uint8_t *code, size_t n, uint16_t *sym);
 
-/* Defines split_plan, split_init, split_parts, split_train, split_encode ... split_finish, which a quantizer's pointers must be to know their
- * method, and SPLIT_OPS lists the ops. */
+/* Defines split_plan, split_init, split_parts, split_train, split_encode ... split_finish, which a quantizer's pointers must be to know
+ * their method, and SPLIT_OPS lists the ops. */
 #define STREAMS_QUANTIZER(method) \
     static kvant_status split_plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err) \
     { \
