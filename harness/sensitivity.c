@@ -317,39 +317,53 @@ static kvant_status read_answer(store *s, const plan *p, const sensitivity_reque
     return status || r->weights != WEIGHTS_KL ? status : check_control(s, p, r, out, err);
 }
 
-static kvant_status measure_and_read(const sensitivity_request *r, plan *p, store *s, const run_options *run, sensitivity *out,
-                                     kvant_error *err)
+/* The request as a plan, with the spec that it points to; both are to be closed in any case. */
+static kvant_status make_plan(const sensitivity_request *r, store *s, int threads, char experiment[65], spec *asked, plan *p,
+                              kvant_error *err)
 {
-    if (!run && p->n_done < p->n_cells)
-        return fail_missing(r, p, s, err);
-    if (p->n_cells && !p->cells[0].model)
-        return kvant_fail(err, KVANT_INVALID, "%s holds vectors; a text is needed, for the model to read", r->data);
-    run_result result;
-    kvant_status status = run ? run_plan(p, s, run, &result, err) : KVANT_OK;
-    return status ? status : read_answer(s, p, r, out, err);
+    *asked = (spec){ .doc = NULL };
+    *p = (plan){ .spec = NULL };
+    kvant_status status = check_request(r, err);
+    if (status)
+        return status;
+    char *json = write_spec(r, experiment);
+    status = json ? spec_parse("sensitivity", json, strlen(json), NULL, 0, asked, err)
+                  : kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for its spec");
+    free(json);
+    if (!status)
+        status = plan_open(asked, NULL, s, threads, p, err);
+    if (!status && r->weights != WEIGHTS_ACTIVATION && !same_sides(r))
+        plan_keep(p, on_diagonal, r);
+    return status;
+}
+
+kvant_status sensitivity_check(const sensitivity_request *r, kvant_error *err)
+{
+    char experiment[65];
+    spec asked;
+    plan p;
+    const kvant_status status = make_plan(r, NULL, 1, experiment, &asked, &p, err);
+    plan_close(&p);
+    spec_close(&asked);
+    return status;
 }
 
 kvant_status sensitivity_open(const sensitivity_request *r, store *s, int threads, const run_options *run, sensitivity *out,
                               kvant_error *err)
 {
     *out = (sensitivity){ .n_groups = 0 };
-    kvant_status status = check_request(r, err);
-    if (status)
-        return status;
-    char *json = write_spec(r, out->experiment);
-    spec asked = { .doc = NULL };
-    plan p = { .spec = NULL };
-    status = json ? spec_parse("sensitivity", json, strlen(json), NULL, 0, &asked, err)
-                  : kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for its spec");
+    spec asked;
+    plan p;
+    kvant_status status = make_plan(r, s, threads, out->experiment, &asked, &p, err);
+    run_result result;
+    if (!status && run)
+        status = run_plan(&p, s, run, &result, err);
+    else if (!status && p.n_done < p.n_cells)
+        status = fail_missing(r, &p, s, err);
     if (!status)
-        status = plan_open(&asked, NULL, s, threads, &p, err);
-    if (!status && r->weights != WEIGHTS_ACTIVATION && !same_sides(r))
-        plan_keep(&p, on_diagonal, r);
-    if (!status)
-        status = measure_and_read(r, &p, s, run, out, err);
+        status = read_answer(s, &p, r, out, err);
     plan_close(&p);
     spec_close(&asked);
-    free(json);
     if (status)
         sensitivity_close(out);
     return status;

@@ -44,6 +44,9 @@ typedef struct {
     probe_result *ratio;               /* [n_candidates], of activation the first only: the largest group mean over the smallest; NaN: there is none */
 } sensitivity;
 
+/* Whether it can be measured at all, by the plan that is made of it: before a store is, say. */
+kvant_status sensitivity_check(const sensitivity_request *request, kvant_error *err);
+
 /* Reads what the store has and measures the rest. run NULL: measures nothing. KVANT_SKIP: a candidate does not suit the model;
  * KVANT_INVALID: the request is wrong (a quantizer without `bits`, a candidate out of range), or, with run NULL, the store
  * lacks cells: the text says how many of what, and the command that measures them. run_plan's statuses are passed on, and a run

@@ -29,6 +29,12 @@ refuses unknown_input 2 'smollm2-135m' "$kvant" fetch smollm-135m
 refuses unknown_plugin 2 'turboquant_mse' "$kvant" list turboqant_mse
 refuses unknown_allocator 2 "did you mean 'greedy'" "$kvant" list gredy
 check allocators_with_parameters sh -c "'$kvant' list allocators | grep -A 3 '^uniform:' | grep -q '^straddle .*one of even none'"
+refuses no_data 2 '--data is missing' "$kvant" sensitivity smollm2-135m
+refuses wrong_candidates 2 'as in 2,3,4' "$kvant" sensitivity smollm2-135m --data jargon --candidates 2,,4
+refuses wrong_groups 2 'layer or head' "$kvant" sensitivity smollm2-135m --data jargon --groups heads
+refuses gradient 2 'backward pass' "$kvant" sensitivity smollm2-135m --data jargon --weights gradient
+refuses without_bits 2 'no parameter .bits' "$kvant" sensitivity smollm2-135m --data jargon --key q8_0 --store none.db
+check no_store_for_nothing test ! -e none.db
 refuses no_budget 2 'budget is missing' "$kvant" allocate smollm2-135m --data jargon
 refuses wrong_budget 2 'number of bits above 0' "$kvant" allocate smollm2-135m --data jargon --budget 2.5b
 refuses wrong_weights 2 'backward pass' "$kvant" allocate smollm2-135m --data jargon --budget 3 --weights fisher

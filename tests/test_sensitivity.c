@@ -134,22 +134,26 @@ static double divergence_of(const float *p, const float *q)
     return (double)mean;
 }
 
+/* kivi codes keys by blocks of tokens, which wait in f16. */
 static void kl_is_that_of_an_allocation(void **state)
 {
     (void)state;
-    const kvcache_side side = side_of("affine", "bits=2,group_size=16");
-    kvcache_codecs codecs = uniform_codecs("affine", "bits=2,group_size=16");
+    static const char *const quantizers[][2] = { { "affine", "bits=2,group_size=16" }, { "kivi", "bits=2,group_size=16" } };
     const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
-    for (size_t w = 0; w < N_WAYS; w++) {
+    for (size_t w = 0; w < 2 * N_WAYS; w++) {
+        const char *name = quantizers[w / N_WAYS][0], *args = quantizers[w / N_WAYS][1];
+        const size_t way = w % N_WAYS, n = ways[way].n;
+        const kvcache_side side = side_of(name, args);
+        kvcache_codecs codecs = uniform_codecs(name, args);
         probe_run run;
-        measure(ways[w].args, &codecs, 1, &run);
-        assert_int_equal(cache_group_count(&shape, ways[w].groups, ways[w].sides), ways[w].n);
-        assert_int_equal(count_of(&run.cells[0], "kl"), WINDOWS * ways[w].n);
+        measure(ways[way].args, &codecs, 1, &run);
+        assert_int_equal(cache_group_count(&shape, ways[way].groups, ways[way].sides), n);
+        assert_int_equal(count_of(&run.cells[0], "kl"), WINDOWS * n);
         double total = 0;
         for (size_t window = 0; window < WINDOWS; window++) {
             float *f16 = logits_alone(NULL, NULL, ids + window * LENGTH, NULL);
-            for (size_t g = 0; g < ways[w].n; g++) {
-                const cache_group group = cache_group_at(&shape, ways[w].groups, ways[w].sides, g);
+            for (size_t g = 0; g < n; g++) {
+                const cache_group group = cache_group_at(&shape, ways[way].groups, ways[way].sides, g);
                 float *alone = logits_alone(&side, &group, ids + window * LENGTH, NULL);
                 const double kl = divergence_of(f16, alone), got = sample_of(&run.cells[0], "kl", window, g);
                 assert_true(kl > 1e-6);
@@ -159,10 +163,10 @@ static void kl_is_that_of_an_allocation(void **state)
             }
             free(f16);
         }
-        assert_near(value_of(&run.cells[0], "kl"), total / (double)(WINDOWS * ways[w].n), 1e-12);
+        assert_near(value_of(&run.cells[0], "kl"), total / (double)(WINDOWS * n), 1e-12);
         run_free(&run);
+        kvcache_codecs_close(&codecs);
     }
-    kvcache_codecs_close(&codecs);
 }
 
 static void f16_diverges_by_exactly_nothing(void **state)

@@ -170,7 +170,10 @@ static void wrong_questions_are_refused(void **state)
     (void)state;
     store *s = store_at("wrong.db");
     sensitivity got;
-    sensitivity_request r = request_of(WEIGHTS_KL, two_and_four, 0);
+    sensitivity_request r = request_of(WEIGHTS_KL, two_and_four, 2);
+    assert_ok(sensitivity_check(&r, err));
+    r.n_candidates = 0;
+    assert_fails(sensitivity_check(&r, err), KVANT_INVALID, "0 candidates");
     assert_fails(sensitivity_open(&r, s, 1, &run_it, &got, err), KVANT_INVALID, "0 candidates");
     r = request_of(WEIGHTS_KL, (const double[]){ 4, 2 }, 2);
     assert_fails(sensitivity_open(&r, s, 1, &run_it, &got, err), KVANT_INVALID, "rise");

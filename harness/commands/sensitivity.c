@@ -8,6 +8,7 @@
 #include <math.h>
 #include <omp.h>
 #include <string.h>
+#include <unistd.h>
 
 static void add_group(table *t, const sensitivity_request *r, const cache_group *g)
 {
@@ -87,7 +88,10 @@ static int run(const cli *c)
     request.experiment = cli_get(c, "name");
     kvant_error err = { "" };
     store *s;
-    kvant_status status = store_open(path, STORE_WRITE, &s, &err);
+    /* No store is made for a question that has no answer. */
+    kvant_status status = access(path, F_OK) ? sensitivity_check(&request, &err) : KVANT_OK;
+    if (!status)
+        status = store_open(path, STORE_WRITE, &s, &err);
     if (status)
         return cli_fail(c, status, &err);
     progress_screen screen = progress_start();
