@@ -36,6 +36,7 @@ typedef struct {
 typedef struct {
     const char *name, *summary, *source;
     const kvant_param *params;
+    bool blind;                    /* goes by layers and sizes alone: nothing need be measured for it */
     kvant_status (*allocate)(const allocation_problem *p, const kvant_args *args, uint32_t *choice, kvant_error *err);
 } kvant_allocator;
 

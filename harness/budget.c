@@ -144,6 +144,19 @@ kvant_status budget_open(const budget_request *r, store *s, int threads, const r
     return status;
 }
 
+kvant_status budget_open_blind(const budget_request *request, const kvcache_shape *shape, budget *out, kvant_error *err)
+{
+    budget_request r = *request;
+    r.curve = CURVE_CONSTANT;
+    *out = (budget){ .memory = NULL };
+    kvant_status status = sensitivity_of_nothing(&r.measure, shape, &out->measured, err);
+    if (!status)
+        status = make_problem(&r, out, &out->measured, err);
+    if (status)
+        budget_close(out);
+    return status;
+}
+
 void budget_close(budget *b)
 {
     sensitivity_close(&b->measured);

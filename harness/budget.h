@@ -3,7 +3,7 @@
 #ifndef KVANT_BUDGET_H
 #define KVANT_BUDGET_H
 
-#include "harness/curve.h"
+#include "harness/budget_spec.h"
 #include "harness/sensitivity.h"
 
 typedef struct {
@@ -30,6 +30,8 @@ typedef struct {
 
 /* Reads sensitivities by sensitivity_open, whose arguments and statuses these are, and makes the problem of them. */
 kvant_status budget_open(const budget_request *request, store *s, int threads, const run_options *run, budget *out, kvant_error *err);
+/* The problem of an allocator that is blind: equal weights, a constant curve. */
+kvant_status budget_open_blind(const budget_request *request, const kvcache_shape *shape, budget *out, kvant_error *err);
 void budget_close(budget *b);          /* {0} is allowed */
 
 /* The quantizers that choice [n_groups] means, for a cache of that shape; freed by allocation_free. */

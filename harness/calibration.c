@@ -173,6 +173,18 @@ kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const
     return status;
 }
 
+kvant_status calibration_of_tokens(lm_model *model, const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err)
+{
+    const size_t n = (size_t)args->v[CALIBRATION_N], length = (size_t)args->v[CALIBRATION_LENGTH];
+    int32_t *ids = NULL;
+    *out = (calibration){ 0 };
+    kvant_status status = calibration_windows(model, data, args, &ids, err);
+    if (!status)
+        status = mark_tokens(out, ids, n, length, err);
+    free(ids);
+    return status;
+}
+
 static size_t vectors_asked(const kvant_args *args) { return (size_t)args->v[CALIBRATION_N] * (size_t)args->v[CALIBRATION_LENGTH]; }
 
 /* Keeps vectors [n] of x [][dim], those of the indices given or, for NULL, the first. */

@@ -30,6 +30,8 @@ kvant_status calibration_windows(lm_model *model, const kvant_data *data, const 
 /* Runs them, through an f16 cache. isa as in kvcache_policy. */
 kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const kvant_args *args, const char *isa, calibration *out,
                                   kvant_error *err);
+/* The windows' marks alone: of what sensitivities were measured on. */
+kvant_status calibration_of_tokens(lm_model *model, const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err);
 /* n * length vectors of the data, drawn without repetition by seed and kept in their order. KVANT_INVALID: there are fewer. */
 kvant_status calibration_of_vectors(const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err);
 /* The n * length vectors that a generator makes after those of `made`, its arguments: more of the same. */

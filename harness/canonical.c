@@ -28,14 +28,16 @@ void canonical_member(text *t, const char *name, const char *value)
     add_string(t, value);
 }
 
-void canonical_params(text *t, const kvant_param *params, const kvant_args *args)
+void canonical_params(text *t, const kvant_param *params, const kvant_args *args) { canonical_params_but(t, params, args, NULL); }
+
+void canonical_params_but(text *t, const kvant_param *params, const kvant_args *args, const bool *without)
 {
     const char *last = "";
     text_add(t, "{");
     for (bool first = true;; first = false) {
         int next = -1;             /* the smallest name behind the last one */
         for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++)
-            if (strcmp(params[i].name, last) > 0 && (next < 0 || strcmp(params[i].name, params[next].name) < 0))
+            if (!(without && without[i]) && strcmp(params[i].name, last) > 0 && (next < 0 || strcmp(params[i].name, params[next].name) < 0))
                 next = i;
         if (next < 0)
             break;

@@ -7,11 +7,12 @@
 
 /* "name":"value" */
 void canonical_member(text *t, const char *name, const char *value);
-/* {"name":value,...}, all parameters of the table. */
+/* {"name":value,...}, all parameters of the table, or those that `without` [KVANT_MAX_PARAMS] (may be NULL) does not mark. */
 void canonical_params(text *t, const kvant_param *params, const kvant_args *args);
+void canonical_params_but(text *t, const kvant_param *params, const kvant_args *args, const bool *without);
 
 /* Parts of the sources, as version_of names them; each is kept once. Zero-initialise. */
-enum { CANONICAL_PARTS = 16 };
+enum { CANONICAL_PARTS = 32 };
 typedef struct { char name[CANONICAL_PARTS][128]; size_t n; } canonical_parts;
 void canonical_part(canonical_parts *parts, const char *folder, const char *name);
 /* A quantizer's source, and its kernel's unless the target is "scalar". */

@@ -53,7 +53,7 @@ bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status)
         done = store_open(path, mode, &e->store, &err);
     began = seconds_now();
     if (!done)
-        done = plan_open(&e->spec, e->states, e->store, e->threads, &e->plan, &err);
+        done = plan_open(&e->spec, e->states, e->store, e->threads, NULL, &e->plan, &err);
     e->seconds_plan = seconds_now() - began;
     if (!done && !there && mode == STORE_WRITE)
         done = store_open(path, mode, &e->store, &err);
@@ -62,6 +62,19 @@ bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status)
     *status = cli_fail(c, done, &err);
     experiment_close(e);
     return false;
+}
+
+kvant_status experiment_allocate(experiment *e, const run_options *options, kvant_error *err)
+{
+    if (!e->plan.n_waiting)
+        return KVANT_OK;
+    run_options whole = *options;          /* every shard needs all of them */
+    whole.shard = whole.shards = 1;
+    plan_close(&e->plan);
+    const double began = seconds_now();
+    const kvant_status status = plan_open(&e->spec, e->states, e->store, e->threads, &whole, &e->plan, err);
+    e->seconds_plan += seconds_now() - began;
+    return status;
 }
 
 void experiment_close(experiment *e)

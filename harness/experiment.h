@@ -28,6 +28,8 @@ typedef struct {
 
 /* Opens all of it for the command's first argument. False: it has been said what is wrong, and *status is the exit status. */
 bool experiment_open(const cli *c, store_mode mode, experiment *e, int *status);
+/* Measures the sensitivities that allocators of the plan wait for, and plans again. */
+kvant_status experiment_allocate(experiment *e, const run_options *options, kvant_error *err);
 void experiment_close(experiment *e);
 
 /* "43 s", "12 min 5 s", "3 h 20 min" */

@@ -11,6 +11,9 @@ typedef struct {
     const spec *s;
     plan *p;
     states *kept;
+    store *known;
+    int threads;
+    const struct run_options *measure;
     void *seen;                    /* tree of the configs of all cells and skips */
     const spec_choice *pick[SPEC_PARAM];       /* of the combination at work; NULL where the spec has no such axis */
 } builder;
@@ -227,6 +230,26 @@ static kvant_status set_policy(const builder *b, plan_cell *cell, kvant_error *e
     return KVANT_OK;
 }
 
+/* The allocation of a cell whose policy is set. A budget that cannot be spent, or waits for sensitivities, makes it a skip. */
+static kvant_status allocate(builder *b, plan_cell *cell, kvant_error *why)
+{
+    const spec_choice *choice = b->pick[SPEC_ALLOCATOR], *learnt = b->pick[SPEC_CALIBRATION];
+    const bool own = !learnt || !learnt->name;
+    if (!choice || (!choice->name && !choice->allocator) || !cell->model)
+        return KVANT_OK;
+    plan_order order = { choice, b->pick[SPEC_MODEL]->name, own ? b->pick[SPEC_DATA]->name : learnt->name, b->known, b->threads,
+                         b->measure };
+    if (choice->allocator && !choice->allocator->blind) {
+        kvant_status status = load_calibration(b, cell, why);
+        if (status)
+            return status;
+    }
+    kvant_status status = plan_allocate(b->p, &order, cell, why);
+    if (status == KVANT_INVALID && choice->allocator && !choice->allocator->blind && !b->measure)
+        b->p->n_waiting++;
+    return status == KVANT_INVALID && choice->allocator ? KVANT_SKIP : status;
+}
+
 /* The combination that index [n_axes] points at. */
 static kvant_status add_combination(builder *b, const size_t *index, kvant_error *err)
 {
@@ -264,7 +287,13 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
         status = load_model(b, b->pick[SPEC_MODEL], &cell.model, err);
     if (!status)
         status = set_policy(b, &cell, err);
-    return status ? status : finish_cell(b, &cell, NULL, err);
+    if (status)
+        return status;
+    kvant_error why;
+    status = allocate(b, &cell, &why);
+    if (status && status != KVANT_SKIP)
+        return kvant_fail(err, status, "%s", why.text);
+    return finish_cell(b, &cell, status ? why.text : NULL, err);
 }
 
 static kvant_status add_combinations(builder *b, kvant_error *err)
@@ -296,7 +325,7 @@ static kvant_status add_combinations(builder *b, kvant_error *err)
 static bool is_reference(const plan_cell *c)
 {
     const kvcache_policy *p = &c->policy;
-    return !strcmp(p->key.quantizer->name, "f16") && (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink &&
+    return !c->allocation && !strcmp(p->key.quantizer->name, "f16") && (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink &&
            !p->window && !p->seed;
 }
 
@@ -399,12 +428,13 @@ static kvant_status add_references(builder *b, kvant_error *err)
 
 /* ---- The whole plan ------------------------------------------------------------------------ */
 
-kvant_status plan_open(const spec *s, states *kept, store *known, int threads, plan *p, kvant_error *err)
+kvant_status plan_open(const spec *s, states *kept, store *known, int threads, const struct run_options *measure, plan *p,
+                       kvant_error *err)
 {
     const spec_axis *models = spec_find(s, SPEC_MODEL), *data = spec_find(s, SPEC_DATA), *learnt = spec_find(s, SPEC_CALIBRATION);
     *p = (plan){ .spec = s, .n_models = models ? models->n : 0, .n_data = data ? data->n : 0,
                  .n_calibration = learnt ? learnt->n : 0 };
-    builder b = { .s = s, .p = p, .kept = kept };
+    builder b = { .s = s, .p = p, .kept = kept, .known = known, .threads = threads, .measure = measure };
     p->models = calloc(p->n_models + 1, sizeof *p->models);
     p->data = calloc(p->n_data + 1, sizeof *p->data);
     p->calibration = calloc(p->n_calibration + 1, sizeof *p->calibration);
@@ -413,7 +443,7 @@ kvant_status plan_open(const spec *s, states *kept, store *known, int threads, p
         status = add_combinations(&b, err);
     if (!status)
         status = add_references(&b, err);
-    if (!status && !p->n_cells)
+    if (!status && !p->n_cells && !p->n_waiting)
         status = document_fail(s->doc, document_root(s->doc), err, "no cell is left to measure; the first was skipped because %s",
                                p->n_skips ? p->skips[0].reason : "there is none");
     tdestroy(b.seen, keep_text);
@@ -465,6 +495,9 @@ void plan_close(plan *p)
     free(p->cells);
     free(p->skips);
     free(p->models);
+    for (size_t i = 0; i < p->n_allocations; i++)
+        plan_allocation_free(p->allocations[i]);
+    free(p->allocations);
     free(p->data);
     free(p->calibration);
     *p = (plan){ 0 };

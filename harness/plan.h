@@ -33,10 +33,29 @@ typedef struct {
     bool own;                      /* data is that of the cell */
 } plan_calibration;
 
+/* Who codes: a quantizer and the target whose ops run. */
+enum { PLAN_USED = 16 };
+typedef struct { const kvant_quantizer *quantizer; const char *target; } plan_used;
+
+/* What groups of a side have in common. */
+typedef struct { bool mixed /* quantizers */, differs[KVANT_MAX_PARAMS]; } plan_common;
+
+/* A quantizer for every group, as a spec's `allocator` came to it. */
+typedef struct {
+    kvcache_allocation table;
+    plan_used used[PLAN_USED];     /* [n_used] all that code, f16 for what is kept included */
+    size_t n_used;
+    plan_common key, value;
+    plan_calibration learns;       /* used: the text whose windows the sensitivities are of */
+    char *config, *label;          /* canonical JSON of what was asked and a hash of what it came to; a few words */
+} plan_allocation;
+
 /* One point of the sweep.
  *
  * config is canonical JSON, without blanks, keys sorted, every default filled in:
- *   {"calibration": {"data": {...}, "length", "n", "seed"}: only where something learns,
+ *   {"allocation": {"allocator", "budget", ..., "sha256"} or {"file", "sha256"}: only where groups differ; key and value then hold
+ *    what they have in common,
+ *    "calibration": {"data": {...}, "length", "n", "seed"}: only where something learns,
  *    "code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
  *    "data": {"dataset", "name", "params": {...}, "sha256"},
  *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
@@ -50,6 +69,7 @@ typedef struct {
     const plan_model *model;       /* NULL with vector data */
     const plan_data *data;
     plan_calibration calibration;
+    const plan_allocation *allocation;         /* NULL: policy.key and policy.value for every group; else they are the first group's */
     kvcache_policy policy;         /* with vector data, key holds the quantizer and value none */
     char key[SHA256_HEX];          /* of config: the cell's identity */
     char pairing[SHA256_HEX];      /* of config without the quantizers, their code and their policy */
@@ -73,14 +93,24 @@ typedef struct {
     size_t n_models, n_data, n_calibration, n_cells, n_skips, n_jobs, n_done;
     plan_cell *cells;              /* [n_cells]: the first axis slowest; equal ones once; references before their pairing's cells */
     plan_skip *skips;
+    plan_allocation **allocations; /* [n_allocations] */
+    size_t n_allocations;
+    size_t n_waiting;              /* skips whose allocator waits for sensitivities that the store lacks */
     double seconds;                /* estimate for the cells that are not done */
     uint64_t memory;               /* of the largest of them */
 } plan;
 
-/* Multiplies the spec out. kept (may be NULL, and must outlive the plan): where codecs take their states from. known (may be NULL) tells which cells are done and how fast such cells were; threads: for the estimate.
+/* Multiplies the spec out. kept (may be NULL, and must outlive the plan): where codecs take their states from. known (may be NULL)
+ * tells which cells are done and how fast such cells were, and what allocators go by; what it lacks of the latter is measured into it
+ * when measure is not NULL, and otherwise their cells are skips that wait. threads: for the estimate.
  * KVANT_INVALID also when a cell would take more memory than this machine has. */
-kvant_status plan_open(const spec *s, states *kept, store *known, int threads, plan *out, kvant_error *err);
+struct run_options;
+kvant_status plan_open(const spec *s, states *kept, store *known, int threads, const struct run_options *measure, plan *out,
+                       kvant_error *err);
 void plan_close(plan *p);          /* {0} is allowed */
+
+/* The quantizer of a cell's keys (or vectors) or values; "mixed" where an allocation has several; NULL: there is no such side. */
+const char *plan_quantizer(const plan_cell *cell, kvant_side side);
 
 /* Lets go of the cells for which `keep` is false: a diagonal of two axes, say. */
 void plan_keep(plan *p, bool (*keep)(const plan_cell *cell, const void *user), const void *user);

@@ -95,12 +95,30 @@ kvant_status plan_describe(plan_cell *cell, states *kept, kvant_error *err)
 
 /* ---- Config -------------------------------------------------------------------------------- */
 
-static void add_side(text *t, const char *name, const kvcache_side *side)
+/* A cell's key or value: all of its parameters, or, where groups differ, those that they have in common. */
+static void add_side_params(text *t, const plan_cell *c, kvant_side side)
+{
+    const kvcache_side *of = side == KVANT_VALUE ? &c->policy.value : &c->policy.key;
+    const plan_common *common = c->allocation ? side == KVANT_VALUE ? &c->allocation->value : &c->allocation->key : NULL;
+    if (common && common->mixed)
+        text_add(t, "{}");
+    else
+        canonical_params_but(t, of->quantizer->params, &of->args, common ? common->differs : NULL);
+}
+
+const char *plan_quantizer(const plan_cell *c, kvant_side side)
+{
+    const kvcache_side *of = side == KVANT_VALUE ? &c->policy.value : &c->policy.key;
+    const plan_common *common = c->allocation ? side == KVANT_VALUE ? &c->allocation->value : &c->allocation->key : NULL;
+    return common && common->mixed ? "mixed" : of->quantizer ? of->quantizer->name : NULL;
+}
+
+static void add_side(text *t, const char *name, const plan_cell *c, kvant_side side)
 {
     text_add(t, "\"%s\":{\"params\":", name);
-    canonical_params(t, side->quantizer->params, &side->args);
+    add_side_params(t, c, side);
     text_add(t, ",");
-    canonical_member(t, "quantizer", side->quantizer->name);
+    canonical_member(t, "quantizer", plan_quantizer(c, side));
     text_add(t, "}");
 }
 
@@ -150,7 +168,11 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
     }
     if (coded && c->calibration.used)
         canonical_part(&parts, "harness/", "calibration");
+    for (size_t i = 0; coded && c->allocation && i < c->allocation->n_used; i++)
+        canonical_quantizer(&parts, c->allocation->used[i].quantizer->name, c->allocation->used[i].target);
     text_add(t, "{");
+    if (coded && c->allocation)
+        text_add(t, "\"allocation\":%s,", c->allocation->config);
     if (coded && c->calibration.used)
         add_calibration(t, &c->calibration);
     kvant_status status = canonical_code(t, &parts, c->model ? gemm_library() : NULL, err);
@@ -165,7 +187,7 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
             text_add(t, ",");
             canonical_member(t, "value", c->value_target);
             text_add(t, "},");
-            add_side(t, "key", &policy->key);
+            add_side(t, "key", c, KVANT_KEY);
         } else
             text_add(t, "}");
     }
@@ -187,21 +209,21 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
             canonical_member(t, "seed_rule", policy->seed_rule == SEED_PER_LAYER ? "per_layer" : "shared");
             text_add(t, ",\"sink\":%u,", policy->sink);
             add_states(t, c);
-            add_side(t, "value", &policy->value);
+            add_side(t, "value", c, KVANT_VALUE);
             text_add(t, ",\"window\":%u", policy->window);
         } else {
             add_states(t, c);
-            add_side(t, "vector", &policy->key);
+            add_side(t, "vector", c, KVANT_KEY);
         }
     }
     text_add(t, "}");
     return KVANT_OK;
 }
 
-static char *params_text(const kvcache_side *side)
+static char *params_text(const plan_cell *c, kvant_side side)
 {
     text t = { 0 };
-    canonical_params(&t, side->quantizer->params, &side->args);
+    add_side_params(&t, c, side);
     if (t.failed)
         text_free(&t);
     return t.data;
@@ -218,9 +240,9 @@ kvant_status plan_identify(plan_cell *cell, kvant_error *err)
         sha256_of(config.data, config.length, cell->key);
         sha256_of(shared.data, shared.length, cell->pairing);
         if (cell->policy.key.quantizer)
-            failed = !(cell->key_params = params_text(&cell->policy.key));
+            failed = !(cell->key_params = params_text(cell, KVANT_KEY));
         if (cell->policy.value.quantizer && !failed)
-            failed = !(cell->value_params = params_text(&cell->policy.value));
+            failed = !(cell->value_params = params_text(cell, KVANT_VALUE));
         failed = failed || !*cell->key || !*cell->pairing;
     }
     text_free(&shared);

@@ -13,6 +13,18 @@ kvant_status plan_identify(plan_cell *cell, kvant_error *err);
 kvant_status plan_label(plan *p, kvant_error *err);
 void plan_cell_free(plan_cell *cell);
 
+/* What an allocator of a cell is asked, and where its answer comes from. model and data as the spec names them. */
+typedef struct {
+    const spec_choice *choice;
+    const char *model, *data;
+    store *known;
+    int threads;
+    const struct run_options *measure;
+} plan_order;
+/* Gives the cell its allocation, which the plan keeps. KVANT_INVALID: the allocator or the file cannot, or sensitivities are missing. */
+kvant_status plan_allocate(plan *p, const plan_order *order, plan_cell *cell, kvant_error *err);
+void plan_allocation_free(plan_allocation *a);
+
 /* What a run of the cell holds in memory, and whether this machine can. */
 kvant_status plan_memory(plan_cell *cell, kvant_error *err);
 /* Marks cells that the store has, and estimates the time of the others. */

@@ -65,7 +65,8 @@ static bool initial_is_clear(const kvant_param *params, int index)
     return true;
 }
 
-static void add_side(text *t, const survey *s, const kvcache_side *side)
+/* differs: parameters that are not the same in all groups, which the allocation's words speak of; NULL: none. */
+static void add_side(text *t, const survey *s, const kvcache_side *side, const bool *differs)
 {
     const kvant_param *params = side->quantizer->params;
     size_t u = 0;
@@ -76,7 +77,7 @@ static void add_side(text *t, const survey *s, const kvcache_side *side)
         for (int i = 0; params && i < KVANT_MAX_PARAMS && params[i].name; i++) {
             bool bits = !strcmp(params[i].name, "bits");
             char value[KVANT_VALUE_TEXT];
-            if (bits != (pass == 0) || (!bits && side->args.v[i] == params[i].def && !s->used[u].varies[i]))
+            if ((differs && differs[i]) || bits != (pass == 0) || (!bits && side->args.v[i] == params[i].def && !s->used[u].varies[i]))
                 continue;
             kvant_format_arg(params, i, &side->args, value, sizeof value);
             if (bits)
@@ -98,9 +99,15 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
         text_add(&t, "%s of %s", c->probe->name, c->data->name);
     else {
         text key = { 0 }, value = { 0 };
-        add_side(&key, s, &policy->key);
-        if (policy->value.quantizer)
-            add_side(&value, s, &policy->value);
+        const plan_allocation *a = c->allocation;
+        if (a && a->key.mixed)
+            text_add(&key, "mixed");
+        else
+            add_side(&key, s, &policy->key, a ? a->key.differs : NULL);
+        if (a && a->value.mixed)
+            text_add(&value, "mixed");
+        else if (policy->value.quantizer)
+            add_side(&value, s, &policy->value, a ? a->value.differs : NULL);
         if (key.failed || value.failed)
             t.failed = true;
         else if (!value.data || !strcmp(key.data, value.data))
@@ -110,6 +117,8 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
         text_free(&key);
         text_free(&value);
     }
+    if (c->allocation)
+        text_add(&t, ", %s", c->allocation->label);
     if (policy->sink || s->sink)
         text_add(&t, " sink %u", policy->sink);
     if (policy->window || s->window)

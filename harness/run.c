@@ -61,11 +61,10 @@ static kvant_status record_run(runner *r, const size_t *cells, size_t n, kvant_e
 kvant_status run_put_cell(runner *r, size_t index, uint32_t units, kvant_error *err)
 {
     const plan_cell *c = &r->p->cells[index];
-    const kvcache_policy *policy = &c->policy;
     store_cell row = { .key = c->key, .pairing = c->pairing, .config = c->config, .probe = c->probe->name,
                        .model = c->model ? c->model->input.name : NULL, .data = c->data->name,
-                       .key_quantizer = policy->key.quantizer->name, .key_params = c->key_params,
-                       .value_quantizer = policy->value.quantizer ? policy->value.quantizer->name : NULL,
+                       .key_quantizer = plan_quantizer(c, KVANT_KEY), .key_params = c->key_params,
+                       .value_quantizer = plan_quantizer(c, KVANT_VALUE),
                        .value_params = c->value_params, .label = c->label, .reference = c->reference,
                        .bits_asked = c->bits_asked, .bits_stored = c->bits_stored, .units = units };
     return store_cell_put(r->s, r->p->spec->name, (uint32_t)index, &row, err);
@@ -101,19 +100,19 @@ static void take_check(void *user, const store_check *row)
 }
 
 /* In one transaction: half the checks of a killed run would look like all of them. */
-static kvant_status check_side(runner *r, const kvcache_side *side, const char *target, kvant_error *err)
+static kvant_status check_side(runner *r, const kvant_quantizer *q, const char *target, kvant_error *err)
 {
     char version[SHA256_HEX];
-    check_code_version(side->quantizer, target, version);
-    if (store_checked(r->s, side->quantizer->name, version))
+    check_code_version(q, target, version);
+    if (store_checked(r->s, q->name, version))
         return KVANT_OK;
-    run_say(r, 0, "checking %s (%s)", side->quantizer->name, target);
+    run_say(r, 0, "checking %s (%s)", q->name, target);
     check_rows rows = { .r = r, .err = err };
     check_options options = { .target = target, .quick = true, .row = take_check, .user = &rows };
     bool passed = false;
     kvant_status status = store_begin(r->s, err);
     if (!status)
-        status = check_run(side->quantizer, &options, &passed, err);
+        status = check_run(q, &options, &passed, err);
     if (!status)
         status = rows.status;
     if (!status)
@@ -122,7 +121,7 @@ static kvant_status check_side(runner *r, const kvcache_side *side, const char *
         store_rollback(r->s);
     else if (!passed)
         status = kvant_fail(err, KVANT_FAILED, "%s (%s): does not pass its checks, so nothing of it is stored; `kvant check %s` shows "
-                            "them", side->quantizer->name, target, side->quantizer->name);
+                            "them", q->name, target, q->name);
     return status;
 }
 
@@ -132,9 +131,11 @@ static kvant_status check_quantizers(runner *r, const size_t *cells, size_t n, k
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < n && !status; i++) {
         const plan_cell *c = &r->p->cells[cells[i]];
-        status = check_side(r, &c->policy.key, c->key_target, err);
+        status = check_side(r, c->policy.key.quantizer, c->key_target, err);
         if (!status && c->model)
-            status = check_side(r, &c->policy.value, c->value_target, err);
+            status = check_side(r, c->policy.value.quantizer, c->value_target, err);
+        for (size_t j = 0; c->allocation && j < c->allocation->n_used && !status; j++)
+            status = check_side(r, c->allocation->used[j].quantizer, c->allocation->used[j].target, err);
     }
     r->result->times.checks = seconds_now() - began;
     return status;

@@ -12,7 +12,7 @@ typedef struct {
     double rate;                   /* tokens (or vectors) per second of the job at work; 0: not known yet */
 } run_progress;
 
-typedef struct {
+typedef struct run_options {
     unsigned shard, shards;        /* this process takes every shards-th cell of the plan, beginning with the shard-th (1-based) */
     int threads;                   /* for the record */
     const char *command;           /* for the record */

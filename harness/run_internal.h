@@ -11,8 +11,8 @@ typedef struct { kvcache_codecs codecs; plan_calibration learnt; size_t bytes; s
 typedef struct {
     const plan_model *of;          /* whose model is loaded; NULL: none */
     lm_model *model;
-    plan_calibration learns;       /* the last that was asked for; used: it is there */
-    calibration calibration;
+    plan_calibration learns, seen;         /* the last that were asked for; used: it is there */
+    calibration calibration, windows;
     stock_entry *entries;          /* [n] */
     size_t n, bytes;
     lm_times spent;                /* of models that are closed again */
@@ -22,6 +22,8 @@ typedef struct {
 kvant_status stock_model(stock *k, const plan_model *model, uint32_t context, kvant_error *err);
 /* What the methods of a cell learn from, made or found; valid until another is asked for. */
 kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibration **out, kvant_error *err);
+/* The marks of what a cell's allocation was made by. */
+kvant_status stock_windows(stock *k, const plan_calibration *wanted, const calibration **out, kvant_error *err);
 /* Codecs of a cell's policy for the loaded model, opened or found; valid until the next job. KVANT_SKIP: does not suit. */
 kvant_status stock_codecs(stock *k, const plan_cell *cell, size_t job, kvcache_codecs *codecs, kvant_error *err);
 /* The codec of a cell of vectors, trained if it learns; the caller closes it. */

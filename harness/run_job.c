@@ -353,18 +353,20 @@ static void close_work(work *w)
     free(w->units);
 }
 
-/* What a cell of the job learnt from must not be measured. */
+/* What a cell of the job learnt from, or was given its bits by, must not be measured. */
 static kvant_status refuse_learnt(probe_job *job, const int32_t *ids, size_t n, kvant_error *err)
 {
     work *w = job->driver;
     kvant_status status = KVANT_OK;
-    for (size_t i = 0; i < job->n_cells && !status; i++) {
-        const plan_cell *cell = w->members[i].cell;
+    for (size_t i = 0; i < 2 * job->n_cells && !status; i++) {
+        const plan_cell *cell = w->members[i / 2].cell;
+        const bool allocated = i % 2;
         const calibration *c;
         size_t at;
-        if (!cell->calibration.used)
+        if (!(allocated ? cell->allocation && cell->allocation->learns.used : cell->calibration.used))
             continue;
-        status = stock_calibration(&w->r->stock, cell, &c, err);
+        status = allocated ? stock_windows(&w->r->stock, &cell->allocation->learns, &c, err)
+                           : stock_calibration(&w->r->stock, cell, &c, err);
         if (!status && calibration_saw_tokens(c, ids, n, &at))
             status = kvant_fail(err, KVANT_INVALID, "%s, %s: tokens %zu to %zu of what is measured are among those that it learnt from; name "
                                 "another text by `calibration.data`, or measure less of this one", w->probe->name, cell->label, at,

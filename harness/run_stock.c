@@ -31,7 +31,8 @@ void stock_close(stock *k)
     free(k->entries);
     k->entries = NULL;
     calibration_free(&k->calibration);
-    k->learns = (plan_calibration){ 0 };
+    calibration_free(&k->windows);
+    k->learns = k->seen = (plan_calibration){ 0 };
     k->spent = stock_times(k);
     lm_close(k->model);
     k->model = NULL;
@@ -88,6 +89,19 @@ kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibratio
                                          : calibration_of_generator(from->dataset, &from->args, &c->args, &k->calibration, err);
     if (!status)
         k->learns = *c;
+    return status;
+}
+
+kvant_status stock_windows(stock *k, const plan_calibration *wanted, const calibration **out, kvant_error *err)
+{
+    *out = &k->windows;
+    if (same_calibration(wanted, &k->seen))
+        return KVANT_OK;
+    calibration_free(&k->windows);
+    k->seen = (plan_calibration){ 0 };
+    kvant_status status = calibration_of_tokens(k->model, &wanted->data->data, &wanted->args, &k->windows, err);
+    if (!status)
+        k->seen = *wanted;
     return status;
 }
 

@@ -144,7 +144,8 @@ JOIN cell c ON c.key = q.cell;
 -- Different cells of one experiment and probe whose samples of a metric are equal bit for bit: a parameter that was ignored, most
 -- likely. Counts, hits and single figures (bytes, ratios) coincide honestly, so that only metrics with several values, not all
 -- integers, tell, and none that only describes the data (better = 0). Not listed: references among themselves, and cells that differ
--- in seeds or kernels alone, for many methods use no seed and a good kernel changes no bit.
+-- in seeds or kernels alone, for many methods use no seed and a good kernel changes no bit; nor cells to which different allocators
+-- gave the same allocation.
 CREATE VIEW identical AS
 WITH print AS (
   SELECT e.experiment, e.ordinal, s.cell, s.metric, count(*) AS n, sum(s.value) AS total
@@ -163,6 +164,7 @@ JOIN cell y ON y.key = b.cell AND y.probe = x.probe
 WHERE NOT (x.reference AND y.reference)
   AND json_remove(x.config, '$.seed', '$.seed_rule', '$.isa', '$.code')
    <> json_remove(y.config, '$.seed', '$.seed_rule', '$.isa', '$.code')
+  AND coalesce(json_extract(x.config, '$.allocation.sha256') <> json_extract(y.config, '$.allocation.sha256'), 1)
   AND NOT EXISTS (
     SELECT 1 FROM sample s LEFT JOIN sample t
       ON t.cell = b.cell AND t.unit = s.unit AND t.metric = s.metric AND t.chunk = s.chunk AND t.idx = s.idx

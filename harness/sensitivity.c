@@ -331,7 +331,7 @@ static kvant_status make_plan(const sensitivity_request *r, store *s, int thread
                   : kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for its spec");
     free(json);
     if (!status)
-        status = plan_open(asked, NULL, s, threads, p, err);
+        status = plan_open(asked, NULL, s, threads, NULL, p, err);
     if (!status && r->weights != WEIGHTS_ACTIVATION && !same_sides(r))
         plan_keep(p, on_diagonal, r);
     return status;
@@ -364,6 +364,23 @@ kvant_status sensitivity_open(const sensitivity_request *r, store *s, int thread
         status = read_answer(s, &p, r, out, err);
     plan_close(&p);
     spec_close(&asked);
+    if (status)
+        sensitivity_close(out);
+    return status;
+}
+
+kvant_status sensitivity_of_nothing(const sensitivity_request *request, const kvcache_shape *shape, sensitivity *out, kvant_error *err)
+{
+    sensitivity_request r = *request;
+    r.weights = WEIGHTS_ACTIVATION;
+    *out = (sensitivity){ .n_groups = 0 };
+    kvant_status status = check_request(&r, err);
+    if (!status)
+        status = make_room(&r, shape, out, err);
+    for (size_t i = 0; i < r.n_candidates && !status; i++)
+        status = describe(&r, shape, i, out, err);
+    for (size_t i = 0; i < out->n_groups && !status; i++)
+        out->weight[i] = 1;
     if (status)
         sensitivity_close(out);
     return status;

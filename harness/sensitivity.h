@@ -53,6 +53,8 @@ kvant_status sensitivity_check(const sensitivity_request *request, kvant_error *
  * that was stopped goes on with the same call. threads: for the estimate of time. */
 kvant_status sensitivity_open(const sensitivity_request *request, store *s, int threads, const run_options *run, sensitivity *out,
                               kvant_error *err);
+/* The groups with their sizes and bits, each of weight 1: for whoever wants no measurement. */
+kvant_status sensitivity_of_nothing(const sensitivity_request *request, const kvcache_shape *shape, sensitivity *out, kvant_error *err);
 void sensitivity_close(sensitivity *s);        /* {0} is allowed */
 
 /* The side with its parameter `bits`, which it must have, at a candidate. */

@@ -1,6 +1,7 @@
 /* spec.c - turns a spec's JSON into axes of typed choices, and refuses whatever no plug-in knows.
  * A key that is ignored is a wrong table some day: there is none. */
 #include "harness/spec.h"
+#include "harness/budget_spec.h"
 #include "harness/calibration.h"
 #include "harness/kernels.h"
 
@@ -14,6 +15,7 @@ static const struct { const char *name; spec_kind kind; } keys[] = {
     { "probe", SPEC_PROBE }, { "model", SPEC_MODEL }, { "data", SPEC_DATA }, { "key", SPEC_KEY }, { "value", SPEC_VALUE },
     { "vector", SPEC_VECTOR }, { "sink", SPEC_SINK }, { "window", SPEC_WINDOW }, { "seed", SPEC_SEED },
     { "seed_rule", SPEC_SEED_RULE }, { "isa", SPEC_ISA }, { "calibration", SPEC_CALIBRATION },
+    { "allocator", SPEC_ALLOCATOR },
 };
 enum { N_KEYS = sizeof keys / sizeof *keys };
 
@@ -51,12 +53,16 @@ static kvant_status select_plugin(const spec *s, spec_kind kind, const cJSON *it
         return document_fail(s->doc, item, err, "must be a name in quotes");
     if (kind == SPEC_DATA)
         choice->dataset = dataset_find(item->valuestring, &why);
+    else if (kind == SPEC_ALLOCATOR)
+        choice->allocator = allocator_find(item->valuestring, &why);
     else
         choice->side.quantizer = kvant_find(item->valuestring, &why);
-    if (kind == SPEC_DATA ? !choice->dataset : !choice->side.quantizer)
+    if (!choice->dataset && !choice->allocator && !choice->side.quantizer)
         return document_fail(s->doc, item, err, "%s", why.text);
     if (kind == SPEC_DATA)
         choice->args = kvant_defaults(choice->dataset->params);
+    else if (kind == SPEC_ALLOCATOR)
+        choice->own = kvant_defaults(choice->allocator->params);
     else
         choice->side.args = kvant_defaults(choice->side.quantizer->params);
     return KVANT_OK;
@@ -70,7 +76,28 @@ static void rewind_field(field *f) { f->at = cJSON_IsArray(f->item) ? f->item->c
 /* The field of an object that names its plug-in; NULL: it has none. */
 static const char *selector_of(spec_kind kind)
 {
-    return kind == SPEC_CALIBRATION ? NULL : kind == SPEC_DATA ? "dataset" : "quantizer";
+    return kind == SPEC_CALIBRATION ? NULL : kind == SPEC_DATA ? "dataset" : kind == SPEC_ALLOCATOR ? "allocator" : "quantizer";
+}
+
+/* A budget's own words, or the allocator's. Weights that are refused say why. */
+static kvant_status set_budget(const spec *s, const field *f, spec_choice *choice, kvant_error *err)
+{
+    const char *name = f->item->string;
+    kvant_error why;
+    allocation_weights weights;
+    if (!strcmp(name, "protect")) {
+        if (!cJSON_IsString(f->at))
+            return document_fail(s->doc, f->at, err, "must be layers in quotes, e.g. \"0,1,-1\"");
+        int32_t layers[BUDGET_PROTECT];
+        size_t n;
+        choice->protect = f->at->valuestring;
+        return budget_protect(choice->protect, layers, &n, &why) ? document_fail(s->doc, f->at, err, "%s", why.text) : KVANT_OK;
+    }
+    if (!strcmp(name, "weights") && cJSON_IsString(f->at) && allocation_weights_find(f->at->valuestring, &weights, &why))
+        return document_fail(s->doc, f->at, err, "%s", why.text);
+    if (param_find(choice->allocator->params, name))
+        return document_param(s->doc, f->at, "allocator", choice->allocator->name, choice->allocator->params, name, &choice->own, err);
+    return document_param(s->doc, f->at, "key", "allocator", budget_params, name, &choice->args, err);
 }
 
 /* Where a field's value goes that is neither a plug-in's name nor a file's. */
@@ -79,6 +106,8 @@ static kvant_status set_field(const spec *s, spec_kind kind, const field *f, spe
     const char *name = f->item->string;
     if (kind == SPEC_CALIBRATION)
         return document_param(s->doc, f->at, "key", "calibration", calibration_params, name, &choice->args, err);
+    if (kind == SPEC_ALLOCATOR)
+        return set_budget(s, f, choice, err);
     if (kind == SPEC_DATA)
         return document_param(s->doc, f->at, "dataset", choice->dataset->name, choice->dataset->params, name, &choice->args, err);
     return document_param(s->doc, f->at, "quantizer", choice->side.quantizer->name, choice->side.quantizer->params, name,
@@ -93,7 +122,9 @@ static kvant_status make_choice(const spec *s, spec_kind kind, const cJSON *obje
     kvant_status status = KVANT_OK;
     if (kind == SPEC_CALIBRATION)
         choice->args = kvant_defaults(calibration_params);
-    else
+    else if (kind == SPEC_ALLOCATOR)
+        choice->args = kvant_defaults(budget_params);
+    if (kind != SPEC_CALIBRATION)
         status = select_plugin(s, kind, fields[selector].at, choice, err);
     for (size_t i = 0; i < n && !status; i++) {
         if (i == selector)
@@ -107,6 +138,8 @@ static kvant_status make_choice(const spec *s, spec_kind kind, const cJSON *obje
         else
             choice->name = fields[i].at->valuestring;
     }
+    if (!status && kind == SPEC_ALLOCATOR && !(choice->args.v[BUDGET_BITS] > 0))
+        return document_fail(s->doc, object, err, "must say a `budget`: bits per coordinate, on average");
     if (!status && kind == SPEC_DATA && !choice->dataset->suffixes != !choice->name)
         return document_fail(s->doc, object, err, choice->name ? "dataset '%s' makes its own vectors; remove `file`"
                                                                : "dataset '%s' reads a file; name it by `file`",
@@ -182,6 +215,9 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
     case SPEC_KEY:
     case SPEC_VECTOR:
         return select_plugin(s, kind, choice->item, choice, err);
+    case SPEC_ALLOCATOR:           /* "uniform": what `key` and `value` say, everywhere; else a file */
+        choice->name = strcmp(given, "uniform") ? given : NULL;
+        return *given ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"uniform\", a file, or an object");
     case SPEC_SEED_RULE:
         choice->number = strcmp(given, "shared") ? SEED_PER_LAYER : SEED_SHARED;
         if (strcmp(given, "shared") && strcmp(given, "per_layer"))
@@ -212,7 +248,7 @@ static kvant_status add_value(const spec *s, spec_axis *axis, const cJSON *item,
     spec_choice choice = { .item = item };
     kvant_status status = KVANT_OK;
     bool object = axis->kind == SPEC_DATA || axis->kind == SPEC_KEY || axis->kind == SPEC_VALUE || axis->kind == SPEC_VECTOR ||
-                  axis->kind == SPEC_CALIBRATION;
+                  axis->kind == SPEC_CALIBRATION || axis->kind == SPEC_ALLOCATOR;
     if (object && cJSON_IsObject(item))
         return add_object(s, axis, item, err);
     if (axis->kind == SPEC_CALIBRATION)

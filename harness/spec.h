@@ -4,23 +4,28 @@
 #define KVANT_SPEC_H
 
 #include "harness/document.h"
+#include "harness/allocator.h"
 #include "harness/probe.h"
 
 typedef enum {
     SPEC_PROBE, SPEC_MODEL, SPEC_DATA, SPEC_KEY, SPEC_VALUE, SPEC_VECTOR, SPEC_SINK, SPEC_WINDOW, SPEC_SEED, SPEC_SEED_RULE,
-    SPEC_ISA, SPEC_CALIBRATION, SPEC_PARAM         /* of the probes that have a parameter of that name */
+    SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_PARAM         /* of the probes that have a parameter of that name */
 } spec_kind;
 
 /* One value of an axis; which members count depends on the kind. */
 typedef struct {
     const cJSON *item;             /* where it stands, for errors */
     const char *name;              /* MODEL, ISA: as given; DATA: the manifest's name or a path, NULL for a generator; CALIBRATION:
-                                    * that of its data, NULL for what is measured */
+                                    * that of its data, NULL for what is measured; ALLOCATOR: a file, NULL for none */
     double number;                 /* SINK, WINDOW, SEED; SEED_RULE: a kvcache_seed_rule */
     const kvant_probe *probe;      /* PROBE */
     kvcache_side side;             /* KEY, VALUE, VECTOR; a quantizer that is NULL says "same" (VALUE) */
     const kvant_dataset *dataset;  /* DATA: NULL means by the file */
-    kvant_args args;               /* DATA: of the dataset, when that is not NULL; CALIBRATION: of calibration_params */
+    kvant_args args;               /* DATA: of the dataset, when that is not NULL; CALIBRATION: of calibration_params;
+                                    * ALLOCATOR: of budget_params, when there is one */
+    const kvant_allocator *allocator;      /* ALLOCATOR: NULL with a file, and when `key` and `value` hold everywhere */
+    kvant_args own;                /* ALLOCATOR: its parameters */
+    const char *protect;           /* ALLOCATOR: layers, as budget_protect takes them; NULL: none */
 } spec_choice;
 
 typedef struct {

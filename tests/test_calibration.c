@@ -3,8 +3,7 @@
 #include "harness/calibration.h"
 #include "harness/captured.h"
 #include "harness/probe.h"
-#include "harness/run.h"
-#include "tests/stores.h"
+#include "tests/experiments.h"
 #include "tests/tiny_model.h"
 
 #include <unistd.h>
@@ -136,39 +135,6 @@ static void test_of_vectors(void **state)
 
 /* ---- Experiments -------------------------------------------------------------------------------- */
 
-/* Runs a spec given as text; `json` gets the model's and the text's path. */
-static kvant_status run_spec(const char *json, const char *db, kvant_error *err)
-{
-    spec s = { 0 };
-    plan p = { 0 };
-    store *out = NULL;
-    run_result result;
-    const run_options options = { .shard = 1, .shards = 1, .threads = 1, .command = "a test" };
-    char *whole = text_format(json, tiny, prose);
-    kvant_status status = spec_parse("a test", whole, strlen(whole), NULL, 0, &s, err);
-    if (!status)
-        status = store_open(db, STORE_WRITE, &out, err);
-    if (!status)
-        status = plan_open(&s, NULL, out, 1, &p, err);
-    if (!status)
-        status = run_plan(&p, out, &options, &result, err);
-    plan_close(&p);
-    if (out)
-        store_close(out);
-    spec_close(&s);
-    free(whole);
-    return status;
-}
-
-static double ask(const char *db, const char *sql)
-{
-    store *s = NULL;
-    assert_ok(store_open(db, STORE_READ, &s, err));
-    const double value = query_number(s, sql);
-    store_close(s);
-    return value;
-}
-
 #define LEARNER "\"key\": { \"quantizer\": \"nvfp4\", \"second_scale\": \"trained\" }, \"value\": \"f16\""
 
 static void test_experiments(void **state)
@@ -176,8 +142,8 @@ static void test_experiments(void **state)
     (void)state;
     kvant_error why = { "" };
     char *db = in_folder(folder, "learns.db");
-    assert_ok(run_spec("{ \"name\": \"learns\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,"
-                       "\"chunks\": 2, \"calibration\": { \"n\": [2, 3], \"length\": 64 }, " LEARNER " }", db, err));
+    assert_ok(run_text("{ \"name\": \"learns\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,"
+                       "\"chunks\": 2, \"calibration\": { \"n\": [2, 3], \"length\": 64 }, " LEARNER " }", tiny, prose, db, err));
     assert_int_equal(ask(db, "SELECT count(*) FROM cell WHERE finished IS NOT NULL"), 3);
     assert_int_equal(ask(db, "SELECT count(DISTINCT label) FROM cell"), 3);
     assert_int_equal(ask(db, "SELECT count(*) FROM cell WHERE json_extract(config, '$.calibration.params.n') = 3 AND "
@@ -191,8 +157,8 @@ static void test_experiments(void **state)
 
     /* Measuring the whole text meets the windows: refused, and nothing of it is stored. */
     char *other = in_folder(folder, "met.db");
-    assert_int_equal(run_spec("{ \"name\": \"met\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,"
-                              "\"chunks\": 200, \"calibration\": { \"n\": 20, \"length\": 64 }, " LEARNER " }", other, &why), KVANT_INVALID);
+    assert_int_equal(run_text("{ \"name\": \"met\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,"
+                              "\"chunks\": 200, \"calibration\": { \"n\": 20, \"length\": 64 }, " LEARNER " }", tiny, prose, other, &why), KVANT_INVALID);
     assert_non_null(strstr(why.text, "it learnt from"));
     assert_int_equal(ask(other, "SELECT count(*) FROM unit"), 0);
     free(other);
@@ -204,21 +170,21 @@ static void test_vector_experiments(void **state)
     (void)state;
     kvant_error why = { "" };
     char *db = in_folder(folder, "vectors.db");
-    assert_ok(run_spec("{ \"name\": \"vectors\", \"probe\": \"distortion\", \"data\": { \"dataset\": \"synthetic\", \"dim\": 16, \"n\": 512,"
+    assert_ok(run_text("{ \"name\": \"vectors\", \"probe\": \"distortion\", \"data\": { \"dataset\": \"synthetic\", \"dim\": 16, \"n\": 512,"
                        "\"distribution\": \"gaussian\" }, \"vector\": { \"quantizer\": \"kvquant\", \"bits\": 3 },"
-                       "\"calibration\": { \"n\": [4, 40], \"length\": 64 } }", db, err));
+                       "\"calibration\": { \"n\": [4, 40], \"length\": 64 } }", tiny, prose, db, err));
     assert_int_equal(ask(db, "SELECT count(*) FROM cell WHERE finished IS NOT NULL"), 2);
     assert_int_equal(ask(db, "SELECT count(*) FROM cell_group WHERE side = 'vector'"), 2);
     /* More to learn from codes better. */
     assert_true(ask(db, "SELECT max(value) FILTER (WHERE json_extract(config, '$.calibration.params.n') = 40) < "
                         "max(value) FILTER (WHERE json_extract(config, '$.calibration.params.n') = 4) FROM result WHERE metric = 'nmse'"));
     /* Too little is a skip with its reason; so are vectors of a file, which are all measured. */
-    assert_int_equal(run_spec("{ \"name\": \"few\", \"probe\": \"distortion\", \"data\": { \"dataset\": \"synthetic\", \"dim\": 16 },"
-                              "\"vector\": { \"quantizer\": \"kvquant\" }, \"calibration\": { \"n\": 1, \"length\": 2 } }", db, &why),
+    assert_int_equal(run_text("{ \"name\": \"few\", \"probe\": \"distortion\", \"data\": { \"dataset\": \"synthetic\", \"dim\": 16 },"
+                              "\"vector\": { \"quantizer\": \"kvquant\" }, \"calibration\": { \"n\": 1, \"length\": 2 } }", tiny, prose, db, &why),
                      KVANT_INVALID);
     assert_non_null(strstr(why.text, "`calibration` gives 2"));
-    assert_int_equal(run_spec("{ \"name\": \"wrong\", \"probe\": \"distortion\", \"data\": { \"dataset\": \"synthetic\" },"
-                              "\"vector\": \"pq\", \"calibration\": 5 }", db, &why), KVANT_INVALID);
+    assert_int_equal(run_text("{ \"name\": \"wrong\", \"probe\": \"distortion\", \"data\": { \"dataset\": \"synthetic\" },"
+                              "\"vector\": \"pq\", \"calibration\": 5 }", tiny, prose, db, &why), KVANT_INVALID);
     assert_non_null(strstr(why.text, "must be an object"));
     free(db);
 }

@@ -15,7 +15,7 @@ static kvant_status try_plan(const char *json, planned *p, kvant_error *err)
     *p = (planned){ .plan = { 0 } };
     kvant_status status = spec_parse("x.json", json, strlen(json), NULL, 0, &p->spec, err);
     if (!status)
-        status = plan_open(&p->spec, NULL, NULL, 2, &p->plan, err);
+        status = plan_open(&p->spec, NULL, NULL, 2, NULL, &p->plan, err);
     if (status)
         spec_close(&p->spec);
     return status;

@@ -39,7 +39,7 @@ static kvant_status run_order(order *o, run_result *result, kvant_error *err)
     if (!status)
         status = store_open(o->store, STORE_WRITE, &db, err);
     if (!status)
-        status = plan_open(&s, NULL, db, 2, &p, err);
+        status = plan_open(&s, NULL, db, 2, NULL, &p, err);
     if (!status) {
         run_options options = { o->shard ? o->shard : 1, o->shards ? o->shards : 1, 2, "a test", step, &o->trap };
         status = run_plan(&p, db, &options, result, err);
@@ -351,7 +351,7 @@ static void test_estimate_learns_from_the_store(void **state)
     static const char *const sets[] = { "chunks=4" };
     assert_ok(spec_read(model.spec, sets, 1, &s, err));
     assert_int_equal(sqlite3_exec(store_sql(db), "SAVEPOINT t; UPDATE unit SET seconds = 50", NULL, NULL, NULL), SQLITE_OK);
-    assert_ok(plan_open(&s, NULL, db, 2, &p, err));
+    assert_ok(plan_open(&s, NULL, db, 2, NULL, &p, err));
     assert_int_equal(p.n_done, 6);                     /* needles; 4 chunks are other cells than 2 */
     assert_string_equal(p.cells[0].probe->name, "perplexity");
     assert_false(p.cells[0].done);

@@ -49,7 +49,7 @@ static kvant_status run_spec(const char *name, states *from, run_result *result,
     if (!status)
         status = store_open(db_path, STORE_WRITE, &db, err);
     if (!status)
-        status = plan_open(&s, from, db, 1, &p, err);
+        status = plan_open(&s, from, db, 1, NULL, &p, err);
     if (!status) {
         run_options options = { .shard = 1, .shards = 1, .threads = 1, .command = "a test" };
         status = run_plan(&p, db, &options, result, err);

@@ -63,5 +63,6 @@ static const kvant_param params[] = {
 
 const kvant_allocator allocator_boundary = {
     .name = "boundary", .summary = "the first and last layers at the largest candidate, the others alike",
-    .source = "practice: KV caches that keep 2 to 4 layers at each end precise", .params = params, .allocate = allocate
+    .source = "practice: KV caches that keep 2 to 4 layers at each end precise", .params = params, .blind = true,
+    .allocate = allocate
 };

@@ -36,5 +36,6 @@ static const kvant_param params[] = {
 
 const kvant_allocator allocator_uniform = {
     .name = "uniform", .summary = "the same candidate for every group, the next one spread evenly over what is left",
-    .source = "the baseline of every paper", .params = params, .allocate = allocate
+    .source = "the baseline of every paper", .params = params, .blind = true,
+    .allocate = allocate
 };

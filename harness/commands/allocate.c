@@ -13,14 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PROTECT_MAX = 256 };
-
 typedef enum { FORMAT_TABLE, FORMAT_MD, FORMAT_JSON, FORMAT_OPTIQ } format_kind;
 
 typedef struct {
     budget_request request;
     double candidates[ALLOCATION_CANDIDATES];
-    int32_t protect[PROTECT_MAX];
+    int32_t protect[BUDGET_PROTECT];
     const char *allocator, *out;       /* name and parameters, or "all"; NULL: no file */
     const char *weights, *curve;       /* as given, for the record */
     format_kind format;
@@ -55,23 +53,6 @@ static bool read_number(const cli *c, const char *option, double *value)
     return false;
 }
 
-static bool read_protect(const cli *c, task *t)
-{
-    const char *given = cli_get(c, "protect");
-    t->request.protect = t->protect;
-    for (const char *at = given; at && *at;) {
-        char *end;
-        const long layer = strtol(at, &end, 10);
-        if (end == at || (*end && (*end != ',' || !end[1])) || layer < -65536 || layer > 65536 || t->request.n_protect == PROTECT_MAX) {
-            cli_usage(c, "--protect %.60s: must be layers, as in 0,1,-1, where -1 is the last one", given);
-            return false;
-        }
-        t->protect[t->request.n_protect++] = (int32_t)layer;
-        at = *end ? end + 1 : end;
-    }
-    return true;
-}
-
 static bool read_format(const cli *c, task *t)
 {
     static const char *const names[] = { "table", "md", "json", "optiq", NULL };
@@ -94,9 +75,12 @@ static bool read_options(const cli *c, task *t)
     t->curve = cli_get(c, "curve") ? cli_get(c, "curve") : "measured";
     t->out = cli_get(c, "out");
     if (!option_threads(c) || !option_sensitivity(c, cli_arg(c, 0), t->candidates, &t->request.measure) ||
-        !read_number(c, "budget", &t->request.bits) || !read_protect(c, t) || !read_format(c, t))
+        !read_number(c, "budget", &t->request.bits) || !read_format(c, t))
         return false;
-    if (bits && strcmp(bits, "asked") && strcmp(bits, "stored"))
+    t->request.protect = t->protect;
+    if (cli_get(c, "protect") && budget_protect(cli_get(c, "protect"), t->protect, &t->request.n_protect, &err))
+        cli_usage(c, "--%s", err.text);
+    else if (bits && strcmp(bits, "asked") && strcmp(bits, "stored"))
         cli_usage(c, "--bits %.40s: must be asked or stored", bits);
     else if (curve_find(t->curve, &t->request.curve, &err))
         cli_usage(c, "%s", err.text);

@@ -81,9 +81,11 @@ static int run(const cli *c)
         return code;
     progress_screen s = progress_start();
     run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c), .progress = progress_show, .user = &s };
-    run_result result;
+    run_result result = { .cells = 0 };
     kvant_error err;
-    kvant_status status = run_plan(&e.plan, e.store, &options, &result, &err);
+    kvant_status status = experiment_allocate(&e, &options, &err);
+    if (!status)
+        status = run_plan(&e.plan, e.store, &options, &result, &err);
     progress_clear(&s);
     if (status == KVANT_INTERRUPTED) {
         snprintf(err.text, sizeof err.text, "stopped; %zu of %zu cells are stored; the same command goes on", result.already + result.done,
