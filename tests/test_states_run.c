@@ -147,7 +147,7 @@ static void test_trained_ahead(void **state)
     run_result result;
     states *into = open_states("ahead", STATES_WRITE);
     assert_ok(spec_read(json, NULL, 0, &s, err));
-    assert_ok(plan_open(&s, into, NULL, 1, &p, err));
+    assert_ok(plan_open(&s, into, NULL, 1, NULL, &p, err));
     assert_ok(run_train(&p, err));
     assert_int_equal(states_counted(into).made, HEADS);
     plan_close(&p);
