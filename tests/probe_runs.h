@@ -13,6 +13,16 @@
 
 #include <cmocka.h>
 
+/* One that must be there. */
+static inline const kvant_probe *probe_of(const char *name)
+{
+    kvant_error err = { "" };
+    const kvant_probe *p = probe_find(name, &err);
+    if (!p)
+        fail_msg("%s", err.text);
+    return p;
+}
+
 typedef struct { char metric[64]; double value, n, se, lo, hi; } kept_result;
 
 enum { RUN_RESULTS = 64, RUN_CELLS = 4 };
