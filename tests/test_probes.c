@@ -3,7 +3,6 @@
 #include "tests/float_codes.h"
 
 #include <gsl/gsl_cdf.h>
-#include <omp.h>
 
 static void finish(const char *name, const probe_sample *samples, size_t n, cell_run *out)
 {
