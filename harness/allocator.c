@@ -293,8 +293,12 @@ void allocation_spread(const allocation_problem *p, const bool *which, uint32_t 
     uint64_t all = 0, spent = 0, passed = 0;
     for (size_t i = 0; i < p->n_groups; i++)
         all += next_step(p, which, i, choice[i]);
-    /* As a line is drawn on a grid: a group goes up where its turn's share of the room covers what is spent and its own step. */
-    for (size_t i = 0; i < p->n_groups; i++) {
+    /* As a line is drawn on a grid: a group goes up where its turn's share of the room covers what is spent and its own step. Values
+     * have their turn after all keys, or every second group would be all of one side. */
+    for (size_t turn = 0; turn < 2 * p->n_groups; turn++) {
+        const size_t i = turn % p->n_groups;
+        if ((p->values && p->values[i]) != (turn >= p->n_groups))
+            continue;
         const uint64_t step = next_step(p, which, i, choice[i]);
         passed += step;
         if (step && spent + step <= room && (spent + step) * all <= room * passed) {

@@ -20,6 +20,7 @@ typedef struct {
     double budget;                 /* the most bits per coordinate, on average over all coordinates */
     const double *size;            /* [n_groups] coordinates per token */
     const uint32_t *layer;         /* [n_groups] */
+    const bool *values;            /* [n_groups] groups of values alone, where they stand between those of keys; NULL: none do */
     const double *loss;            /* finite */
     const double *weight;          /* [n_groups], 0 or more */
     const double *curve;           /* distortion D(b), 0 or more */

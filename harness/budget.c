@@ -12,12 +12,12 @@ static budget_class class_of(const cache_group *g) { return g->key && g->value ?
 
 /* ---- Memory -------------------------------------------------------------------------------------- */
 
-typedef struct { double *loss, *weight, *curve, *alpha, *beta; uint32_t *layer; bool *protect; } parts;
+typedef struct { double *loss, *weight, *curve, *alpha, *beta; uint32_t *layer; bool *protect, *values; } parts;
 
 static kvant_status make_room(budget *b, parts *m, kvant_error *err)
 {
     const size_t n = b->measured.n_groups, cells = n * b->measured.n_candidates;
-    double *numbers = calloc(2 * cells + 4 * n, sizeof *numbers);      /* layer and protect share the last n */
+    double *numbers = calloc(2 * cells + 4 * n, sizeof *numbers);      /* layer, protect and values share the last n */
     if (!numbers)
         return kvant_fail(err, KVANT_NOMEM, "budget: no memory for %zu groups", n);
     b->memory = numbers;
@@ -25,6 +25,7 @@ static kvant_status make_room(budget *b, parts *m, kvant_error *err)
                   .beta = numbers + 2 * cells + 2 * n };
     m->layer = (uint32_t *)(numbers + 2 * cells + 3 * n);
     m->protect = (bool *)(m->layer + n);
+    m->values = m->protect + n;
     return KVANT_OK;
 }
 
@@ -113,13 +114,14 @@ static kvant_status make_problem(const budget_request *r, budget *b, const sensi
         return status;
     for (size_t i = 0; i < s->n_groups; i++) {
         m.layer[i] = s->group[i].layer;
+        m.values[i] = !s->group[i].key;
         m.weight[i] = s->weight ? s->weight[i] : allocation_weight(s->loss + i * n, m.curve + i * n, n);
         for (size_t c = 0; c < n; c++)
             m.loss[i * n + c] = s->loss ? s->loss[i * n + c] : m.weight[i] * m.curve[i * n + c];
     }
     b->problem = (allocation_problem){ .n_groups = s->n_groups, .n_candidates = n, .candidates = r->measure.candidates,
                                        .asked = s->asked, .stored = s->stored, .by_stored = r->by_stored, .budget = r->bits,
-                                       .size = s->size, .layer = m.layer, .loss = m.loss, .weight = m.weight, .curve = m.curve,
+                                       .size = s->size, .layer = m.layer, .values = m.values, .loss = m.loss, .weight = m.weight, .curve = m.curve,
                                        .alpha = m.alpha, .beta = m.beta, .protect = r->n_protect ? m.protect : NULL };
     return KVANT_OK;
 }
