@@ -59,6 +59,7 @@ version) # compiler flags
     part contract harness/kvant.h harness/codec.c
     part algorithms/shared algorithms/shared/*.[ch]
     part harness/lm harness/lm/*.[ch]
+    part harness/check harness/check*.[ch] harness/fidelity.[ch] harness/stats.c datasets/synthetic.c
     part harness/calibration harness/calibration.[ch] harness/captured.c
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done
     for n in $(names algorithms/allocators); do

@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
     usage *used;                   /* [n], one per quantizer */
     size_t n;
-    const plan_cell *first;
+    const plan_cell *first, *learner;          /* the first cell, and the first that is trained */
     bool sink, window, seed, seed_rule, learnt;        /* several values within the plan */
 } survey;
 
@@ -53,7 +53,10 @@ static void see_cell(survey *s, const plan_cell *c)
     s->window |= a->window != b->window;
     s->seed |= a->seed != b->seed;
     s->seed_rule |= a->seed_rule != b->seed_rule;
-    s->learnt |= c->calibration.used && !same_calibration(&s->first->calibration, &c->calibration);
+    if (c->calibration.used) {
+        s->learner = s->learner ? s->learner : c;
+        s->learnt |= !same_calibration(&s->learner->calibration, &c->calibration);
+    }
 }
 
 /* An integer's initial stands for its name where no other integer parameter begins alike. */

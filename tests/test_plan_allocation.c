@@ -116,7 +116,7 @@ static void test_windows_are_kept_apart(void **state)
 static void test_files(void **state)
 {
     (void)state;
-    char *db = in_folder(folder, "files.db"), *ours = in_folder(folder, "ours.json"), *theirs = in_folder(folder, "kv_config.json");
+    char *db = in_folder(folder, "files.db"), *ours = in_folder(folder, "ours.json");
     write_text(ours, "{ \"kvant_allocation\": 1, \"model\": { \"name\": \"m\", \"n_layer\": 2, \"n_kv_head\": 2, \"head_dim\": 16 },\n\"groups\": [ { \"layer\": 0, \"key\": \"f16\", \"value\": \"q8_0\" },\n"
                      "{ \"layer\": 1, \"head\": 0, \"key\": \"bf16\", \"value\": { \"quantizer\": \"affine\", \"bits\": 3, \"group_size\": 16 } },\n"
                      "{ \"layer\": 1, \"head\": 1, \"key\": \"f16\", \"value\": \"same\" } ] }");
@@ -144,7 +144,6 @@ static void test_files(void **state)
     assert_true(ask(db, "SELECT count(*) FROM \"check\" WHERE quantizer = 'bf16'") > 0);
     free(db);
     free(ours);
-    free(theirs);
 }
 
 static void test_errors(void **state)
