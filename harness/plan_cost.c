@@ -1,5 +1,6 @@
 /* plan_cost.c - what a plan will take: memory by arithmetic, time by the rate of cells that the store has, or else by a guess.
  * A sweep that cannot fit is refused before it starts, with the figures. */
+#include "harness/calibration.h"
 #include "harness/plan_internal.h"
 
 #include <stdlib.h>
@@ -21,6 +22,8 @@ static double parameter(const plan_cell *c, const char *name, double fallback)
 
 kvant_status plan_memory(plan_cell *c, kvant_error *err)
 {
+    const plan_calibration *learns = &c->calibration;
+    const double learnt = learns->used ? learns->args.v[CALIBRATION_N] * learns->args.v[CALIBRATION_LENGTH] : 0;       /* vectors */
     double weights = 0, caches = 0, logits = 0, data = (double)c->data->data.bytes;
     if (c->model) {
         const lm_shape *s = &c->model->shape;
@@ -28,8 +31,9 @@ kvant_status plan_memory(plan_cell *c, kvant_error *err)
         weights = 4.0 * (double)c->model->weights;
         caches = parameter(c, "lockstep", 1) * coordinates * c->bits_stored / 8;
         logits = (double)LOGIT_ROWS * s->n_vocab * 4;
+        data += 2.0 * s->n_layer * s->n_kv_head * s->head_dim * 4 * learnt;
     } else
-        data = (double)c->data->data.n * (double)c->data->data.dim * (4 + 4 + c->bits_stored / 8);
+        data = ((double)c->data->data.n * (4 + 4 + c->bits_stored / 8) + 4 * learnt) * (double)c->data->data.dim;
     double bytes = weights + caches + logits + data, machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     c->memory = (uint64_t)bytes;
     if (machine > 0 && bytes > machine)

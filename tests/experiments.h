@@ -6,6 +6,17 @@
 #include "harness/run.h"
 #include "tests/stores.h"
 
+/* A text in which no 64 bytes stand twice. */
+static inline void write_prose(const char *path)
+{
+    text t = { 0 };
+    for (int i = 0; i < 300; i++)
+        text_add(&t, "In year %d no less than %d stones of %d lay in river %d. ", i * 6733 % 9973, i * 7919 % 1009, i * 31 % 211, i);
+    assert_false(t.failed);
+    write_text(path, t.data);
+    text_free(&t);
+}
+
 /* `json` gets the model's and the text's path for its %s. */
 static inline kvant_status run_text(const char *json, const char *model, const char *data, const char *db, kvant_error *err)
 {

@@ -177,11 +177,7 @@ static int set_up(void **state)
     tiny = in_folder(folder, "tiny.gguf");
     prose = in_folder(folder, "prose.txt");
     tiny_model_write(tiny, (tiny_options){ .uniform = false });
-    text t = { 0 };
-    for (int i = 0; i < 300; i++)
-        text_add(&t, "In year %d no less than %d stones of %d lay in river %d. ", i * 6733 % 9973, i * 7919 % 1009, i * 31 % 211, i);
-    write_text(prose, t.data);
-    text_free(&t);
+    write_prose(prose);
     input_settings(NULL, folder, NULL);
     return 0;
 }
