@@ -15,7 +15,7 @@ const kvant_param budget_params[] = {
                         .choices = (const char *const[]) { "layer", "head", NULL } },
     [BUDGET_SIDES] = { .name = "sides", .help = "keys and values", .type = KVANT_CHOICE, .def = SIDES_TOGETHER,
                        .choices = (const char *const[]) { "together", "apart", NULL } },
-    [BUDGET_COUNTS] = { .name = "counts", .help = "which bits the budget counts", .type = KVANT_CHOICE, .def = 0,
+    [BUDGET_COUNTS] = { .name = "bits", .help = "which bits the budget counts", .type = KVANT_CHOICE, .def = 0,
                         .choices = (const char *const[]) { "asked", "stored", NULL } },
     [BUDGET_CANDIDATES] = { .name = "candidates", .help = "values of the quantizers' `bits`; none: 4+8", .type = KVANT_LIST, .def = 0,
                             .min = 1, .max = 32 },
