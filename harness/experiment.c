@@ -73,7 +73,7 @@ kvant_status experiment_allocate(experiment *e, const run_options *options, kvan
     plan_close(&e->plan);
     const double began = seconds_now();
     const kvant_status status = plan_open(&e->spec, e->states, e->store, e->threads, &whole, &e->plan, err);
-    e->seconds_plan += seconds_now() - began;
+    e->seconds_allocate = seconds_now() - began;
     return status;
 }
 

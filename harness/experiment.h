@@ -23,7 +23,8 @@ typedef struct {
     store *store;                  /* NULL: not there, and only to be read */
     plan plan;
     int threads;
-    double seconds_spec, seconds_plan;     /* that reading the spec, and planning with its inputs, took */
+    /* That reading the spec, planning with its inputs, and measuring what allocators go by took. */
+    double seconds_spec, seconds_plan, seconds_allocate;
 } experiment;
 
 /* Opens all of it for the command's first argument. False: it has been said what is wrong, and *status is the exit status. */

@@ -32,7 +32,7 @@ static void part(const char *name, double seconds, double total)
 /* Where the time went. What no line names is the runner's own, and so the harness's. */
 static void print_times(const experiment *e, const run_times *t)
 {
-    double total = t->total + e->seconds_spec + e->seconds_plan;
+    double total = t->total + e->seconds_spec + e->seconds_plan + e->seconds_allocate;
     double model = t->model.matmul + t->model.encode + t->model.attention + t->model.rest;
     double own = t->total - model - t->load - t->codecs - t->checks - t->probe - t->store;
     fprintf(stderr, "time %.2f s\n", total);
@@ -48,6 +48,8 @@ static void print_times(const experiment *e, const run_times *t)
     part("probes", t->probe, total);
     part("harness: spec", e->seconds_spec, total);
     part("harness: plan, inputs", e->seconds_plan, total);
+    if (e->seconds_allocate > 0)
+        part("sensitivities", e->seconds_allocate, total);
     part("harness: store", t->store, total);
     part("harness: rest", own > 0 ? own : 0, total);
 }
