@@ -22,10 +22,12 @@ build() { # mode target...
 
 # What takes longest stays out of `make check`, and out of the sanitizers what they slow down most and other tests reach too.
 SLOW='test_conformance|test_run|test_states_run|test_oracles|test_planted|test_probes_model'
-HUGE='test_conformance'
+HUGE='test_conformance|test_planted'
+# The same quantizers in other tests are enough for the address sanitizer, which makes these the slowest of all.
+LONG='test_oracles'
 # Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_formats|test_gguf|
-test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_states|test_stats|test_store|test_util|test_views|test_planted'
+SEQUENTIAL='test_allocation|test_attention|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_formats|test_gguf|
+test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_states|test_stats|test_store|test_util|test_views'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names.
@@ -82,7 +84,7 @@ check)
 test)
     build release tests kvant && stage gcc $(programs release none)
     build clang tests && stage clang $(programs clang "$HUGE")
-    build asan tests && stage asan $(programs asan "$HUGE")
+    build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
     stage scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/codes.sh tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage 5
