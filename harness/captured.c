@@ -11,12 +11,7 @@ kvant_status captured_open(captured *c, lm_model *model, uint32_t context, uint3
 {
     const lm_shape *shape = lm_model_shape(model);
     *c = (captured){ .model = model, .shape = lm_cache_shape(shape), .context = context, .batch = batch };
-    const kvant_quantizer *f16 = kvant_find("f16", err);
-    if (!f16)
-        return KVANT_INVALID;
-    kvcache_side side = { f16, kvant_defaults(f16->params) };
-    kvcache_policy policy = { .key = side, .value = side, .isa = isa };
-    kvant_status status = kvcache_codecs_open(&policy, &c->shape, NULL, &c->f16, err);
+    kvant_status status = kvcache_codecs_open_f16(&c->shape, isa, &c->f16, err);
     if (!status)
         status = kvcache_open(&c->f16, context, &c->cache, err);
     if (status)

@@ -55,6 +55,22 @@ stats_interval stats_t(stats_mean mean, double confidence)
     return (stats_interval){ mean.mean - half, mean.mean + half };
 }
 
+stats_quantile stats_quantile_of(const double *sorted, size_t n, double f, stats_mean below, double confidence)
+{
+    stats_quantile q = { NAN, NAN, { NAN, NAN } };
+    if (n == 0 || !(f >= 0 && f <= 1))
+        return q;
+    q.value = gsl_stats_quantile_from_sorted_data(sorted, 1, n, f);
+    const stats_interval share = stats_t(below, confidence);
+    const double half = (share.hi - share.lo) / 2;
+    if (!(f - half >= 0 && f + half <= 1))
+        return q;
+    q.interval.lo = gsl_stats_quantile_from_sorted_data(sorted, 1, n, f - half);
+    q.interval.hi = gsl_stats_quantile_from_sorted_data(sorted, 1, n, f + half);
+    q.se = half > 0 ? (q.interval.hi - q.interval.lo) / 2 * (below.se / half) : 0;
+    return q;
+}
+
 double stats_median(double *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)

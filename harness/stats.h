@@ -14,6 +14,12 @@ typedef struct { double lo, hi; } stats_interval;
 stats_interval stats_wilson(double successes, double n, double confidence);      /* 0..1 for n = 0 */
 stats_interval stats_t(stats_mean mean, double confidence);                      /* Student's t, n-1 degrees; NaN for n < 2 */
 
+/* Quantile f (0..1) of sorted values [n], between neighbours linearly. `below` is the share of values that are not above it, a mean
+ * over clusters: by Woodruff (1952) its error around f, seen through the values, is the quantile's. se and interval are NaN where
+ * that needs values beyond the sample, or one cluster has to do. */
+typedef struct { double value, se; stats_interval interval; } stats_quantile;
+stats_quantile stats_quantile_of(const double *sorted, size_t n, double f, stats_mean below, double confidence);
+
 double stats_median(double *x, size_t n);                                        /* sorts x */
 
 #endif

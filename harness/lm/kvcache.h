@@ -61,6 +61,8 @@ kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_sha
 /* The same without states, as kvant_describe: for planning and accounting. */
 kvant_status kvcache_codecs_describe(const kvcache_policy *policy, const kvcache_shape *shape, kvcache_codecs *codecs,
                                      kvant_error *err);
+/* Of the cache that others are compared with: f16 everywhere. isa as in a policy. */
+kvant_status kvcache_codecs_open_f16(const kvcache_shape *shape, const char *isa, kvcache_codecs *codecs, kvant_error *err);
 void kvcache_codecs_close(kvcache_codecs *codecs);
 
 /* Index of a layer, head and side in such tables. */

@@ -180,6 +180,16 @@ kvant_status kvcache_codecs_open(const kvcache_policy *policy, const kvcache_sha
     return status;
 }
 
+kvant_status kvcache_codecs_open_f16(const kvcache_shape *shape, const char *isa, kvcache_codecs *codecs, kvant_error *err)
+{
+    const kvant_quantizer *f16 = kvant_find("f16", err);
+    if (!f16)
+        return KVANT_INVALID;
+    const kvcache_side side = { f16, kvant_defaults(f16->params) };
+    const kvcache_policy policy = { .key = side, .value = side, .isa = isa };
+    return kvcache_codecs_open(&policy, shape, NULL, codecs, err);
+}
+
 void kvcache_codecs_close(kvcache_codecs *codecs)
 {
     for (size_t i = 0; i < codecs->n_own; i++)

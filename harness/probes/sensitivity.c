@@ -4,7 +4,7 @@
 #include "harness/calibration.h"
 #include "harness/captured.h"
 #include "harness/fidelity.h"
-#include "harness/lm/vecmath.h"
+#include "harness/logits.h"
 #include "harness/probe.h"
 #include "harness/stats.h"
 
@@ -66,6 +66,7 @@ typedef struct {
     uint8_t *want;                 /* [batch] ones: all logits are wanted */
     float *hidden;                 /* [length][n_embd] */
     float *reference, *logits;     /* [length][n_vocab], [LOGIT_ROWS][n_vocab] */
+    logits_mass *mass;             /* [length] of the reference */
     double *divergence;            /* [LOGIT_ROWS] */
 } sensitivity_probe;
 
@@ -90,12 +91,7 @@ static double cost(const kvant_args *args, const kvant_data *data)
 static kvant_status open_kl(const probe_job *job, sensitivity_probe *p, kvant_error *err)
 {
     const lm_shape *shape = lm_model_shape(job->model);
-    const kvant_quantizer *f16 = kvant_find("f16", err);
-    if (!f16)
-        return KVANT_INVALID;
-    const kvcache_side side = { f16, kvant_defaults(f16->params) };
-    const kvcache_policy policy = { .key = side, .value = side, .isa = job->codecs[0].policy.isa };
-    kvant_status status = kvcache_codecs_open(&policy, &p->shape, NULL, &p->f16, err);
+    kvant_status status = kvcache_codecs_open_f16(&p->shape, job->codecs[0].policy.isa, &p->f16, err);
     if (status)
         return status;
     p->of = calloc((size_t)p->shape.n_layer * p->shape.n_kv_head * 2, sizeof *p->of);
@@ -103,8 +99,9 @@ static kvant_status open_kl(const probe_job *job, sensitivity_probe *p, kvant_er
     p->hidden = kvant_alloc((size_t)p->length * shape->n_embd * sizeof(float));
     p->reference = kvant_alloc((size_t)p->length * shape->n_vocab * sizeof(float));
     p->logits = kvant_alloc((size_t)LOGIT_ROWS * shape->n_vocab * sizeof(float));
+    p->mass = calloc(p->length, sizeof *p->mass);
     p->divergence = calloc(LOGIT_ROWS, sizeof *p->divergence);
-    if (!p->of || !p->want || !p->hidden || !p->reference || !p->logits || !p->divergence)
+    if (!p->of || !p->want || !p->hidden || !p->reference || !p->logits || !p->mass || !p->divergence)
         return kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for %u rows of logits; lower length", p->length);
     memset(p->want, 1, p->batch);
     return KVANT_OK;
@@ -152,6 +149,7 @@ static void close_job(probe_job *job)
     free(p->hidden);
     free(p->reference);
     free(p->logits);
+    free(p->mass);
     free(p->divergence);
     free(p);
     job->state = NULL;
@@ -178,27 +176,6 @@ static kvant_status run_model(const probe_job *job, sensitivity_probe *p, const 
     return status;
 }
 
-static double log_sum_exp(const float *x, size_t n)
-{
-    const double max = vec_max(x, n);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += exp(x[i] - max);
-    return max + log(sum);
-}
-
-/* KL(p || q) of two rows of logits. All in double: the terms are as large as the difference of the rows, the sum as its square. */
-static double divergence(const float *p, const float *q, size_t n)
-{
-    const double norm_p = log_sum_exp(p, n), norm_q = log_sum_exp(q, n);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double log_p = p[i] - norm_p, log_q = q[i] - norm_q;
-        sum += exp(log_p) * (log_p - log_q);
-    }
-    return sum;
-}
-
 static kvant_status begin_kl(const probe_job *job, sensitivity_probe *p, kvant_error *err)
 {
     const lm_shape *shape = lm_model_shape(job->model);
@@ -207,7 +184,12 @@ static kvant_status begin_kl(const probe_job *job, sensitivity_probe *p, kvant_e
         const size_t n = p->length - row < LOGIT_ROWS ? p->length - row : LOGIT_ROWS;
         lm_logits(job->model, p->hidden + row * shape->n_embd, n, p->reference + row * shape->n_vocab);
     }
-    return status;
+    if (status)
+        return status;
+    #pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < p->length; i++)
+        p->mass[i] = logits_mass_of(p->reference + i * shape->n_vocab, shape->n_vocab);
+    return KVANT_OK;
 }
 
 /* The cell's codecs for the group, f16 for all else. */
@@ -237,11 +219,13 @@ static kvant_status kl_unit(probe_job *job, size_t index, size_t cell, kvant_err
     double sum = 0;
     for (size_t row = 0; row < p->length; row += LOGIT_ROWS) {
         const size_t n = p->length - row < LOGIT_ROWS ? p->length - row : LOGIT_ROWS, n_vocab = shape->n_vocab;
-        const float *reference = p->reference + row * n_vocab;
         lm_logits(job->model, p->hidden + row * shape->n_embd, n, p->logits);
         #pragma omp parallel for schedule(static)
-        for (size_t i = 0; i < n; i++)
-            p->divergence[i] = divergence(reference + i * n_vocab, p->logits + i * n_vocab, n_vocab);
+        for (size_t i = 0; i < n; i++) {
+            const float *logits = p->logits + i * n_vocab;
+            p->divergence[i] = logits_divergence(p->reference + (row + i) * n_vocab, p->mass[row + i], logits,
+                                                 logits_mass_of(logits, n_vocab), n_vocab);
+        }
         for (size_t i = 0; i < n; i++)
             sum += p->divergence[i];
     }
