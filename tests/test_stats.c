@@ -2,6 +2,9 @@
  * The expected numbers are worked out by hand or taken from tables, never from the code under test. */
 #include "harness/stats.h"
 
+#include <gsl/gsl_cdf.h>
+#include <gsl/gsl_randist.h>
+#include <gsl/gsl_sort.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,11 +110,68 @@ static void medians(void **state)
     assert_true(isnan(stats_median(NULL, 0)));
 }
 
+static void quantiles(void **state)
+{
+    (void)state;
+    double x[101];
+    for (size_t i = 0; i < 101; i++)
+        x[i] = (double)i;
+    const stats_mean below = { .5, .05, 4 }, exact = { .5, 0, 4 }, alone = { .5, NAN, 1 };
+    stats_quantile q = stats_quantile_of(x, 101, .5, below, .95);
+    assert_near(q.value, 50, 1e-12);
+    assert_near(q.se, 5, 1e-9);
+    assert_near(q.interval.lo, 50 - 100 * .05 * 3.1824463053, 1e-6);       /* Student's t of 3 degrees */
+    assert_near(q.interval.hi, 50 + 100 * .05 * 3.1824463053, 1e-6);
+    q = stats_quantile_of(x, 101, .25, exact, .95);
+    assert_near(q.value, 25, 1e-12);
+    assert_true(q.se == 0 && q.interval.lo == q.value && q.interval.hi == q.value);
+    q = stats_quantile_of(x, 101, .9, below, .95);                          /* .9 + .159 is of no sample */
+    assert_near(q.value, 90, 1e-12);
+    assert_true(isnan(q.se) && isnan(q.interval.lo) && isnan(q.interval.hi));
+    assert_true(isnan(stats_quantile_of(x, 101, .5, alone, .95).se));
+    assert_true(isnan(stats_quantile_of(x, 0, .5, below, .95).value));
+    assert_true(isnan(stats_quantile_of(x, 101, 1.5, below, .95).value));
+}
+
+/* Values that share half of their variance within a cluster: the interval must hold the true quantile as often as it says. */
+static void quantiles_hold_what_they_say(void **state)
+{
+    (void)state;
+    enum { TRIALS = 1000, CLUSTERS = 40, SIZE = 25 };
+    static const double f[] = { .5, .9 };
+    gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+    assert_non_null(rng);
+    for (size_t k = 0; k < 2; k++) {
+        const double truth = gsl_cdf_gaussian_Pinv(f[k], sqrt(2));
+        size_t held = 0;
+        for (size_t trial = 0; trial < TRIALS; trial++) {
+            double x[CLUSTERS * SIZE], sorted[CLUSTERS * SIZE], share[CLUSTERS], w[CLUSTERS];
+            for (size_t i = 0; i < CLUSTERS; i++) {
+                const double common = gsl_ran_gaussian_ziggurat(rng, 1);
+                for (size_t j = 0; j < SIZE; j++)
+                    x[i * SIZE + j] = sorted[i * SIZE + j] = common + gsl_ran_gaussian_ziggurat(rng, 1);
+            }
+            gsl_sort(sorted, 1, CLUSTERS * SIZE);
+            const double value = stats_quantile_of(sorted, CLUSTERS * SIZE, f[k], (stats_mean){ 0, NAN, 0 }, .95).value;
+            for (size_t i = 0; i < CLUSTERS; i++) {
+                share[i] = 0;
+                w[i] = SIZE;
+                for (size_t j = 0; j < SIZE; j++)
+                    share[i] += x[i * SIZE + j] <= value ? 1.0 / SIZE : 0;
+            }
+            const stats_quantile q = stats_quantile_of(sorted, CLUSTERS * SIZE, f[k], stats_clustered(share, w, CLUSTERS), .95);
+            held += q.interval.lo <= truth && truth <= q.interval.hi;
+        }
+        assert_near((double)held / TRIALS, .95, .03);      /* 4.4 standard errors of the trials */
+    }
+    gsl_rng_free(rng);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(means), cmocka_unit_test(clusters), cmocka_unit_test(wilson), cmocka_unit_test(student),
-        cmocka_unit_test(medians),
+        cmocka_unit_test(medians), cmocka_unit_test(quantiles), cmocka_unit_test(quantiles_hold_what_they_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
