@@ -6,7 +6,6 @@
 #include "harness/sysinfo.h"
 #include "harness/version.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,20 +178,6 @@ static size_t *missing_cells(runner *r, size_t *n)
     return cells;
 }
 
-/* Of the probes, and of the windows that their quantizers learn from. */
-static uint32_t largest_context(const plan *p, const size_t *cells, size_t n)
-{
-    uint32_t largest = 0;
-    for (size_t i = 0; i < n && p->cells[cells[i]].model == p->cells[cells[0]].model; i++) {
-        const plan_cell *c = &p->cells[cells[i]];
-        uint32_t context = c->model ? c->probe->context(&c->args) : 0;
-        double learnt = c->model && c->calibration.used ? fmin(c->calibration.args.v[CALIBRATION_LENGTH], c->model->shape.n_context) : 0;
-        context = learnt > context ? (uint32_t)learnt : context;
-        largest = context > largest ? context : largest;
-    }
-    return largest;
-}
-
 static kvant_status run_jobs(runner *r, const size_t *cells, size_t n, kvant_error *err)
 {
     const plan_cell *all = r->p->cells;
@@ -200,8 +185,6 @@ static kvant_status run_jobs(runner *r, const size_t *cells, size_t n, kvant_err
     for (size_t at = 0, end; at < n && !status; at = end) {
         for (end = at; end < n && all[cells[end]].job == all[cells[at]].job;)
             end++;
-        if (all[cells[at]].model != r->stock.of)
-            r->context = largest_context(r->p, cells + at, n - at);
         if (interrupted())
             return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
         status = run_job(r, cells + at, end - at, err);
@@ -236,7 +219,7 @@ static kvant_status train_cell(stock *k, const plan_cell *cell, size_t job, kvan
     kvant_codec codec;
     kvant_error why;
     stock_trim(k, job);
-    kvant_status status = cell->model ? stock_model(k, cell->model, 0, &why) : KVANT_OK;
+    kvant_status status = cell->model ? stock_model(k, cell->model, &why) : KVANT_OK;
     if (!status)
         status = cell->model ? stock_codecs(k, cell, job, &codecs, &why) : stock_vectors(k, cell, &codec, &why);
     if (!status && !cell->model)

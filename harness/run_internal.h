@@ -18,8 +18,8 @@ typedef struct {
     lm_times spent;                /* of models that are closed again */
 } stock;
 
-/* Loads the model for `context` positions at least, closing another one. */
-kvant_status stock_model(stock *k, const plan_model *model, uint32_t context, kvant_error *err);
+/* Loads the model, closing another one; for its whole context, so that no result depends on what else runs: RoPE may. */
+kvant_status stock_model(stock *k, const plan_model *model, kvant_error *err);
 /* What the methods of a cell learn from, made or found; valid until another is asked for. */
 kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibration **out, kvant_error *err);
 /* The marks of what a cell's allocation was made by. */
@@ -41,7 +41,6 @@ typedef struct {
     run_result *result;
     int64_t run;
     stock stock;
-    uint32_t context;              /* the largest that a job of the loaded model needs */
     double planned, left;          /* seconds by the plan: of all units that this run did, of those to come */
     double spent;                  /* seconds that the units took */
 } runner;

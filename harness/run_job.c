@@ -390,7 +390,7 @@ kvant_status run_job(runner *r, const size_t *cells, size_t n, kvant_error *err)
     if (!status && first->model && r->stock.of != first->model) {
         run_say(r, 0, "loading %s", first->model->input.name);
         double began = seconds_now();
-        status = stock_model(&r->stock, first->model, r->context, err);
+        status = stock_model(&r->stock, first->model, err);
         r->result->times.load += seconds_now() - began;
     }
     if (!status)

@@ -39,12 +39,12 @@ void stock_close(stock *k)
     k->of = NULL;
 }
 
-kvant_status stock_model(stock *k, const plan_model *model, uint32_t context, kvant_error *err)
+kvant_status stock_model(stock *k, const plan_model *model, kvant_error *err)
 {
     if (k->of == model)
         return KVANT_OK;
     stock_close(k);
-    kvant_status status = lm_open(model->input.path, context, &k->model, err);
+    kvant_status status = lm_open(model->input.path, 0, &k->model, err);
     if (!status)
         k->of = model;
     else

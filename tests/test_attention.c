@@ -59,6 +59,7 @@ static void make_forms(const kvant_codec *codec, const rule *r, const float *x, 
 
 typedef struct {
     uint32_t dim;
+    attention_limits limits;
     float *k, *v, *q;              /* [TOKENS][dim], queries [TOKENS][GROUP][dim] */
     float *decode;                 /* [TOKENS][GROUP][dim] results */
     double *wanted;
@@ -90,17 +91,20 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
     for (uint32_t t = 0; t < TOKENS; t++)
         for (size_t g = 0; g < GROUP; g++) {
             double s[TOKENS], top = -INFINITY, sum = 0, *out = p->wanted + (t * GROUP + g) * dim;
-            for (uint32_t i = 0; i <= t; i++) {
+            const uint32_t begin = p->limits.window && t + 1 > p->limits.window ? t + 1 - p->limits.window : 0;
+            const double cap = (double)p->limits.cap;
+            for (uint32_t i = begin; i <= t; i++) {
                 const float *row = forms[in_codes(rk, i, t)] + i * dim;
                 s[i] = 0;
                 for (size_t j = 0; j < dim; j++)
                     s[i] += (double)p->q[(t * GROUP + g) * dim + j] * (double)row[j];
+                s[i] = cap > 0 ? cap * tanh(s[i] / cap) : s[i];
                 top = fmax(top, s[i]);
             }
-            for (uint32_t i = 0; i <= t; i++)
+            for (uint32_t i = begin; i <= t; i++)
                 sum += s[i] = exp(s[i] - top);
             memset(out, 0, dim * sizeof *out);
-            for (uint32_t i = 0; i <= t; i++)
+            for (uint32_t i = begin; i <= t; i++)
                 for (size_t j = 0; j < dim; j++) {
                     const double x = (double)forms[2 + in_codes(rv, i, t)][i * dim + j];
                     out[j] += s[i] / sum * x;
@@ -108,8 +112,10 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
                 }
         }
     /* A float dot of dim terms is off by at most dim 2^-24 |q||k|; a weight by twice that and the exponential's 3e-7; the sum
-     * of T weighted values by T 2^-24 of the largest one. Rotated domains cost two more products of dim terms each. */
-    const double eps = ldexp(1, -24), score = 3 * (double)dim * eps * norm_max(p->q, TOKENS * GROUP, dim) * norm_max(p->k, TOKENS, dim);
+     * of T weighted values by T 2^-24 of the largest one. Rotated domains cost two more products of dim terms each, and a
+     * cap four roundings of values of its size. */
+    const double eps = ldexp(1, -24), norms = norm_max(p->q, TOKENS * GROUP, dim) * norm_max(p->k, TOKENS, dim);
+    const double score = (3 * (double)dim * norms + 4 * (double)p->limits.cap) * eps;
     p->bound = (2 * score + 3e-7 + (TOKENS + 3 * (double)dim) * eps) * 2 * largest;
     for (int i = 0; i < 4; i++)
         free(forms[i]);
@@ -135,7 +141,7 @@ static void by_decode(const problem *p, const kvcache_codecs *codecs, float *out
     void *scratch = kvant_alloc(attention_decode_scratch(codecs, GROUP));
     for (uint32_t t = 0; t < TOKENS; t++) {
         attention_decode(cache, 0, 0, p->k + t * p->dim, p->v + t * p->dim, p->q + (size_t)t * GROUP * p->dim, GROUP,
-                         out + (size_t)t * GROUP * p->dim, scratch);
+                         p->limits, out + (size_t)t * GROUP * p->dim, scratch);
         kvcache_advance(cache, 1);
     }
     free(scratch);
@@ -163,7 +169,8 @@ static void by_prefill(const problem *p, const kvcache_codecs *codecs, uint32_t 
         for (uint32_t at = 0; at < n; at += ATTENTION_QUERIES) {
             const uint32_t m = n - at < ATTENTION_QUERIES ? n - at : ATTENTION_QUERIES;
             const size_t row = (size_t)(done + at) * GROUP * dim;
-            attention_block(&sides[0], &sides[1], done + at, m, GROUP, p->q + row, GROUP * dim, out + row, GROUP * dim, scratch);
+            attention_block(&sides[0], &sides[1], done + at, m, GROUP, p->limits, p->q + row, GROUP * dim, out + row, GROUP * dim,
+                            scratch);
         }
         free(scratch);
         free(rows[0]);
@@ -185,7 +192,7 @@ static void fill(float *x, size_t n, float scale, uint64_t *state)
         x[i] = scale * (uniform(state) + uniform(state) + uniform(state));
 }
 
-static void check_policy(const kvcache_policy *policy, uint32_t dim)
+static void check_limits(const kvcache_policy *policy, uint32_t dim, attention_limits limits)
 {
     static const uint32_t pieces[] = { TOKENS, 64, 33, 7, 1 };
     char what[160];
@@ -197,15 +204,15 @@ static void check_policy(const kvcache_policy *policy, uint32_t dim)
     const rule rk = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_KEY));
     const rule rv = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_VALUE));
     const size_t n = (size_t)TOKENS * dim;
-    problem p = { .dim = dim, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
+    problem p = { .dim = dim, .limits = limits, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
                   .wanted = calloc(n * GROUP, sizeof(double)) };
     uint64_t seed = dim + 7;
     fill(p.k, n, 1, &seed);
     fill(p.v, n, 1, &seed);
     fill(p.q, n * GROUP, 2 / sqrtf((float)dim), &seed);
     solve(&p, &codecs, &rk, &rv);
-    snprintf(what, sizeof what, "%s/%s, dim %u, sink %u, window %u", policy->key.quantizer->name, policy->value.quantizer->name, dim,
-             policy->sink, policy->window);
+    snprintf(what, sizeof what, "%s/%s, dim %u, sink %u, window %u, seen %u, cap %g", policy->key.quantizer->name,
+             policy->value.quantizer->name, dim, policy->sink, policy->window, limits.window, (double)limits.cap);
     by_decode(&p, &codecs, p.decode);
     compare(&p, p.decode, what);
     float *out = calloc(n * GROUP, sizeof *out);
@@ -222,6 +229,14 @@ static void check_policy(const kvcache_policy *policy, uint32_t dim)
     free(p.decode);
     free(p.wanted);
     kvcache_codecs_close(&codecs);
+}
+
+/* Layers with full attention, with a sliding window shorter or longer than a tile, and with capped scores. */
+static void check_policy(const kvcache_policy *policy, uint32_t dim)
+{
+    static const attention_limits limits[] = { { 0, 0 }, { 9, 0 }, { 101, 0.5f }, { 0, 2 } };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        check_limits(policy, dim, limits[i]);
 }
 
 static kvcache_side side_of(const char *name, const char *args)

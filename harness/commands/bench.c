@@ -95,7 +95,8 @@ static kvant_status fill(bench *b, bool attend, double *seconds, kvant_error *er
         if (interrupted())
             return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
         if (attend) {
-            attention_decode(b->cache, 0, 0, k, v, b->query + t * b->dim, 1, b->output + t * b->dim, b->scratch);
+            attention_decode(b->cache, 0, 0, k, v, b->query + t * b->dim, 1, (attention_limits) { 0 },
+                             b->output + t * b->dim, b->scratch);
         } else {
             kvcache_append(b->cache, 0, 0, KVANT_KEY, k, b->dim, 1, false, b->waiting, b->scratch);
             kvcache_append(b->cache, 0, 0, KVANT_VALUE, v, b->dim, 1, false, b->waiting, b->scratch);

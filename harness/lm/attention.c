@@ -39,6 +39,12 @@ size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
            aligned(group * dim * sizeof(float)) + aligned(group * KVCACHE_TILE * sizeof(float)) + 2 * aligned(group * sizeof(float));
 }
 
+/* The first position that a query sees when `length` tokens are there, the last of them its own. */
+static uint32_t first_seen(attention_limits limits, uint32_t length)
+{
+    return limits.window > 0 && length > limits.window ? length - limits.window : 0;
+}
+
 /* A running softmax over tiles, for `group` queries: the weights seen so far are relative to exp(top). */
 typedef struct { float *top, *sum; float *acc_codes, *acc_f16; size_t n_codes, n_f16; } running;
 
@@ -73,7 +79,7 @@ static const kvcache_run *run_at(const kvcache_run *runs, size_t n_runs, uint32_
 }
 
 void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
-                      float *out, void *scratch)
+                      attention_limits limits, float *out, void *scratch)
 {
     const kvcache_codecs *codecs = kvcache_codecs_of(cache);
     const size_t dim = codecs->shape.head_dim;
@@ -107,13 +113,15 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
         r.top[g] = -INFINITY;
         r.sum[g] = 0;
     }
-    for (uint32_t position = 0; position < length;) {
+    for (uint32_t position = first_seen(limits, length); position < length;) {
         uint32_t key_left = 0, value_left = 0;
         const kvcache_run *kr = run_at(key_runs, n_key, position, &key_left);
         const kvcache_run *vr = run_at(value_runs, n_value, position, &value_left);
         const uint32_t n = min_u32(KVCACHE_TILE, min_u32(key_left, value_left));
         kvant_score(kr->codec, kr->codec == f16 ? query_f16 : query, group, kr->code, kr->first + position - kr->position, n, scores,
                     ops);
+        if (limits.cap > 0)
+            vec_soft_cap(scores, (size_t)group * n, limits.cap);
         softmax_tile(&r, group, scores, n);
         kvant_mix(vr->codec, scores, group, vr->code, vr->first + position - vr->position, n,
                   vr->codec == f16 ? r.acc_f16 : r.acc_codes, ops);
@@ -191,7 +199,7 @@ size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *valu
 }
 
 void attention_block(const attention_side *key, const attention_side *value, uint32_t first, uint32_t n, uint32_t group,
-                     const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch)
+                     attention_limits limits, const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch)
 {
     const size_t dim = key->rule.codec->shape.dim, rows = (size_t)n * group;
     const uint32_t last = first + n - 1;
@@ -216,11 +224,14 @@ void attention_block(const attention_side *key, const attention_side *value, uin
         memcpy(line, s, key_codes * sizeof *line);
         if (seen > key_codes)
             memcpy(line + key_codes, s + ks.coded + (key_codes - ks.waiting_at), (seen - key_codes) * sizeof *line);
-        const float scale = (float)(1.0 / vec_exp_sum(line, seen, vec_max(line, seen)));
+        const uint32_t begin = first_seen(limits, seen);
+        if (limits.cap > 0)
+            vec_soft_cap(line + begin, seen - begin, limits.cap);
+        const float scale = (float)(1.0 / vec_exp_sum(line + begin, seen - begin, vec_max(line + begin, seen - begin)));
         memset(w, 0, ld_w * sizeof *w);
-        for (uint32_t i = 0; i < value_codes; i++)
+        for (uint32_t i = begin; i < value_codes; i++)
             w[i] = line[i] * scale;
-        for (uint32_t i = value_codes; i < seen; i++)
+        for (uint32_t i = max_u32(begin, value_codes); i < seen; i++)
             w[vs.coded + i - vs.waiting_at] = line[i] * scale;
     }
     if (vs.coded > 0)

@@ -5,11 +5,15 @@
 
 #include "harness/lm/kvcache.h"
 
+/* What happens between scores and softmax: a query sees the last `window` tokens, its own included (0: all); a score s becomes
+ * cap * tanh(s / cap) (0: stays). */
+typedef struct { uint32_t window; float cap; } attention_limits;
+
 /* One token: k, v [head_dim] of KV head `head`, q [group][head_dim] already scaled, out [group][head_dim].
  * scratch: attention_decode_scratch bytes, 64-byte aligned. */
 size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group);
 void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
-                      float *out, void *scratch);
+                      attention_limits limits, float *out, void *scratch);
 
 /* A run of n new tokens, in two steps. First each side is appended and expanded to float32: `coded` [sink + codes] holds the
  * sinks and everything that is codes after the run, `waiting` what was or became f16 (kvcache_append). Then any block of
@@ -33,6 +37,6 @@ size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *valu
 /* Queries of tokens at positions first ... first+n-1, n <= ATTENTION_QUERIES: q and out are [n] tokens, so many floats apart,
  * each [group][head_dim]; q is already scaled. Called inside a parallel region. */
 void attention_block(const attention_side *key, const attention_side *value, uint32_t first, uint32_t n, uint32_t group,
-                     const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch);
+                     attention_limits limits, const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch);
 
 #endif

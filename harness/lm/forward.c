@@ -24,7 +24,7 @@ typedef struct {
     float *qkv;                    /* [n_rows][q + 2 kv] */
     float *attended;               /* [n_rows][q], or an observer's queries */
     float *gate_up;                /* [n_rows][2 n_ff], or an observer's keys and values */
-    float *cos, *sin;              /* [n_rows][rope width / 2] */
+    float *cos, *sin;              /* [n_rope][n_rows][rope width / 2] */
     attention_side *sides;         /* [n_segments][n_kv_head][2], prefill only */
     float *side_rows;              /* their rows */
     size_t *side_first;            /* [n_segments * 2 + 1]: where a segment's side begins, in vectors per KV head */
@@ -105,8 +105,8 @@ static size_t lay_out(pass *p, char *memory)
     PLACE(p->qkv, p->n_rows * (q + 2 * kv));
     PLACE(p->attended, p->n_rows * q);
     PLACE(p->gate_up, p->n_rows * 2 * (s->n_ff > kv ? s->n_ff : kv));
-    PLACE(p->cos, p->n_rows * pairs);
-    PLACE(p->sin, p->n_rows * pairs);
+    PLACE(p->cos, p->model->n_rope * p->n_rows * pairs);
+    PLACE(p->sin, p->model->n_rope * p->n_rows * pairs);
     PLACE(p->side_rows, p->side_first[2 * p->n_segments] * kv);
     PLACE(p->scratch, p->scratch_bytes * (size_t)omp_get_max_threads());
 #undef PLACE
@@ -170,45 +170,67 @@ static void embed(pass *p)
     for (size_t row = 0; row < p->n_rows; row++) {
         /* Ids, shape and type were checked when the batch was taken and the model loaded. */
         dequant_rows(m->embedding, (size_t)p->token[row], 1, p->x + row * n_embd, NULL);
-        for (size_t j = 0; j < pairs; j++) {
-            const double angle = p->position[row] * m->rope.frequency[j];
-            p->cos[row * pairs + j] = (float)cos(angle) * m->rope.magnitude;
-            p->sin[row * pairs + j] = (float)sin(angle) * m->rope.magnitude;
-        }
+        for (size_t i = 0; i < n_embd; i++)
+            p->x[row * n_embd + i] *= m->shape.embedding_scale;
+        for (size_t r = 0; r < m->n_rope; r++)
+            for (size_t j = 0; j < pairs; j++) {
+                const double angle = p->position[row] * m->rope[r].frequency[j];
+                const size_t at = (r * p->n_rows + row) * pairs + j;
+                p->cos[at] = (float)cos(angle) * m->rope[r].magnitude;
+                p->sin[at] = (float)sin(angle) * m->rope[r].magnitude;
+            }
     }
 }
 
-static void norm_rows(const pass *p, const float *weight, size_t n_rows)
+/* y = x W^T + bias */
+static void apply(const lm_linear *l, const float *x, size_t ldx, size_t n_rows, float *y, size_t ldy)
 {
-    const size_t n_embd = p->model->shape.n_embd;
+    gemm_apply(&l->weight, x, ldx, n_rows, y, ldy);
+    if (!l->bias)
+        return;
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < n_rows; row++)
-        vec_rms_norm(p->normed + row * n_embd, p->x + row * n_embd, weight, n_embd, p->model->shape.norm_eps);
+        for (size_t i = 0; i < l->weight.n_out; i++)
+            y[row * ldy + i] += l->bias[i];
 }
 
-/* Rotates one head in place (interleaved pairs), times `scale`. */
-static void rotate(float *x, const float *cosine, const float *sine, size_t width, size_t dim, float scale)
+static void norm_rows(const pass *p, const lm_norm *norm, const float *x, float *out, size_t n_rows)
 {
-    for (size_t j = 0; j < width / 2; j++) {
-        const float a = x[2 * j], b = x[2 * j + 1];
-        x[2 * j] = (a * cosine[j] - b * sine[j]) * scale;
-        x[2 * j + 1] = (a * sine[j] + b * cosine[j]) * scale;
-    }
-    for (size_t j = width; j < dim; j++)
-        x[j] *= scale;
+    const lm_model *m = p->model;
+    const size_t n = m->shape.n_embd;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < n_rows; row++)
+        if (m->arch->layer_norm)
+            vec_layer_norm(out + row * n, x + row * n, norm->weight, norm->bias, n, m->shape.norm_eps);
+        else
+            vec_rms_norm(out + row * n, x + row * n, norm->weight, n, m->shape.norm_eps);
 }
 
-/* RoPE on queries and keys; the softmax's 1/sqrt(head_dim) goes into the queries. */
-static void rope_rows(const pass *p)
+/* Norms of query and key heads, in place. */
+static void norm_heads(const pass *p, const lm_layer *layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t dim = s->head_dim, row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * dim;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < p->n_rows; row++)
+        for (size_t head = 0; head < s->n_head + s->n_kv_head; head++) {
+            float *x = p->qkv + row * row_floats + head * dim;
+            vec_rms_norm(x, x, head < s->n_head ? layer->q_norm.weight : layer->k_norm.weight, dim, s->norm_eps);
+        }
+}
+
+/* RoPE on queries and keys; the scale of the scores goes into the queries. */
+static void rope_rows(const pass *p, const lm_layer *layer)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, width = s->rope.width, row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * dim;
-    const float scale = (float)(1 / sqrt((double)dim));
+    const bool half = s->rope.pairing == KVANT_ROPE_HALF;
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < p->n_rows; row++) {
-        const float *cosine = p->cos + row * (width / 2), *sine = p->sin + row * (width / 2);
+        const size_t at = (layer->rope * p->n_rows + row) * (width / 2);
         for (size_t head = 0; head < s->n_head + s->n_kv_head; head++)
-            rotate(p->qkv + row * row_floats + head * dim, cosine, sine, width, dim, head < s->n_head ? scale : 1);
+            vec_rotate(p->qkv + row * row_floats + head * dim, p->cos + at, p->sin + at, width, dim, half,
+                       head < s->n_head ? s->attn_scale : 1);
     }
 }
 
@@ -240,6 +262,11 @@ static void observe_unrotated(const pass *p, const lm_observer *observe, uint32_
     observe->unrotated(observe->user, layer, gather(p, q, kv, p->gate_up), p->n_rows);
 }
 
+static attention_limits limits_of(const pass *p, uint32_t layer)
+{
+    return (attention_limits){ .window = p->model->layers[layer].window, .cap = p->model->shape.attn_cap };
+}
+
 static void *scratch_of(const pass *p) { return p->scratch + p->scratch_bytes * (size_t)omp_get_thread_num(); }
 
 static void attend_decode(const pass *p, uint32_t layer)
@@ -251,7 +278,8 @@ static void attend_decode(const pass *p, uint32_t layer)
         const size_t row = task / s->n_kv_head, head = task % s->n_kv_head;
         const float *at = p->qkv + row * (q + 2 * kv);
         attention_decode(p->segments[row].cache, layer, (uint32_t)head, at + q + head * dim, at + q + kv + head * dim,
-                         at + head * group * dim, (uint32_t)group, p->attended + row * q + head * group * dim, scratch_of(p));
+                         at + head * group * dim, (uint32_t)group, limits_of(p, layer), p->attended + row * q + head * group * dim,
+                         scratch_of(p));
     }
 }
 
@@ -270,7 +298,7 @@ static void extend_all(const pass *p, uint32_t layer)
     }
 }
 
-static void attend_prefill(const pass *p, size_t segment)
+static void attend_prefill(const pass *p, uint32_t layer, size_t segment)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, heads = s->n_kv_head, group = s->n_head / heads;
@@ -283,8 +311,9 @@ static void attend_prefill(const pass *p, size_t segment)
         const uint32_t begin = (uint32_t)(block * ATTENTION_QUERIES), m = n - begin < ATTENTION_QUERIES ? n - begin : ATTENTION_QUERIES;
         const attention_side *side = &p->sides[(segment * heads + head) * 2];
         const size_t row = p->first_row[segment] + begin;
-        attention_block(&side[0], &side[1], first + begin, m, (uint32_t)group, p->qkv + row * (q + 2 * kv) + head * group * dim,
-                        q + 2 * kv, p->attended + row * q + head * group * dim, q, scratch_of(p));
+        attention_block(&side[0], &side[1], first + begin, m, (uint32_t)group, limits_of(p, layer),
+                        p->qkv + row * (q + 2 * kv) + head * group * dim, q + 2 * kv, p->attended + row * q + head * group * dim, q,
+                        scratch_of(p));
     }
 }
 
@@ -306,32 +335,55 @@ static size_t keep_wanted(const pass *p)
     return kept;
 }
 
-/* x += W input, by way of `normed`. */
-static void add_product(const pass *p, const gemm_matrix *w, const float *input, size_t ld, size_t n_rows)
+/* x += what the product gives of `input`, normed and scaled as the architecture wants it, by way of `normed`. */
+static void add_product(const pass *p, const lm_linear *l, const lm_norm *post, const float *input, size_t ld, size_t n_rows)
 {
     const size_t n_embd = p->model->shape.n_embd;
-    gemm_apply(w, input, ld, n_rows, p->normed, n_embd);
+    const float scale = p->model->shape.residual_scale;
+    apply(l, input, ld, n_rows, p->normed, n_embd);
+    if (post->weight)
+        norm_rows(p, post, p->normed, p->normed, n_rows);
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < n_rows; row++)
         for (size_t i = 0; i < n_embd; i++)
-            p->x[row * n_embd + i] += p->normed[row * n_embd + i];
+            p->x[row * n_embd + i] += p->normed[row * n_embd + i] * scale;
 }
 
-static void mlp(const pass *p, const lm_layer *layer, size_t n_rows, lm_times *times)
+static void activate(const pass *p, size_t n_rows, size_t ld)
 {
-    const size_t n_ff = p->model->shape.n_ff, n_embd = p->model->shape.n_embd;
-    double t0 = seconds_now();
-    norm_rows(p, layer->ffn_norm, n_rows);
-    double t1 = seconds_now();
-    gemm_apply(&layer->gate_up, p->normed, n_embd, n_rows, p->gate_up, 2 * n_ff);
-    double t2 = seconds_now();
+    const size_t n_ff = p->model->shape.n_ff;
 #pragma omp parallel for schedule(static)
-    for (size_t row = 0; row < n_rows; row++)
-        vec_silu_mul(p->gate_up + row * 2 * n_ff, p->gate_up + row * 2 * n_ff + n_ff, n_ff);
-    double t3 = seconds_now();
-    add_product(p, &layer->down, p->gate_up, 2 * n_ff, n_rows);
-    times->rest += t1 - t0 + t3 - t2;
-    times->matmul += t2 - t1 + seconds_now() - t3;
+    for (size_t row = 0; row < n_rows; row++) {
+        float *gate = p->gate_up + row * ld;
+        switch (p->model->arch->activation) {
+        case LM_SILU_GATED: vec_silu_mul(gate, gate + n_ff, n_ff); break;
+        case LM_GELU_GATED: vec_gelu_mul(gate, gate + n_ff, n_ff); break;
+        case LM_GELU: vec_gelu_mul(gate, NULL, n_ff); break;
+        }
+    }
+}
+
+/* Adds what attention and MLP give. In parallel, the MLP reads the residual stream before attention is added. */
+static void add_parts(const pass *p, const lm_layer *layer, size_t n_rows, lm_times *times)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t ups = layer->up.weight.n_out, q = (size_t)s->n_head * s->head_dim;
+    const bool parallel = p->model->arch->parallel;
+    const double t0 = seconds_now();
+    if (!parallel)
+        add_product(p, &layer->attn_out, &layer->attn_post_norm, p->attended, q, n_rows);
+    const double t1 = seconds_now();
+    norm_rows(p, parallel ? &layer->attn_norm : &layer->ffn_norm, p->x, p->normed, n_rows);
+    const double t2 = seconds_now();
+    apply(&layer->up, p->normed, s->n_embd, n_rows, p->gate_up, ups);
+    const double t3 = seconds_now();
+    activate(p, n_rows, ups);
+    const double t4 = seconds_now();
+    if (parallel)
+        add_product(p, &layer->attn_out, &layer->attn_post_norm, p->attended, q, n_rows);
+    add_product(p, &layer->down, &layer->ffn_post_norm, p->gate_up, ups, n_rows);
+    times->rest += t2 - t1 + t4 - t3;
+    times->matmul += t1 - t0 + t3 - t2 + seconds_now() - t4;
 }
 
 static void run_layer(const pass *p, uint32_t index, const lm_observer *observe, lm_times *times)
@@ -341,13 +393,15 @@ static void run_layer(const pass *p, uint32_t index, const lm_observer *observe,
     const size_t q = (size_t)s->n_head * s->head_dim, row_floats = q + 2 * (size_t)s->n_kv_head * s->head_dim;
     const bool last = index + 1 == s->n_layer;
     const double t0 = seconds_now();
-    norm_rows(p, layer->attn_norm, p->n_rows);
+    norm_rows(p, &layer->attn_norm, p->x, p->normed, p->n_rows);
     const double t1 = seconds_now();
-    gemm_apply(&layer->qkv, p->normed, s->n_embd, p->n_rows, p->qkv, row_floats);
+    apply(&layer->qkv, p->normed, s->n_embd, p->n_rows, p->qkv, row_floats);
     const double t2 = seconds_now();
+    if (layer->q_norm.weight)
+        norm_heads(p, layer);
     if (observe && observe->unrotated)
         observe_unrotated(p, observe, index);
-    rope_rows(p);
+    rope_rows(p, layer);
     if (observe)
         observe_layer(p, observe, index);
     const double t3 = seconds_now();
@@ -358,7 +412,7 @@ static void run_layer(const pass *p, uint32_t index, const lm_observer *observe,
         extend_all(p, index);
         t4 = seconds_now();
         for (size_t i = 0; i < p->n_segments; i++)
-            attend_prefill(p, i);
+            attend_prefill(p, index, i);
     }
     const double t5 = seconds_now();
     const size_t n_rows = last ? keep_wanted(p) : p->n_rows;
@@ -366,11 +420,8 @@ static void run_layer(const pass *p, uint32_t index, const lm_observer *observe,
     times->encode += t4 - t3;
     times->attention += t5 - t4;
     times->matmul += t2 - t1;
-    if (n_rows == 0)
-        return;
-    add_product(p, &layer->attn_out, p->attended, q, n_rows);
-    times->matmul += seconds_now() - t5;
-    mlp(p, layer, n_rows, times);
+    if (n_rows > 0)
+        add_parts(p, layer, n_rows, times);
 }
 
 /* ---- Public ---------------------------------------------------------------------------------- */
@@ -398,10 +449,8 @@ kvant_status lm_forward_hidden(lm_model *m, lm_path path, const lm_segment *segm
         }
     }
     if (status == KVANT_OK) {
-        if (p.n_wanted > 0) {
-            norm_rows(&p, m->output_norm, p.n_wanted);
-            memcpy(hidden, p.normed, p.n_wanted * m->shape.n_embd * sizeof *hidden);
-        }
+        if (p.n_wanted > 0)
+            norm_rows(&p, &m->output_norm, p.x, hidden, p.n_wanted);
         for (size_t i = 0; i < n_segments; i++)
             kvcache_advance(segments[i].cache, segments[i].n);
         m->times.tokens += p.n_rows;
@@ -413,7 +462,18 @@ kvant_status lm_forward_hidden(lm_model *m, lm_path path, const lm_segment *segm
 void lm_logits(lm_model *m, const float *hidden, size_t n, float *logits)
 {
     const double start = seconds_now();
-    gemm_apply(&m->output, hidden, m->shape.n_embd, n, logits, m->shape.n_vocab);
+    const size_t n_vocab = m->shape.n_vocab;
+    const float scale = m->shape.logit_scale, cap = m->shape.logit_cap;
+    apply(&m->output, hidden, m->shape.n_embd, n, logits, n_vocab);
+    if (scale < 1 || scale > 1 || cap > 0) {
+#pragma omp parallel for schedule(static)
+        for (size_t row = 0; row < n; row++) {
+            for (size_t i = 0; i < n_vocab; i++)
+                logits[row * n_vocab + i] *= scale;
+            if (cap > 0)
+                vec_soft_cap(logits + row * n_vocab, n_vocab, cap);
+        }
+    }
     m->times.matmul += seconds_now() - start;
 }
 

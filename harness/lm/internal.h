@@ -3,29 +3,41 @@
 #ifndef KVANT_LM_INTERNAL_H
 #define KVANT_LM_INTERNAL_H
 
+#include "harness/lm/arch.h"
 #include "harness/lm/gemm.h"
-#include "harness/lm/model.h"
+
+/* What an architecture does not have is NULL. */
+typedef struct { float *weight, *bias; } lm_norm;
+typedef struct { gemm_matrix weight; float *bias; } lm_linear;
 
 typedef struct {
-    float *attn_norm, *ffn_norm;   /* [n_embd] */
-    gemm_matrix qkv;               /* query heads, key heads, value heads, one after another */
-    gemm_matrix attn_out;
-    gemm_matrix gate_up;           /* n_ff rows of the gate, then n_ff of up */
-    gemm_matrix down;
+    lm_norm attn_norm, ffn_norm;   /* [n_embd]; ffn_norm none when attention and MLP share the first */
+    lm_norm attn_post_norm, ffn_post_norm;
+    lm_norm q_norm, k_norm;        /* [head_dim], of every head */
+    lm_linear qkv;                 /* query heads, key heads, value heads, one after another */
+    lm_linear attn_out;
+    lm_linear up;                  /* n_ff rows of the gate, if there is one, then n_ff of up */
+    lm_linear down;
+    uint32_t window;               /* tokens that it attends to; 0: all */
+    uint32_t rope;                 /* which of the model's */
 } lm_layer;
 
 /* RoPE as frequencies: the angle of pair i at position p is p * frequency[i]; cos and sin are multiplied by `magnitude`. */
 typedef struct { double *frequency; float magnitude; } lm_rope;
 
+enum { LM_ROPES = 2 };             /* of layers with full attention, and of those with a window when theirs is another */
+
 struct lm_model {
     gguf *file;
+    const lm_arch *arch;
     lm_shape shape;
     uint32_t context;              /* positions that callers may use */
     const gguf_tensor *embedding;  /* rows are dequantised when they are looked up */
-    lm_rope rope;
+    lm_rope rope[LM_ROPES];
+    uint32_t n_rope;
     lm_layer *layers;
-    float *output_norm;
-    gemm_matrix output;
+    lm_norm output_norm;
+    lm_linear output;
     uint64_t weight_bytes;
     tokenizer *tokenizer;
     kvant_error tokenizer_error;   /* why there is none */
@@ -33,5 +45,10 @@ struct lm_model {
     char *work;                    /* working memory of a forward pass, grown as needed */
     size_t work_bytes;
 };
+
+/* The tensor that divides RoPE's frequencies at the model's context; NULL: none. */
+const gguf_tensor *lm_rope_factors_of(const lm_model *m);
+/* Fills rope and n_rope from the keys and tensors of the file. */
+kvant_status lm_rope_init(lm_model *m, kvant_error *err);
 
 #endif

@@ -14,6 +14,10 @@ typedef struct {
     float norm_eps;
     kvant_rope rope;
     bool tied;                     /* the output matrix is the embedding */
+    float attn_scale;              /* of scores, before the softmax */
+    float embedding_scale, residual_scale, logit_scale;      /* factors on embeddings, on what a part adds, on logits; 1: none */
+    float attn_cap, logit_cap;     /* a score or logit x becomes cap tanh(x / cap); 0: none */
+    uint32_t window;               /* tokens that layers with a sliding window attend to, their own included; 0: no such layers */
 } lm_shape;
 
 /* From the header alone. KVANT_INVALID: not a model that this engine can run. */
@@ -52,7 +56,7 @@ typedef struct {
     void (*kv)(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows);
     /* the same keys before RoPE, told before kv; NULL: not wanted */
     void (*unrotated)(void *user, uint32_t layer, const float *k, size_t n_rows);
-    /* q [n_rows][n_head][head_dim], post-RoPE and times 1/sqrt(head_dim), so that <q,k> is what the softmax gets; NULL: not wanted */
+    /* q [n_rows][n_head][head_dim], post-RoPE and times attn_scale, so that <q,k> is a score as it is before a cap; NULL: not wanted */
     void (*queries)(void *user, uint32_t layer, const float *q, size_t n_rows);
     void *user;
 } lm_observer;

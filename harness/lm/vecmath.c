@@ -132,9 +132,62 @@ void vec_silu_mul(float *gate, const float *up, size_t n)
     }
 }
 
+/* gelu(x) = x (1 + tanh z) / 2 with z = sqrt(2 / pi) (x + 0.044715 x^3), and (1 + tanh z) / 2 = 1 / (1 + exp(-2 z)). */
+void vec_gelu_mul(float *gate, const float *up, size_t n)
+{
+    const float a = -1.5957691f, b = 0.044715f;
+    float e[PIECE];
+    for (size_t at = 0; at < n; at += PIECE) {
+        const size_t m = n - at < PIECE ? n - at : PIECE;
+        float *g = gate + at;
+        for (size_t i = 0; i < m; i++)
+            e[i] = a * g[i] * (1.0f + b * g[i] * g[i]);
+        exp_all(e, e, m, 0);
+        for (size_t i = 0; i < m; i++)
+            g[i] = g[i] / (1.0f + e[i]) * (up ? up[at + i] : 1.0f);
+    }
+}
+
+/* tanh y = 1 - 2 / (1 + exp(2 y)): an absolute error of cap * 2^-23, which is what a score of that size has anyway. */
+void vec_soft_cap(float *x, size_t n, float cap)
+{
+    const float twice = 2.0f / cap;
+    float e[PIECE];
+    for (size_t at = 0; at < n; at += PIECE) {
+        const size_t m = n - at < PIECE ? n - at : PIECE;
+        for (size_t i = 0; i < m; i++)
+            e[i] = x[at + i] * twice;
+        exp_all(e, e, m, 0);
+        for (size_t i = 0; i < m; i++)
+            x[at + i] = cap - 2.0f * cap / (1.0f + e[i]);
+    }
+}
+
 void vec_rms_norm(float *out, const float *x, const float *weight, size_t n, float eps)
 {
     const float scale = (float)(1.0 / sqrt(vec_dot(x, x, n) / (double)n + (double)eps));
     for (size_t i = 0; i < n; i++)
         out[i] = x[i] * scale * weight[i];
+}
+
+void vec_layer_norm(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps)
+{
+    const float mean = (float)(sum_of(x, n) / (double)n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = x[i] - mean;
+    const float scale = (float)(1.0 / sqrt(vec_dot(out, out, n) / (double)n + (double)eps));
+    for (size_t i = 0; i < n; i++)
+        out[i] = out[i] * scale * weight[i] + bias[i];
+}
+
+void vec_rotate(float *x, const float *cosine, const float *sine, size_t width, size_t n, bool half, float scale)
+{
+    const size_t step = half ? 1 : 2, apart = half ? width / 2 : 1;
+    for (size_t j = 0; j < width / 2; j++) {
+        const float a = x[step * j], b = x[step * j + apart];
+        x[step * j] = (a * cosine[j] - b * sine[j]) * scale;
+        x[step * j + apart] = (a * sine[j] + b * cosine[j]) * scale;
+    }
+    for (size_t j = width; j < n; j++)
+        x[j] *= scale;
 }

@@ -3,6 +3,7 @@
 #ifndef KVANT_VECMATH_H
 #define KVANT_VECMATH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 float vec_max(const float *x, size_t n);                       /* -inf for n = 0 */
@@ -11,7 +12,15 @@ double vec_exp_sum(float *x, size_t n, float shift);
 double vec_log_sum_exp(const float *x, size_t n);
 double vec_dot(const float *a, const float *b, size_t n);
 void vec_silu_mul(float *gate, const float *up, size_t n);     /* gate = gate * sigmoid(gate) * up */
+/* gate = gelu(gate) * up, gelu by its tanh form; up NULL: without it */
+void vec_gelu_mul(float *gate, const float *up, size_t n);
+void vec_soft_cap(float *x, size_t n, float cap);              /* x = cap * tanh(x / cap) */
 /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x */
 void vec_rms_norm(float *out, const float *x, const float *weight, size_t n, float eps);
+/* out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; out may be x */
+void vec_layer_norm(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps);
+/* Rotates the first `width` of n coordinates in pairs, by angles of which cosine and sine [width / 2] are given: pairs half a width
+ * apart, or neighbours. All n are multiplied by scale. */
+void vec_rotate(float *x, const float *cosine, const float *sine, size_t width, size_t n, bool half, float scale);
 
 #endif
