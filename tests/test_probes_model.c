@@ -3,188 +3,11 @@
 #include "harness/attended.h"
 #include "harness/lm/generate.h"
 #include "harness/lm/vecmath.h"
-#include "tests/probe_runs.h"
-#include "tests/tiny_model.h"
+#include "tests/model_runs.h"
 
 #include <omp.h>
-#include <unistd.h>
 
-static kvant_data words;           /* prose for all tests */
-
-/* ---- Models and policies --------------------------------------------------------------------- */
-
-static lm_model *open_model(tiny_options options)
-{
-    const char *base = getenv("TMPDIR");
-    char *path = text_format("%s/kvant-test-XXXXXX", base && *base ? base : P_tmpdir);
-    assert_non_null(path);
-    int file = mkstemp(path);
-    assert_true(file >= 0);
-    close(file);
-    tiny_model_write(path, options);
-    lm_model *model = NULL;
-    kvant_error err = { "" };
-    kvant_status status = lm_open(path, 0, &model, &err);
-    unlink(path);                  /* stays mapped */
-    free(path);
-    if (status)
-        fail_msg("%s", err.text);
-    return model;
-}
-
-static kvcache_codecs open_codecs(const lm_model *model, const char *key, const char *key_args, const char *value,
-                                  const char *value_args)
-{
-    kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
-    kvcache_policy policy = { .key.quantizer = kvant_find(key, NULL), .value.quantizer = kvant_find(value, NULL) };
-    assert_non_null(policy.key.quantizer);
-    assert_non_null(policy.value.quantizer);
-    policy.key.args = kvant_defaults(policy.key.quantizer->params);
-    policy.value.args = kvant_defaults(policy.value.quantizer->params);
-    assert_int_equal(kvant_parse(policy.key.quantizer->params, key_args, &policy.key.args, NULL), KVANT_OK);
-    assert_int_equal(kvant_parse(policy.value.quantizer->params, value_args, &policy.value.args, NULL), KVANT_OK);
-    kvcache_codecs codecs;
-    kvant_error err = { "" };
-    if (kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err) != KVANT_OK)
-        fail_msg("%s", err.text);
-    return codecs;
-}
-
-static const kvant_probe *probe(const char *name)
-{
-    const kvant_probe *p = probe_find(name, NULL);
-    assert_non_null(p);
-    return p;
-}
-
-static probe_job job_of(const kvant_probe *p, const char *args, lm_model *model, const kvcache_codecs *codecs, size_t n_cells)
-{
-    probe_job job = { .args = kvant_defaults(p->params), .model = model, .data = &words, .n_cells = n_cells, .codecs = codecs };
-    kvant_error err = { "" };
-    if (kvant_parse(p->params, args, &job.args, &err) != KVANT_OK)
-        fail_msg("%s", err.text);
-    return job;
-}
-
-static void run_on(const char *name, const char *args, lm_model *model, const kvcache_codecs *codecs, size_t n_cells,
-                   probe_run *run)
-{
-    probe_job job = job_of(probe(name), args, model, codecs, n_cells);
-    run_ok(probe(name), &job, run);
-}
-
-static double nll_of(lm_model *model, const kvcache_codecs *codecs, const char *args)
-{
-    probe_run run;
-    run_on("perplexity", args, model, codecs, 1, &run);
-    double nll = value_of(&run.cells[0], "nll");
-    run_free(&run);
-    return nll;
-}
-
-/* ---- Perplexity ------------------------------------------------------------------------------ */
-
-static void uniform_model_has_perplexity_of_its_vocabulary(void **state)
-{
-    (void)state;
-    lm_model *model = open_model((tiny_options){ .uniform = true });
-    kvcache_codecs codecs = open_codecs(model, "f16", "", "f16", "");
-    static const char *const settings[] = {
-        "context=64,chunks=5", "context=64,chunks=5,path=decode,lockstep=3", "context=65,chunks=4,convention=full,batch=7",
-        "context=300,chunks=3,convention=full,batch=300", "context=48,chunks=20,convention=full,path=decode,lockstep=16",
-    };
-    static const double predicted[] = { 31, 31, 64, 299, 47 }, chunks[] = { 5, 5, 4, 3, 20 };
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        probe_run run;
-        run_on("perplexity", settings[i], model, &codecs, 1, &run);
-        const cell_run *r = &run.cells[0];
-        assert_near(value_of(r, "perplexity"), TINY_VOCAB, 1e-4);
-        assert_near(result_of(r, "perplexity")->n, chunks[i], 0);
-        size_t seen = 0;
-        for (size_t s = 0; s < r->n; s++)
-            if (!strcmp(r->samples[s].metric, "nll")) {
-                assert_int_equal(r->samples[s].chunk, seen++);
-                assert_near(r->samples[s].n, predicted[i], 0);
-                assert_near(r->samples[s].value, log(TINY_VOCAB), 1e-6);
-            }
-        assert_near((double)seen, chunks[i], 0);
-        run_free(&run);
-    }
-    kvcache_codecs_close(&codecs);
-    lm_close(model);
-}
-
-/* Mean negative log-likelihood of one chunk from all its logits at once. */
-static double direct_nll(lm_model *model, const kvcache_codecs *codecs, const int32_t *ids, uint32_t n, uint32_t first)
-{
-    size_t vocab = lm_model_shape(model)->n_vocab;
-    kvcache *cache = NULL;
-    float *logits = malloc(n * vocab * sizeof *logits);
-    uint8_t *want = malloc(n);
-    assert_int_equal(kvcache_open(codecs, n, &cache, NULL), KVANT_OK);
-    assert_true(logits && want);
-    memset(want, 1, n);
-    lm_segment segment = { cache, ids, n, want };
-    assert_int_equal(lm_forward(model, LM_PREFILL, &segment, 1, logits, NULL, NULL), KVANT_OK);
-    double sum = 0;
-    for (uint32_t i = first; i + 1 < n; i++)
-        sum -= lm_log_prob(logits + i * vocab, vocab, ids[i + 1]);
-    kvcache_close(cache);
-    free(logits);
-    free(want);
-    return sum / (n - 1 - first);
-}
-
-static void perplexity_is_what_logits_say(void **state)
-{
-    (void)state;
-    for (int bos = 0; bos < 2; bos++) {
-        lm_model *model = open_model((tiny_options){ .bos = bos });
-        kvcache_codecs codecs = open_codecs(model, "f32", "", "f32", "");
-        int32_t *ids = NULL;
-        size_t n = 0;
-        const tokenizer *tok = lm_tokenizer(model, NULL);
-        assert_int_equal(tokenizer_encode(tok, words.text, words.bytes, true, false, &ids, &n, NULL), KVANT_OK);
-        assert_int_equal(ids[0] == TINY_BOS, bos);
-        assert_int_equal(n, words.bytes + (size_t)bos);
-        for (int chunk = 0; chunk < 3 && bos; chunk++)
-            ids[chunk * 96] = TINY_BOS;
-
-        probe_run run;
-        run_on("perplexity", "context=96,chunks=3", model, &codecs, 1, &run);
-        for (size_t i = 0, chunk = 0; i < run.cells[0].n; i++)
-            if (!strcmp(run.cells[0].samples[i].metric, "nll")) {
-                assert_near(run.cells[0].samples[i].value, direct_nll(model, &codecs, ids + chunk * 96, 96, 48), 1e-5);
-                chunk++;
-            }
-        run_free(&run);
-        double full = nll_of(model, &codecs, "context=96,chunks=1,convention=full");
-        assert_near(full, direct_nll(model, &codecs, ids, 96, 0), 1e-5);
-        free(ids);
-        kvcache_codecs_close(&codecs);
-        lm_close(model);
-    }
-}
-
-static void paths_and_steps_agree(void **state)
-{
-    (void)state;
-    lm_model *model = open_model((tiny_options){ 0 });
-    kvcache_codecs codecs[2] = { open_codecs(model, "f32", "", "f32", ""),
-                                 open_codecs(model, "affine", "bits=4,group_size=16", "affine", "bits=4,group_size=16") };
-    for (size_t i = 0; i < 2; i++) {
-        double nll = nll_of(model, &codecs[i], "context=80,chunks=7");
-        static const char *const others[] = {
-            "context=80,chunks=7,batch=13", "context=80,chunks=7,path=decode,lockstep=1",
-            "context=80,chunks=7,path=decode,lockstep=4", "context=80,chunks=7,path=decode,lockstep=16",
-        };
-        /* Codes are the same wherever a coordinate does not round across a step; one that does moves a chunk's mean by little. */
-        for (size_t j = 0; j < sizeof others / sizeof *others; j++)
-            assert_near(nll_of(model, &codecs[i], others[j]), nll, i == 0 ? 1e-5 : 2e-3);
-        kvcache_codecs_close(&codecs[i]);
-    }
-    lm_close(model);
-}
+/* ---- Cells, bytes, texts -------------------------------------------------------------------------- */
 
 static void cells_do_not_mix(void **state)
 {
@@ -240,10 +63,10 @@ static void short_text_says_how_many_chunks(void **state)
     kvcache_codecs codecs = open_codecs(model, "f16", "", "f16", "");
     static const char *const names[] = { "perplexity", "distortion" };
     for (size_t i = 0; i < 2; i++) {
-        probe_job job = job_of(probe(names[i]), "context=1024,chunks=1000", model, &codecs, 1);
+        probe_job job = job_of(probe_of(names[i]), "context=1024,chunks=1000", model, &codecs, 1);
         probe_run run;
         kvant_error err = { "" };
-        assert_int_equal(run_probe(probe(names[i]), &job, &run, &err), KVANT_INVALID);
+        assert_int_equal(run_probe(probe_of(names[i]), &job, &run, &err), KVANT_INVALID);
         char *chunks = text_format("%zu chunks", words.bytes / 1024);
         assert_non_null(strstr(err.text, chunks));
         free(chunks);
@@ -293,10 +116,10 @@ static void needle_says_what_is_too_long(void **state)
         { "length=200", "greater length" }, { "length=1000000", "longer text" },
     };
     for (size_t i = 0; i < 2; i++) {
-        probe_job job = job_of(probe("needle"), cases[i].args, model, &codecs, 1);
+        probe_job job = job_of(probe_of("needle"), cases[i].args, model, &codecs, 1);
         probe_run run;
         kvant_error err = { "" };
-        assert_int_equal(run_probe(probe("needle"), &job, &run, &err), KVANT_INVALID);
+        assert_int_equal(run_probe(probe_of("needle"), &job, &run, &err), KVANT_INVALID);
         assert_non_null(strstr(err.text, cases[i].says));
     }
     kvcache_codecs_close(&codecs);
@@ -441,9 +264,9 @@ static void attention_of_the_models_own(void **state)
         assert_near(keys->samples[i].n, 8 * TINY_HEADS / TINY_KV_HEADS, 0);
     run_free(&run);
 
-    probe_job job = job_of(probe("attention"), "context=64,queries=33", model, codecs, 1);
+    probe_job job = job_of(probe_of("attention"), "context=64,queries=33", model, codecs, 1);
     kvant_error err = { "" };
-    assert_int_equal(run_probe(probe("attention"), &job, &run, &err), KVANT_INVALID);
+    assert_int_equal(run_probe(probe_of("attention"), &job, &run, &err), KVANT_INVALID);
     assert_non_null(strstr(err.text, "lower queries"));
     for (size_t i = 0; i < 3; i++)
         kvcache_codecs_close(&codecs[i]);
@@ -488,7 +311,7 @@ static void throughput_of_a_model(void **state)
     assert_int_equal(r->n, 2 * 10);
     for (size_t i = 0; i < r->n_results; i++)
         assert_true(isfinite(r->results[i].value) && r->results[i].value > 0);
-    for (const probe_metric *m = probe("throughput")->metrics; m->name; m++)
+    for (const probe_metric *m = probe_of("throughput")->metrics; m->name; m++)
         assert_non_null(result_of(r, m->name));
     run_free(&run);
     kvcache_codecs_close(&codecs);
@@ -497,15 +320,8 @@ static void throughput_of_a_model(void **state)
 
 int main(void)
 {
-    text t = { 0 };
-    for (int i = 0; i < 200; i++)
-        text_add(&t, "Sentence %d says that %d apples and %d pears were %s on the table near the window. ", i, i * 37 % 11,
-                 i * i % 17, i % 3 ? "left" : "found again");
-    words = (kvant_data){ .text = t.data, .bytes = t.length };
+    words_open();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(uniform_model_has_perplexity_of_its_vocabulary),
-        cmocka_unit_test(perplexity_is_what_logits_say),
-        cmocka_unit_test(paths_and_steps_agree),
         cmocka_unit_test(cells_do_not_mix),
         cmocka_unit_test(bytes_follow_the_policy),
         cmocka_unit_test(short_text_says_how_many_chunks),
@@ -518,6 +334,6 @@ int main(void)
         cmocka_unit_test(throughput_of_a_model),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    text_free(&t);
+    words_close();
     return failed;
 }

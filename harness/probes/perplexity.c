@@ -11,17 +11,21 @@
 /* Rows whose logits are taken at once: as many as the matrix product likes, for memory's sake no more. */
 enum { LOGIT_ROWS = 128 };
 
-enum { CONTEXT, CHUNKS, CONVENTION, PATH, LOCKSTEP, BATCH };
-enum { CONVENTION_LLAMA, CONVENTION_FULL };
+enum { CONTEXT, CHUNKS, CONVENTION, STRIDE, PATH, LOCKSTEP, BATCH };
+enum { CONVENTION_LLAMA, CONVENTION_FULL, CONVENTION_STRIDE };
 
-static const char *const conventions[] = { "llama", "full", NULL };
+static const char *const conventions[] = { "llama", "full", "stride", NULL };
 static const char *const paths[] = { "prefill", "decode", NULL };
 
 static const kvant_param params[] = {
-    { "context", "tokens of a chunk", KVANT_INT, 512, 8, 1 << 20, NULL },
+    { "context", "tokens L of a chunk", KVANT_INT, 512, 8, 1 << 20, NULL },
     { "chunks", "chunks of the text, from its beginning", KVANT_INT, 8, 1, 1 << 20, NULL },
-    { "convention", "positions that predict: llama = the second half of a chunk but its last, full = all but the last; a model "
-      "that wants a BOS gets it in place of each chunk's first token", KVANT_CHOICE, CONVENTION_LLAMA, 0, 0, conventions },
+    { "convention", "whose prediction of the next token counts, by position in a chunk: llama = L/2 ... L-2 and full = 0 ... L-2 of "
+      "chunks that do not overlap, a BOS that the model wants in place of each one's first token; stride = of chunks that begin "
+      "`stride` tokens S apart, L-1-S ... L-2, so that each predicts its last S tokens, and 0 ... L-2 of the first chunk, a BOS at "
+      "the text's beginning alone", KVANT_CHOICE, CONVENTION_LLAMA, 0, 0, conventions },
+    { "stride", "tokens S from a chunk's beginning to the next one's, of convention stride alone; at most L (S = L: no token predicts "
+      "a chunk's first)", KVANT_INT, 256, 1, 1 << 20, NULL },
     { "path", "how it attends: prefill decodes tiles of codes and multiplies, decode goes token by token by score, mix",
       KVANT_CHOICE, LM_PREFILL, 0, 0, paths },
     { "lockstep", "chunks that run together on the decode path; moves results by rounding only", KVANT_INT, 16, 1, 256, NULL },
@@ -30,7 +34,8 @@ static const kvant_param params[] = {
 };
 
 static const probe_metric metrics[] = {
-    { "nll", "nats", "mean negative log-likelihood of a predicted token; samples per chunk, errors clustered by chunk", -1, false },
+    { "nll", "nats", "mean negative log-likelihood of a predicted token, all alike; samples per chunk, errors clustered by chunk", -1,
+      false },
     { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
     { "perplexity_at_N", "", "perplexity over the first N chunks: N = 1, 2, 4, 8, ... and all", -1, false },
     FOOTPRINT_METRICS,
@@ -38,8 +43,9 @@ static const probe_metric metrics[] = {
 };
 
 typedef struct {
-    int32_t *ids;                  /* [chunks][context] */
-    uint32_t context, chunks, first, lockstep, batch;   /* first: position whose prediction counts first */
+    int32_t *ids;                  /* chunk i begins at ids + i * step */
+    uint32_t context, chunks, step, lockstep, batch;
+    uint32_t opening, first;       /* position whose prediction counts first, in chunk 0 and in all others */
     lm_path path;
     kvcache **caches;              /* [lockstep] of the unit at work */
     lm_segment *segments;          /* [lockstep] */
@@ -64,6 +70,21 @@ static double cost(const kvant_args *args, const kvant_data *data)
     return args->v[CONTEXT] * args->v[CHUNKS];
 }
 
+/* Overlapping chunks are one stretch of the text, which has one beginning. */
+static kvant_status open_stride(probe_job *job, perplexity *p, kvant_error *err)
+{
+    if (p->step > p->context)
+        return kvant_fail(err, KVANT_INVALID, "perplexity: a stride of %u leaves out tokens between chunks of %u; lower stride or raise "
+                          "context", p->step, p->context);
+    const uint64_t span = p->context + (uint64_t)(p->chunks - 1) * p->step;
+    if (span > UINT32_MAX)
+        return kvant_fail(err, KVANT_INVALID, "perplexity: %u chunks with a stride of %u span %llu tokens; lower chunks or stride",
+                          p->chunks, p->step, (unsigned long long)span);
+    return probe_chunks(job, (uint32_t)span, 1, &p->ids, err);
+}
+
+static uint32_t first_of(const perplexity *p, uint32_t chunk) { return chunk ? p->first : p->opening; }
+
 static kvant_status open_job(probe_job *job, kvant_error *err)
 {
     const double *v = job->args.v;
@@ -73,13 +94,20 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
         return kvant_fail(err, KVANT_NOMEM, "perplexity: no memory");
     p->context = (uint32_t)v[CONTEXT];
     p->chunks = (uint32_t)v[CHUNKS];
-    p->first = v[CONVENTION] == CONVENTION_LLAMA ? p->context / 2 : 0;
+    if (v[CONVENTION] == CONVENTION_STRIDE) {
+        p->step = (uint32_t)v[STRIDE];
+        p->first = p->step < p->context ? p->context - 1 - p->step : 0;
+    } else {
+        p->step = p->context;
+        p->opening = p->first = v[CONVENTION] == CONVENTION_LLAMA ? p->context / 2 : 0;
+    }
     p->path = v[PATH] == LM_DECODE ? LM_DECODE : LM_PREFILL;
     p->lockstep = p->path == LM_DECODE ? (uint32_t)v[LOCKSTEP] : 1;
     p->batch = (uint32_t)v[BATCH];
     job->n_units = (p->chunks + p->lockstep - 1) / p->lockstep;
 
-    kvant_status status = probe_chunks(job, p->context, p->chunks, &p->ids, err);
+    kvant_status status = v[CONVENTION] == CONVENTION_STRIDE ? open_stride(job, p, err)
+                                                             : probe_chunks(job, p->context, p->chunks, &p->ids, err);
     if (status)
         return status;
     const lm_shape *shape = lm_model_shape(job->model);
@@ -151,13 +179,15 @@ static kvant_status forward(const probe_job *job, perplexity *p, size_t n_segmen
 }
 
 /* The last token of a chunk predicts nothing that counts and is not run. */
-static kvant_status prefill(const probe_job *job, perplexity *p, const int32_t *ids, kvant_error *err)
+static kvant_status prefill(const probe_job *job, perplexity *p, uint32_t chunk, kvant_error *err)
 {
+    const int32_t *ids = p->ids + (size_t)chunk * p->step;
+    const uint32_t first = first_of(p, chunk);
     for (uint32_t at = 0; at < p->context - 1;) {
         uint32_t n = p->context - 1 - at < p->batch ? p->context - 1 - at : p->batch;
         size_t rows = 0;
         for (uint32_t i = 0; i < n; i++) {
-            p->want[i] = at + i >= p->first;
+            p->want[i] = at + i >= first;
             if (p->want[i]) {
                 p->target[p->waiting + rows] = ids[at + i + 1];
                 p->owner[p->waiting + rows++] = 0;
@@ -172,18 +202,22 @@ static kvant_status prefill(const probe_job *job, perplexity *p, const int32_t *
     return KVANT_OK;
 }
 
-static kvant_status decode(const probe_job *job, perplexity *p, const int32_t *ids, uint32_t n_chunks, kvant_error *err)
+/* n_chunks of them from `chunk` on. */
+static kvant_status decode(const probe_job *job, perplexity *p, uint32_t chunk, uint32_t n_chunks, kvant_error *err)
 {
     static const uint8_t wanted = 1;
     for (uint32_t at = 0; at < p->context - 1; at++) {
-        bool scored = at >= p->first;
+        size_t rows = 0;
         for (uint32_t j = 0; j < n_chunks; j++) {
-            const int32_t *token = ids + (size_t)j * p->context + at;
+            const int32_t *token = p->ids + (size_t)(chunk + j) * p->step + at;
+            bool scored = at >= first_of(p, chunk + j);
             p->segments[j] = (lm_segment) { p->caches[j], token, 1, scored ? &wanted : NULL };
-            p->target[p->waiting + j] = token[1];
-            p->owner[p->waiting + j] = j;
+            if (scored) {
+                p->target[p->waiting + rows] = token[1];
+                p->owner[p->waiting + rows++] = j;
+            }
         }
-        kvant_status status = forward(job, p, n_chunks, scored ? n_chunks : 0, err);
+        kvant_status status = forward(job, p, n_chunks, rows, err);
         if (status)
             return status;
     }
@@ -195,7 +229,6 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
     perplexity *p = job->state;
     uint32_t chunk = (uint32_t)index * p->lockstep;
     uint32_t n = p->chunks - chunk < p->lockstep ? p->chunks - chunk : p->lockstep;
-    const int32_t *ids = p->ids + (size_t)chunk * p->context;
 
     kvant_status status = KVANT_OK;
     for (uint32_t j = 0; j < n && !status; j++)
@@ -203,12 +236,13 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
     memset(p->sum, 0, p->lockstep * sizeof *p->sum);
     p->waiting = 0;
     if (!status)
-        status = p->path == LM_DECODE ? decode(job, p, ids, n, err) : prefill(job, p, ids, err);
+        status = p->path == LM_DECODE ? decode(job, p, chunk, n, err) : prefill(job, p, chunk, err);
     if (!status) {
         settle(job, p);
-        uint32_t predicted = p->context - 1 - p->first;
-        for (uint32_t j = 0; j < n; j++)
+        for (uint32_t j = 0; j < n; j++) {
+            uint32_t predicted = p->context - 1 - first_of(p, chunk + j);
             job->emit(job, cell, &(probe_sample) { "nll", chunk + j, 0, p->sum[j] / predicted, predicted });
+        }
         if (index == 0)
             footprint_emit(job, cell, p->caches[0]);
     }
