@@ -300,9 +300,14 @@ static void warn_of_block(const cJSON *report, const cJSON *block, const report_
         double perplexity = member_number(measured, "value");
         if (member_number(cell, "reference") == 1)
             reference = perplexity;
-        else if (perplexity < reference)
-            report_note(options, out, "warning: perplexity of %s is below that of %s: noise or a fault, not a gain",
-                        member_text(cell, "label"), reference_label(block));
+        else if (perplexity < reference) {
+            const cJSON *nll = report_row(cJSON_GetObjectItemCaseSensitive(cell, "differences"), "nll");
+            char number[96] = "not paired";
+            if (nll)
+                report_difference(nll, number);
+            report_note(options, out, "warning: perplexity of %s is below that of %s (nll minus %s: %s): noise or a fault, not a gain",
+                        member_text(cell, "label"), reference_label(block), reference_label(block), number);
+        }
         unproven = unproven || report_lacks_oracle(cell);
     }
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(report, "identical"))
