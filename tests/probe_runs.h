@@ -28,7 +28,7 @@ typedef struct { char metric[64]; double value, n, se, lo, hi; } kept_result;
 enum { RUN_RESULTS = 64, RUN_CELLS = 4 };
 
 typedef struct {
-    probe_sample *samples;
+    probe_sample *samples;         /* with names of their own */
     size_t n, capacity;
     kept_result results[RUN_RESULTS];
     size_t n_results;
@@ -44,7 +44,9 @@ static inline void run_emit(probe_job *job, size_t cell, const probe_sample *sam
         c->samples = realloc(c->samples, c->capacity * sizeof *c->samples);
         assert_non_null(c->samples);
     }
-    c->samples[c->n++] = *sample;
+    c->samples[c->n] = *sample;
+    c->samples[c->n].metric = strdup(sample->metric);
+    assert_non_null(c->samples[c->n++].metric);
 }
 
 static inline void run_result(void *user, const probe_result *r)
@@ -96,8 +98,11 @@ static inline kvant_status run_probe(const kvant_probe *probe, probe_job *job, p
 
 static inline void run_free(probe_run *run)
 {
-    for (size_t c = 0; c < RUN_CELLS; c++)
+    for (size_t c = 0; c < RUN_CELLS; c++) {
+        for (size_t i = 0; i < run->cells[c].n; i++)
+            free((char *)run->cells[c].samples[i].metric);
         free(run->cells[c].samples);
+    }
     *run = (probe_run){ 0 };
 }
 

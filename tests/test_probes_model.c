@@ -18,6 +18,7 @@ static void cells_do_not_mix(void **state)
     static const char *const probes[][2] = {
         { "perplexity", "context=64,chunks=4" }, { "perplexity", "context=64,chunks=4,path=decode,lockstep=3" },
         { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=900,trials=2" },
+        { "trajectory", "prompts=2,prompt_tokens=32,tokens=48" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
         probe_run both, one;
@@ -283,6 +284,7 @@ static void threads_do_not_matter(void **state)
     static const char *const probes[][2] = {
         { "perplexity", "context=300,chunks=3,convention=full" }, { "perplexity", "context=64,chunks=5,path=decode,lockstep=3" },
         { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=700,trials=2" },
+        { "trajectory", "prompts=2,prompt_tokens=32,tokens=48" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
         probe_run one, more;

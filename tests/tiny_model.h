@@ -19,8 +19,9 @@ enum {
     TINY_BYTES = 256, TINY_PAIR = TINY_BYTES, TINY_START, TINY_END, TINY_BOS, TINY_VOCAB
 };
 
-/* uniform: the output matrix is zero, so that every token is as likely as any other. bos: the tokenizer puts one before a text. */
-typedef struct { bool uniform, bos; } tiny_options;
+/* uniform: the output matrix is zero, so that every token is as likely as any other, and token 0 is the first of them. bos: the
+ * tokenizer puts one before a text. ends: token 0 ends a text. */
+typedef struct { bool uniform, bos, ends; } tiny_options;
 
 enum { TINY_U32 = 4, TINY_F32 = 6, TINY_BOOL = 7, TINY_STRING = 8, TINY_ARRAY = 9, TINY_I32 = 5 };
 
@@ -148,7 +149,7 @@ static inline void tiny_model_write(const char *path, tiny_options options)
     tiny_key_string(f, "tokenizer.ggml.pre", "smollm");
     tiny_vocabulary(f);
     tiny_key_u32(f, "tokenizer.ggml.bos_token_id", TINY_BOS);
-    tiny_key_u32(f, "tokenizer.ggml.eos_token_id", TINY_END);
+    tiny_key_u32(f, "tokenizer.ggml.eos_token_id", options.ends ? 0 : TINY_END);
     tiny_key(f, "tokenizer.ggml.add_bos_token", TINY_BOOL);
     tiny_put(f, &add_bos, 1);
     tiny_key_string(f, "tokenizer.chat_template",
