@@ -63,8 +63,10 @@ enum { N_QUANTILES = sizeof quantiles / sizeof *quantiles };
 static void assert_no_divergence(const cell_run *c)
 {
     static const char *const zero[] = { "kl", "delta_p", "delta_p_rms", "entropy_shift" }, *const one[] = { "same_top", "top5_overlap" };
-    for (size_t i = 0; i < c->n; i++)
-        assert_true(c->samples[i].value == (!strcmp(c->samples[i].metric, one[0]) || !strcmp(c->samples[i].metric, one[1])));
+    for (size_t i = 0; i < c->n; i++) {
+        const bool share = !strcmp(c->samples[i].metric, one[0]) || !strcmp(c->samples[i].metric, one[1]);
+        assert_true(c->samples[i].value == share || !strcmp(c->samples[i].metric, "nll"));
+    }
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++) {
         assert_true(value_of(c, zero[i]) == 0);
         assert_true(result_of(c, zero[i])->se == 0);
@@ -152,7 +154,7 @@ static void figures_are_those_of_two_passes(void **state)
         memcpy(row_ids, ids + chunk * CONTEXT, sizeof row_ids);
         row_ids[0] = TINY_BOS;
         float *x = logits_of(&f16, row_ids, CONTEXT), *y = logits_of(&coarse, row_ids, CONTEXT);
-        long double same = 0, overlap = 0, delta = 0, square = 0, shift = 0;
+        long double same = 0, overlap = 0, delta = 0, square = 0, shift = 0, nll = 0;
         for (size_t t = FIRST; t < CONTEXT - 1; t++) {
             const float *a = x + t * TINY_VOCAB, *b = y + t * TINY_VOCAB;
             long double p[TINY_VOCAB], q[TINY_VOCAB], kl = 0;
@@ -166,6 +168,7 @@ static void figures_are_those_of_two_passes(void **state)
             }
             const long double d = q[row_ids[t + 1]] - p[row_ids[t + 1]];
             delta += d;
+            nll -= logl(q[row_ids[t + 1]]);
             square += d * d;
             mean += kl / (CHUNKS * SCORED);
             assert_true(kl > 1e-5L);
@@ -177,6 +180,7 @@ static void figures_are_those_of_two_passes(void **state)
         assert_near(sample_of(c, "delta_p", chunk, 0), (double)delta / SCORED, 1e-6);
         assert_near(sample_of(c, "delta_p_rms", chunk, 0), sqrt((double)square / SCORED), 1e-6);
         assert_near(sample_of(c, "entropy_shift", chunk, 0), (double)shift / SCORED, 1e-5);
+        assert_near(sample_of(c, "nll", chunk, 0), (double)nll / SCORED, 1e-5);
         free(x);
         free(y);
     }
@@ -198,6 +202,7 @@ static void uniform_model_has_nothing_to_lose(void **state)
         probe_run run;
         measure_on(uniform, ways[i], &codecs, 1, &run);
         assert_no_divergence(&run.cells[0]);
+        assert_near(value_of(&run.cells[0], "nll"), log(TINY_VOCAB), 1e-12);
         run_free(&run);
     }
     kvcache_codecs_close(&codecs);
@@ -302,12 +307,13 @@ enum { TOKENS = 100 };
 /* Chunks of 100 tokens with kl chunk, chunk + .01 ..., and one figure each of what is per chunk. */
 static void results_of(size_t chunks, double broken, cell_run *run)
 {
-    static const char *const others[] = { "delta_p", "delta_p_rms", "entropy_shift", "same_top", "top5_overlap" };
-    probe_sample *samples = calloc(chunks * (TOKENS + 5), sizeof *samples);
+    static const char *const others[] = { "delta_p", "delta_p_rms", "entropy_shift", "same_top", "top5_overlap", "nll" };
+    enum { N_OTHERS = sizeof others / sizeof *others };
+    probe_sample *samples = calloc(chunks * (TOKENS + N_OTHERS), sizeof *samples);
     assert_non_null(samples);
     size_t n = 0;
     for (uint32_t chunk = 0; chunk < chunks; chunk++) {
-        for (size_t i = 0; i < 5; i++)
+        for (size_t i = 0; i < N_OTHERS; i++)
             samples[n++] = (probe_sample){ others[i], chunk, 0, i == 3 ? .5 * (1 + chunk % 2) : i == 1 ? 3 + chunk : .1 * chunk, TOKENS };
         for (uint32_t t = 0; t < TOKENS; t++)
             samples[n++] = (probe_sample){ "kl", chunk, t, t == 7 && chunk == 0 ? broken : .01 * t * (double)(1 + chunk % 2), 1 };

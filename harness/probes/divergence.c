@@ -48,12 +48,13 @@ static const probe_metric metrics[] = {
     { "delta_p", "", "mean of the right token's probability minus that with f16; samples per chunk", 0, false },
     { "delta_p_rms", "", "root of the mean square of that difference over all tokens; samples per chunk", -1, false },
     { "entropy_shift", "nats", "mean entropy of the distribution minus that with f16; samples per chunk", 0, false },
+    { "nll", "nats", "mean negative log-likelihood of the right tokens, whose exp is the perplexity; samples per chunk", -1, false },
     { NULL, NULL, NULL, 0, false }
 };
 
 /* One row of logits, and one row against the reference's. */
-typedef struct { logits_mass mass; double right; uint32_t top[TOP]; } summary;     /* right: the right token's probability */
-typedef struct { double kl, same_top, overlap, delta_p, entropy_shift; } comparison;
+typedef struct { logits_mass mass; double log_right; uint32_t top[TOP]; } summary;     /* log_right: of the right token's probability */
+typedef struct { double kl, same_top, overlap, delta_p, entropy_shift, nll; } comparison;
 
 typedef struct {
     int32_t *ids;                  /* [chunks][context] */
@@ -231,7 +232,7 @@ static int32_t target_of(const divergence *d, span s, size_t row)
 static summary summarize(const float *x, size_t n_vocab, size_t top, int32_t target)
 {
     summary s = { .mass = logits_mass_of(x, n_vocab) };
-    s.right = exp(x[target] - s.mass.log_sum);
+    s.log_right = x[target] - s.mass.log_sum;
     logits_top(x, n_vocab, s.top, top);
     return s;
 }
@@ -243,8 +244,8 @@ static comparison compare(const float *x, const summary *of_x, const float *y, c
         for (size_t j = 0; j < top; j++)
             both += of_x->top[i] == of_y->top[j];
     return (comparison){ .kl = logits_divergence(x, of_x->mass, y, of_y->mass, n_vocab), .same_top = of_x->top[0] == of_y->top[0],
-                         .overlap = (double)both / (double)top, .delta_p = of_y->right - of_x->right,
-                         .entropy_shift = of_y->mass.entropy - of_x->mass.entropy };
+                         .overlap = (double)both / (double)top, .delta_p = exp(of_y->log_right) - exp(of_x->log_right),
+                         .entropy_shift = of_y->mass.entropy - of_x->mass.entropy, .nll = -of_y->log_right };
 }
 
 /* Logits of the reference's rows ... rows+n-1, a piece as begin took them. */
@@ -279,7 +280,7 @@ static kvant_status begin(probe_job *job, size_t unit, kvant_error *err)
 static void emit_chunk(probe_job *job, size_t cell, const divergence *d, span s, uint32_t j)
 {
     const uint32_t chunk = s.chunk + j;
-    double same = 0, overlap = 0, delta = 0, square = 0, shift = 0;
+    double same = 0, overlap = 0, delta = 0, square = 0, shift = 0, nll = 0;
     for (uint32_t i = 0; i < d->scored; i++) {
         const comparison *c = &d->found[(size_t)i * s.n + j];
         job->emit(job, cell, &(probe_sample) { "kl", chunk, d->first + i, c->kl, 1 });
@@ -288,6 +289,7 @@ static void emit_chunk(probe_job *job, size_t cell, const divergence *d, span s,
         delta += c->delta_p;
         square += c->delta_p * c->delta_p;
         shift += c->entropy_shift;
+        nll += c->nll;
     }
     const double n = d->scored;
     job->emit(job, cell, &(probe_sample) { "same_top", chunk, 0, same / n, n });
@@ -295,6 +297,7 @@ static void emit_chunk(probe_job *job, size_t cell, const divergence *d, span s,
     job->emit(job, cell, &(probe_sample) { "delta_p", chunk, 0, delta / n, n });
     job->emit(job, cell, &(probe_sample) { "delta_p_rms", chunk, 0, sqrt(square / n), n });
     job->emit(job, cell, &(probe_sample) { "entropy_shift", chunk, 0, shift / n, n });
+    job->emit(job, cell, &(probe_sample) { "nll", chunk, 0, nll / n, n });
 }
 
 static kvant_status run_unit(probe_job *job, size_t unit, size_t cell, kvant_error *err)
@@ -394,7 +397,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         result(user, &(probe_result) { "kl_max", kl[tokens - 1], mean.n, NAN, NAN, NAN });
     }
     static const struct { const char *metric; double least, most; } means[] = {
-        { "same_top", 0, 1 }, { "top5_overlap", 0, 1 }, { "delta_p", -1, 1 }, { "entropy_shift", -INFINITY, INFINITY }
+        { "same_top", 0, 1 }, { "top5_overlap", 0, 1 }, { "delta_p", -1, 1 }, { "entropy_shift", -INFINITY, INFINITY },
+        { "nll", 0, INFINITY }
     };
     for (size_t i = 0; i < sizeof means / sizeof *means; i++) {
         const size_t m = probe_values(samples, n, means[i].metric, x, w);
