@@ -262,8 +262,8 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
     const spec_choice *learnt = b->pick[SPEC_CALIBRATION];
     plan_data *data = b->pick[SPEC_DATA] ? &b->p->data[b->pick[SPEC_DATA] - spec_find(s, SPEC_DATA)->choices] : NULL;
     plan_cell cell = { .probe = probe, .args = kvant_defaults(probe->params), .data = data,
-                       .calibration.args = learnt ? learnt->args : kvant_defaults(calibration_params), .key_target = "scalar", .value_target = "scalar",
-                       .kept_target = "scalar" };
+                       .calibration.args = learnt ? learnt->args : kvant_defaults(calibration_params), .key_target = "scalar",
+                       .value_target = "scalar", .kept_target = "scalar" };
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < s->n_axes && !status; i++)
         if (s->axes[i].kind == SPEC_PARAM)
@@ -325,8 +325,8 @@ static kvant_status add_combinations(builder *b, kvant_error *err)
 static bool is_reference(const plan_cell *c)
 {
     const kvcache_policy *p = &c->policy;
-    return !c->allocation && !strcmp(p->key.quantizer->name, "f16") && (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink &&
-           !p->window && !p->seed;
+    return !c->allocation && !strcmp(p->key.quantizer->name, "f16") &&
+           (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink && !p->window && !p->seed;
 }
 
 static kvant_status add_reference(builder *b, const plan_cell *like, kvant_error *err)

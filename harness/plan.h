@@ -62,7 +62,8 @@ typedef struct {
  *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "model": {"name", "sha256"},
  *    "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0,
  *    "states": [{"file", "imported": {TABLE: sha256, ...}}, ...], "value": {...} , "window": 0}
- * "states" is there only when states that the cell takes from a folder hold imported tables. With vector data "vector" stands for key and value, and what belongs to a model is not there. */
+ * "states" is there only when states that the cell takes from a folder hold imported tables. With vector data "vector" stands for key
+ * and value, and what belongs to a model is not there. */
 typedef struct {
     const kvant_probe *probe;
     kvant_args args;               /* of the probe */

@@ -5,7 +5,8 @@
 
 #include "harness/plan.h"
 
-/* Fills in targets and bits of a cell by its quantizers' plans, and what was imported into the states that are kept (may be NULL); KVANT_SKIP with the reason when one does not suit the shape. */
+/* Fills in targets and bits of a cell by its quantizers' plans, and what was imported into the states that are kept (may be NULL);
+ * KVANT_SKIP with the reason when one does not suit the shape. */
 kvant_status plan_describe(plan_cell *cell, states *kept, kvant_error *err);
 /* Fills in config, key, pairing and the params' JSON. A cell without quantizers has none in its config either. */
 kvant_status plan_identify(plan_cell *cell, kvant_error *err);

@@ -41,7 +41,8 @@ typedef struct {
     double *asked, *stored;            /* matrices: bits per coordinate */
     double *weight, *weight_se;        /* [n_groups]; NULL unless weights is activation */
     double *loss, *loss_se;            /* matrices; NULL when it is */
-    probe_result *ratio;               /* [n_candidates], of activation the first only: the largest group mean over the smallest; NaN: there is none */
+    probe_result *ratio;               /* [n_candidates], of activation the first only: the largest group mean over the smallest; NaN:
+                                        * there is none */
 } sensitivity;
 
 /* Whether it can be measured at all, by the plan that is made of it: before a store is, say. */

@@ -82,7 +82,8 @@ static int run(const cli *c)
     if (!experiment_open(c, STORE_WRITE, &e, &code))
         return code;
     progress_screen s = progress_start();
-    run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c), .progress = progress_show, .user = &s };
+    run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c),
+                            .progress = progress_show, .user = &s };
     run_result result = { .cells = 0 };
     kvant_error err;
     kvant_status status = experiment_allocate(&e, &options, &err);
