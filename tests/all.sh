@@ -23,11 +23,11 @@ build() { # mode target...
 # What takes longest stays out of `make check`, and out of the sanitizers what they slow down most and other tests reach too.
 SLOW='test_conformance|test_run|test_states_run|test_oracles|test_planted|test_probes_model'
 HUGE='test_conformance|test_planted'
-# The same quantizers in other tests are enough for the address sanitizer, which makes these the slowest of all.
-LONG='test_oracles'
+# What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the fuzzer.
+LONG='test_oracles|test_attention|test_states'
 # Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_allocation|test_attention|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_formats|test_gguf|
-test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_states|test_stats|test_store|test_util|test_views'
+SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_formats|test_gguf|
+test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_store|test_util|test_views'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names.
@@ -56,7 +56,7 @@ thread_stage() {
     setarch "$(uname -m)" -R true 2> /dev/null && wrapper="setarch $(uname -m) -R"
     OMP_TOOL_LIBRARIES=$archer OMP_NUM_THREADS=4 TEST_WRAPPER=$wrapper \
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66 second_deadlock_stack=1" \
-        stage tsan tests/tsan_control.sh $(programs tsan "$HUGE|$SEQUENTIAL")
+        stage tsan tests/tsan_control.sh $(programs tsan "$HUGE|$LONG|$SEQUENTIAL")
 }
 fuzz_stage() { # seconds
     build fuzz fuzzers || return
