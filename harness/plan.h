@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     bool used;                     /* some quantizer of the cell is trained ahead */
     kvant_args args;               /* of calibration_params */
-    const plan_data *data;         /* a text, or vectors; with a generator of vectors: its own, drawn anew by calibration_dataset_args */
+    const plan_data *data;         /* a text, or vectors; a generator's own stand for what it would make next */
     bool own;                      /* data is that of the cell */
 } plan_calibration;
 
