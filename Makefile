@@ -60,7 +60,7 @@ ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -ma
 
 LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c metal/x86/*.c)
 MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
-HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/lm/*.c harness/probes/*.c \
+HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/*/*.c \
             datasets/*.c algorithms/allocators/*.c))
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
@@ -137,7 +137,7 @@ $(B)/gen/plugins.c: FORCE
 $(B)/gen/version.c: FORCE
 	$(call generate,version "$(shell $(CC) --version | head -n 1)" "$(CODEGEN)")
 $(B)/gen/schema.c: FORCE
-	$(call generate,embed schema_sql harness/schema.sql)
+	$(call generate,embed schema_sql harness/store/schema.sql)
 
 # ---- Tests, benchmarks, demo ----------------------------------------------------------------------
 

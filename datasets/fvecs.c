@@ -1,6 +1,6 @@
 /* fvecs.c - vectors in the .fvecs and .bvecs files of the nearest-neighbour benchmarks (SIFT, GIST, DEEP).
  * Every vector carries its dimension as int32, then that many float32 (fvecs) or uint8 (bvecs), little-endian. */
-#include "harness/dataset.h"
+#include "harness/input/dataset.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* npy.c - vectors from a NumPy .npy file: embeddings, or keys and values dumped by another program.
  * The last axis is the vector's; all axes before it count vectors, so [layer][head][token][dim] is read as it lies. */
-#include "harness/npy.h"
+#include "harness/input/npy.h"
 
-#include "harness/dataset.h"
+#include "harness/input/dataset.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -297,7 +297,7 @@ static const char *find_share_folder(void)
         if (!slash || slash == path)
             break;
         *slash = 0;
-        if (exists_under(path, "datasets/manifest.json") && exists_under(path, "harness/schema.sql")) {
+        if (exists_under(path, "datasets/manifest.json") && exists_under(path, "harness/store/schema.sql")) {
             snprintf(folder, sizeof folder, "%s", path);
             break;
         }

@@ -34,9 +34,9 @@ quantizers)
     echo "}"
     ;;
 plugins)
-    echo '#include "harness/allocator.h"'
+    echo '#include "harness/allocation/allocator.h"'
     echo '#include "harness/cli.h"'
-    echo '#include "harness/dataset.h"'
+    echo '#include "harness/input/dataset.h"'
     echo '#include "harness/probe.h"'
     list kvant_allocator allocator kvant_allocators algorithms/allocators
     list kvant_dataset dataset kvant_datasets datasets
@@ -59,18 +59,18 @@ version) # compiler flags
     part contract harness/kvant.h harness/codec.c
     part algorithms/shared algorithms/shared/*.[ch]
     part harness/lm harness/lm/*.[ch]
-    part harness/check harness/check*.[ch] harness/fidelity.[ch] harness/stats.c datasets/synthetic.c
-    part harness/calibration harness/calibration.[ch] harness/captured.c
+    part harness/check harness/check/*.[ch] harness/measure/fidelity.[ch] harness/measure/stats.c datasets/synthetic.c
+    part harness/calibration harness/experiment/calibration.[ch] harness/experiment/captured.c
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done
     for n in $(names algorithms/allocators); do
-        part "algorithms/allocators/$n" "algorithms/allocators/$n.c" harness/allocator.c
+        part "algorithms/allocators/$n" "algorithms/allocators/$n.c" harness/allocation/allocator.c
     done
     for n in $(names datasets); do part "datasets/$n" "datasets/$n.c"; done
     # A probe is its file, what all probes share, and the sources of the harness/*.h that it includes itself.
     for n in $(names harness/probes); do
         f=harness/probes/$n.c
-        own=$(sed -n 's|^#include "\(harness/[a-z_]*\)\.h"$|\1.c|p' "$f")
-        part "harness/probes/$n" $(ls "$f" harness/probe.c harness/stats.c $own 2>/dev/null | sort -u)
+        own=$(sed -n 's|^#include "\(harness/[a-z_/]*\)\.h"$|\1.c|p' "$f")
+        part "harness/probes/$n" $(ls "$f" harness/probe.c harness/measure/stats.c $own 2>/dev/null | sort -u)
     done
     for f in metal/*/*_*.c; do [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f"; done
     echo "};"

@@ -1,7 +1,7 @@
 /* main.c - the program: reads the environment, prepares the process, and hands over to one command.
  * Nothing else in the tree reads the environment or decides how a process reacts to signals and lost descriptors. */
 #include "harness/cli.h"
-#include "harness/input.h"
+#include "harness/input/input.h"
 
 #include <fcntl.h>
 #include <gsl/gsl_errno.h>

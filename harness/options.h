@@ -3,11 +3,11 @@
 #ifndef KVANT_COMMAND_OPTIONS_H
 #define KVANT_COMMAND_OPTIONS_H
 
+#include "harness/allocation/sensitivity.h"
 #include "harness/cli.h"
-#include "harness/input.h"
+#include "harness/experiment/states.h"
+#include "harness/input/input.h"
 #include "harness/lm/model.h"
-#include "harness/sensitivity.h"
-#include "harness/states.h"
 
 #define OPTION_POLICY(fallback)                                                                                              \
     { "key", "QUANTIZER", "keys' quantizer, with parameters: turboquant_mse:bits=4 (default " fallback ")", false },         \

@@ -2,7 +2,7 @@
  * A text is tokenised whole, and chunks are cut from the ids: where a text is cut does not change its tokens. */
 #include "harness/probe.h"
 
-#include "harness/stats.h"
+#include "harness/measure/stats.h"
 
 #include <ctype.h>
 #include <stdlib.h>

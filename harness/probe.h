@@ -5,7 +5,7 @@
 #ifndef KVANT_PROBE_H
 #define KVANT_PROBE_H
 
-#include "harness/dataset.h"
+#include "harness/input/dataset.h"
 #include "harness/lm/model.h"
 
 typedef struct {

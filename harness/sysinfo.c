@@ -1,7 +1,7 @@
 /* sysinfo.c - asks the system and the libraries what they are.
  * Every library that the program links with is named, those that can change a value first. */
-#include "harness/sysinfo.h"
 #include "harness/lm/gemm.h"
+#include "harness/sysinfo.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <archive.h>

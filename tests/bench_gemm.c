@@ -2,7 +2,7 @@
  * Usage: bench_gemm [MODEL.gguf]. With a model its shapes are taken and a whole prefill is timed as well; else SmolLM2-135M's. */
 #include "harness/lm/gemm.h"
 #include "harness/lm/model.h"
-#include "harness/stats.h"
+#include "harness/measure/stats.h"
 #include "harness/util.h"
 
 #include <dnnl.h>

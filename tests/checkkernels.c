@@ -1,6 +1,6 @@
 /* checkkernels.c - holds every kernel of metal/ to the scalar code it stands for, then times both.
  * Hostile memory (guard pages on both sides, pointers aligned to an element and no more) and hostile values; bounds are derived. */
-#include "harness/check_internal.h"
+#include "harness/check/check_internal.h"
 #include "harness/kernels.h"
 
 #include <gsl/gsl_errno.h>

@@ -1,6 +1,6 @@
 /* codes.c - prints what every quantizer makes of fixed vectors, as hashes: one line per variant and dimension.
  * tests/codes.sh compares what different compilers and levels of optimisation print: codes must decode on any machine. */
-#include "harness/check_internal.h"
+#include "harness/check/check_internal.h"
 #include "harness/util.h"
 
 #include <gsl/gsl_errno.h>

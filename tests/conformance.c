@@ -2,7 +2,7 @@
  * Shared by the tests of the model, the tokenizer and the tensor types. */
 #include "tests/conformance.h"
 
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "harness/util.h"
 
 #include <setjmp.h>

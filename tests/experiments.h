@@ -3,7 +3,7 @@
 #ifndef KVANT_TESTS_EXPERIMENTS_H
 #define KVANT_TESTS_EXPERIMENTS_H
 
-#include "harness/run.h"
+#include "harness/experiment/run.h"
 #include "tests/stores.h"
 
 /* A text in which no 64 bytes stand twice. */

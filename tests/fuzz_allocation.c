@@ -1,6 +1,6 @@
 /* fuzz_allocation.c - hostile allocation files: every input ends in a whole allocation or in an error that says something.
  * What was read is written and read again, and must be the same. */
-#include "harness/allocation.h"
+#include "harness/allocation/allocation.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* fuzz_npy.c - hostile .npy files: every input ends in an array that fits the file or in an error.
  * The first byte says how much of the file is arbitrary: all of it, the header's text, or the shape and one other value. */
-#include "harness/npy.h"
+#include "harness/input/npy.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* fuzz_spec.c - hostile specs and overrides: every input ends in axes that can be walked or in an error that names its file.
  * The text before the first byte 0xff is a spec, what follows are overrides, separated by 0xff too. */
-#include "harness/spec.h"
+#include "harness/experiment/spec.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* fuzz_states.c - hostile state files: every input ends in sections that lie inside the file or in an error, and a codec takes a
  * hostile state's tables only if its sizes are right.
  * The first byte says what is arbitrary: the whole file, a payload whose checksums are right, or a codec's state. */
-#include "harness/states.h"
+#include "harness/experiment/states.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* fuzz_vectors.c - hostile .fvecs and .bvecs files: every input ends in vectors that fit the file or in an error.
  * By way of a real file, so that what is fuzzed is what is used. The first byte chooses the kind, whether the first vector's
  * dimension is put right, and how many vectors are asked for. */
-#include "harness/dataset.h"
+#include "harness/input/dataset.h"
 
 #include <stdlib.h>
 #include <unistd.h>

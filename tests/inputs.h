@@ -3,7 +3,7 @@
 #ifndef KVANT_TESTS_INPUTS_H
 #define KVANT_TESTS_INPUTS_H
 
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "tests/scratch.h"
 
 #include <archive.h>

@@ -17,7 +17,7 @@ sums > "$work/before"
 awk '/^```c$/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md > algorithms/sign.c
 cat > algorithms/allocators/least.c << 'C'
 /* least - the smallest candidate for every group. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 static kvant_status allocate(const allocation_problem *p, const kvant_args *args, uint32_t *choice, kvant_error *err)
 {

@@ -3,7 +3,7 @@
 #ifndef KVANT_TESTS_PROBLEMS_H
 #define KVANT_TESTS_PROBLEMS_H
 
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 #include <math.h>
 #include <setjmp.h>

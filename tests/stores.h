@@ -3,7 +3,7 @@
 #ifndef KVANT_TESTS_STORES_H
 #define KVANT_TESTS_STORES_H
 
-#include "harness/store.h"
+#include "harness/store/store.h"
 #include "tests/scratch.h"
 
 #include <math.h>

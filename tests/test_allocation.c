@@ -1,6 +1,6 @@
 /* test_allocation.c - allocation files: both forms read back as written, and every slip is refused with file, line and path.
  * What must be refused stands here as text, as a user would have written it. */
-#include "harness/allocation.h"
+#include "harness/allocation/allocation.h"
 #include "tests/scratch.h"
 
 #include <math.h>

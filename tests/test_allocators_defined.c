@@ -1,6 +1,6 @@
 /* test_allocators_defined.c - allocators where an answer is a matter of definition: placement, curves that rise, budgets and groups that
  * cannot be, weights and fitted curves. Expected choices are worked out by hand. */
-#include "harness/curve.h"
+#include "harness/allocation/curve.h"
 #include "tests/problems.h"
 
 /* ---- Placement --------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* test_angles.c - bias and variance of inner products by the angle between query and vector, against closed forms: sign sketches,
  * shrinking and unbiased codebooks, and a check by queries that really stand at an angle. */
-#include "harness/fidelity.h"
+#include "harness/measure/fidelity.h"
 #include "tests/probe_runs.h"
 
 #include <gsl/gsl_randist.h>

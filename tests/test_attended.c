@@ -1,6 +1,6 @@
 /* test_attended.c - figures of attention by hand, and the attention probe on vectors with codes whose effect is known.
  * What needs a model is in test_probes_model.c. */
-#include "harness/attended.h"
+#include "harness/measure/attended.h"
 #include "tests/float_codes.h"
 
 static const kvant_probe *probe(void)

@@ -1,7 +1,7 @@
 /* test_budget.c - problems made of a tiny model's sensitivities: what losses, weights and curves are, by which bits they count, and
  * what quantizers a choice means. Expected figures are worked out here from the sensitivities themselves. */
-#include "harness/allocation.h"
-#include "harness/budget.h"
+#include "harness/allocation/allocation.h"
+#include "harness/allocation/budget.h"
 #include "tests/stores.h"
 #include "tests/tiny_model.h"
 

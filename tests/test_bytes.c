@@ -1,6 +1,6 @@
 /* test_bytes.c - the probe `bytes` against sums by hand: formats of known size, sinks, windows and blocks that are not whole, padding,
  * and states that layers share or not. */
-#include "harness/footprint.h"
+#include "harness/measure/footprint.h"
 #include "tests/probe_runs.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"

@@ -1,7 +1,7 @@
 /* test_calibration.c - calibration: what is drawn, what a model makes of it, and that nothing learnt from is ever measured.
  * Ends with whole experiments in which quantizers learn, on a model and on vectors. */
-#include "harness/calibration.h"
-#include "harness/captured.h"
+#include "harness/experiment/calibration.h"
+#include "harness/experiment/captured.h"
 #include "harness/probe.h"
 #include "tests/experiments.h"
 #include "tests/tiny_model.h"

@@ -1,6 +1,6 @@
 /* test_captured.c - keys before RoPE and after it, captured from a model in steps: rotating the first by a rotation written here gives
  * the second, and looking changes nothing else. */
-#include "harness/captured.h"
+#include "harness/experiment/captured.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"
 

@@ -1,6 +1,6 @@
 /* test_conformance.c - the engine against another engine's logits, model by model, by both paths and in uneven pieces.
  * Tolerances are the reference set's own; a model of an architecture that is not supported fails. */
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "harness/lm/generate.h"
 #include "harness/lm/vecmath.h"
 #include "tests/conformance.h"

@@ -2,9 +2,9 @@
  * and one clear error for every file that is not what it says. */
 #include "tests/scratch.h"
 
-#include "harness/dataset.h"
-#include "harness/npy.h"
-#include "harness/stats.h"
+#include "harness/input/dataset.h"
+#include "harness/input/npy.h"
+#include "harness/measure/stats.h"
 
 #include <math.h>
 

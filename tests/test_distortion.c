@@ -1,6 +1,6 @@
 /* test_distortion.c - fidelity and the probes of vectors against quantizers whose error is known exactly, over seeds and threads.
  * No model here; what needs one is in test_probes_model.c. */
-#include "harness/fidelity.h"
+#include "harness/measure/fidelity.h"
 #include "tests/float_codes.h"
 
 #include <gsl/gsl_cdf.h>

@@ -1,6 +1,6 @@
 /* test_divergence.c - the probe `divergence` on a tiny model: every figure computed a second way from logits of passes of its own,
  * the control, both paths, what is kept of the reference, and statistics by hand. */
-#include "harness/logits.h"
+#include "harness/measure/logits.h"
 #include "tests/probe_runs.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"

@@ -1,6 +1,6 @@
 /* test_entropy.c - entropies of symbols: from counts by hand, of quantizers against tables, quadrature and the rate-distortion bound,
  * and of a model's own keys and values under one table for each side. */
-#include "harness/entropy.h"
+#include "harness/measure/entropy.h"
 #include "tests/probe_runs.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"

@@ -2,7 +2,7 @@
  * URLs are file:, and pip and apt-get are scripts that behave as the real ones do, or badly. */
 #include "tests/inputs.h"
 
-#include "harness/fetch.h"
+#include "harness/input/fetch.h"
 
 #include <signal.h>
 #include <sys/prctl.h>

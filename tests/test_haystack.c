@@ -1,6 +1,6 @@
 /* test_haystack.c - sentences cut from awkward texts, and messages that keep their length, depth and secret.
  * Words are counted in place of tokens: whoever counts, the bound must hold. */
-#include "harness/haystack.h"
+#include "harness/measure/haystack.h"
 #include "harness/util.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* test_npy.c - .npy files written byte for byte as NumPy does, read back, and refused where they lie about themselves. */
 #include "tests/scratch.h"
 
-#include "harness/npy.h"
+#include "harness/input/npy.h"
 
 #include <math.h>
 

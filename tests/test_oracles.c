@@ -3,8 +3,8 @@
 #include "algorithms/shared/codebook.h"
 #include "algorithms/shared/rotation.h"
 #include "algorithms/shared/vector.h"
-#include "harness/check_internal.h"
-#include "harness/stats.h"
+#include "harness/check/check_internal.h"
+#include "harness/measure/stats.h"
 #include "tests/scratch.h"
 
 #include <gsl/gsl_errno.h>

@@ -1,7 +1,7 @@
 /* test_outliers.c - outlier channels: that selection finds what was planted, that two streams are exactly two instances of the
  * method, what they gain, and that arguments which make no sense are refused with the reason. */
 #include "algorithms/shared/random.h"
-#include "harness/stats.h"
+#include "harness/measure/stats.h"
 #include "tests/scratch.h"
 
 #include <gsl/gsl_errno.h>

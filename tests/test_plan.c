@@ -1,6 +1,6 @@
 /* test_plan.c - plans: which cells a spec comes to, in what order, under which identity, and what is skipped with which words.
  * Vectors are made, the model is the tiny one: nothing here is measured. */
-#include "harness/plan_internal.h"
+#include "harness/experiment/plan_internal.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"
 

@@ -1,6 +1,6 @@
 /* test_planted.c - ten bugs of published implementations, each planted into a method's own file: the checks of `kvant check` that are
  * there for it turn it down, and pass without it. A gate that nothing wrong has ever failed says nothing. */
-#include "harness/check_internal.h"
+#include "harness/check/check_internal.h"
 #include "tests/planted.h"
 #include "tests/scratch.h"
 

@@ -1,7 +1,7 @@
 /* test_plot.c - the plots of this tree, drawn by gnuplot from made-up stores: every label is in the SVG, whatever it holds,
  * and what cannot be drawn ends in one clear line with nothing left behind. Skipped where gnuplot is not installed. */
 #include "harness/cli.h"
-#include "harness/plot.h"
+#include "harness/report/plot.h"
 #include "tests/stores.h"
 
 #include <sys/wait.h>

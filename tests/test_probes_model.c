@@ -1,8 +1,8 @@
 /* test_probes_model.c - the probes on a tiny model written here: known logits, both paths, one figure computed a second way.
  * The model's weights are random or, where the answer must be known, its output is uniform. */
-#include "harness/attended.h"
 #include "harness/lm/generate.h"
 #include "harness/lm/vecmath.h"
+#include "harness/measure/attended.h"
 #include "tests/model_runs.h"
 
 #include <omp.h>

@@ -1,6 +1,6 @@
 /* test_properties.c - what holds for all registered quantizers, or for all that promise it: what a code depends on, and what coding
  * again, scaling and zeros do. `kvant check` has more of the kind: bytes, ranges, scores and mixes. */
-#include "harness/check_internal.h"
+#include "harness/check/check_internal.h"
 #include "tests/trials.h"
 
 #include <gsl/gsl_errno.h>

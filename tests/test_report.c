@@ -1,7 +1,7 @@
 /* test_report.c - reports of a made-up store, word for word, and as programs read them: CSV field by field, JSON by cJSON.
  * Covers what must not go unseen: undecided differences, equal outputs, perplexities below the reference, unmet expectations. */
-#include "harness/report.h"
-#include "harness/report_internal.h"
+#include "harness/report/report.h"
+#include "harness/report/report_internal.h"
 #include "harness/table.h"
 #include "tests/stores.h"
 

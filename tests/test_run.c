@@ -1,6 +1,6 @@
 /* test_run.c - runs: a killed, interrupted or sharded run ends with the rows of an undisturbed one, bit for bit.
  * What must die is this program again, as a child with a spec, a store and the step at which it kills itself. */
-#include "harness/run.h"
+#include "harness/experiment/run.h"
 #include "tests/stores.h"
 #include "tests/tiny_model.h"
 

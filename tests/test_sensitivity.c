@@ -1,8 +1,8 @@
 /* test_sensitivity.c - the probe `sensitivity` on a tiny model: every figure computed a second way, the control, statistics.
  * The second way for a group alone is an allocation, which shares nothing with the probe's own. */
-#include "harness/calibration.h"
-#include "harness/cache_group.h"
-#include "harness/captured.h"
+#include "harness/allocation/cache_group.h"
+#include "harness/experiment/calibration.h"
+#include "harness/experiment/captured.h"
 #include "tests/probe_runs.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"

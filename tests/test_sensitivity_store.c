@@ -1,6 +1,6 @@
 /* test_sensitivity_store.c - questions to a store about a tiny model's sensitivities: what is measured, resumed, reused and refused.
  * What the probe measures has a test of its own (test_sensitivity.c). */
-#include "harness/sensitivity.h"
+#include "harness/allocation/sensitivity.h"
 #include "tests/stores.h"
 #include "tests/tiny_model.h"
 

@@ -1,5 +1,5 @@
 /* test_sequence.c - measures of token runs against values counted by hand, and edits against a second way to compute them. */
-#include "harness/sequence.h"
+#include "harness/measure/sequence.h"
 
 #include <gsl/gsl_rng.h>
 #include <math.h>

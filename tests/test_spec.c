@@ -1,6 +1,6 @@
 /* test_spec.c - specs: what is read, and that every mistake is refused with its file, line and path.
  * The texts are small on purpose: line 1 opens the object, and a mistake stands where the test says. */
-#include "harness/spec.h"
+#include "harness/experiment/spec.h"
 #include "tests/scratch.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* test_states.c - stored states: every quantizer's comes back bit for bit, and no damaged, renamed or foreign file is ever used.
  * Tables go out as .npy and come in again; what is no rotation, sketch or codebook does not. */
-#include "harness/states.h"
 #include "algorithms/shared/random.h"
-#include "harness/npy.h"
+#include "harness/experiment/states.h"
+#include "harness/input/npy.h"
 #include "tests/scratch.h"
 
 #include <gsl/gsl_randist.h>

@@ -1,7 +1,7 @@
 /* test_states_run.c - runs with states from a folder: bit for bit those without one, until other tables are imported.
  * Then cells are other cells, and a folder that changed or is damaged stops a run before anything is measured. */
-#include "harness/run.h"
-#include "harness/states.h"
+#include "harness/experiment/run.h"
+#include "harness/experiment/states.h"
 #include "tests/stores.h"
 #include "tests/tiny_model.h"
 

@@ -1,6 +1,6 @@
 /* test_stats.c - means, errors, intervals and medians against closed values and published tables.
  * The expected numbers are worked out by hand or taken from tables, never from the code under test. */
-#include "harness/stats.h"
+#include "harness/measure/stats.h"
 
 #include <gsl/gsl_cdf.h>
 #include <gsl/gsl_randist.h>

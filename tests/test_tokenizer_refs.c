@@ -1,6 +1,6 @@
 /* test_tokenizer_refs.c - the tokenizer against another program's ids on its reference strings, and a whole text there and back.
  * Four lists of ids per string: with and without BOS and EOS, special tokens in the text parsed or not. */
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "harness/util.h"
 #include "tests/conformance.h"
 #include "tests/tokens.h"

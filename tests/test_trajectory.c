@@ -1,7 +1,7 @@
 /* test_trajectory.c - greedy continuations on tiny models: f16 never leaves itself, and others leave it where a test that runs the model
  * itself says so. The measures of two token runs: test_sequence.c. */
 #include "harness/lm/generate.h"
-#include "harness/sequence.h"
+#include "harness/measure/sequence.h"
 #include "tests/model_runs.h"
 
 #include <gsl/gsl_cdf.h>

@@ -1,6 +1,6 @@
 /* test_views.c - the views say what their comments promise, and a merge leaves finished cells whole.
  * The SQL's errors and intervals are compared with stats.h, which is tested against closed values of its own. */
-#include "harness/stats.h"
+#include "harness/measure/stats.h"
 #include "tests/stores.h"
 
 static const double REFERENCE_NLL[4] = { 1.25, 2.5, 3.125, 2.0 }, WORSE_NLL[4] = { 1.5, 2.625, 3.625, 2.0 };

@@ -2,7 +2,7 @@
  * Users know it as "protect the first and last layers". It looks at nothing but a layer's place, so it loses where sensitive layers
  * lie inside, and on models whose first and last ones are not special. When the largest does not fit, the boundary gets less; what is
  * left then is spread evenly, over the boundary first, for a comparison at unequal bits says nothing. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 #include <stdlib.h>
 

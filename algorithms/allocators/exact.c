@@ -2,7 +2,7 @@
  * A dynamic programme over groups that keeps, of all ways to spend, those that no cheaper way equals (Nemhauser and Ullmann 1969).
  * Costs are whole units, so ways that spend the same meet, and there are never more of them than units. Sums are taken in the order
  * of groups, as everywhere: rounding is monotonic, so the result is no worse than any other in floating point too. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 #include <math.h>
 #include <stdlib.h>

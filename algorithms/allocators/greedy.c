@@ -1,7 +1,7 @@
 /* greedy - from the fewest bits up, each step where weight * D(b) falls most per bit: what RateQuant runs in practice.
  * One number per group and one curve per quantizer decide, so it costs one pass over a text; it is optimal for that model when D is
  * convex and groups are of one size, and it loses where a group's own curve is another than its quantizer's. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* knapsack - from the fewest bits up, each step where a group's measured loss falls most per bit: mlx-optiq's allocation.
  * Every group is measured at every candidate, so no curve is assumed; that costs groups * candidates passes over a text, and noise in
  * them is taken for gain. Steps may leap over a candidate that gains nothing. A few bits are lost against `exact` at the budget's edge. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 static kvant_status allocate(const allocation_problem *p, const kvant_args *args, uint32_t *choice, kvant_error *err)
 {

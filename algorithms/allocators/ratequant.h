@@ -2,7 +2,7 @@
 #ifndef KVANT_RATEQUANT_H
 #define KVANT_RATEQUANT_H
 
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 /* bits [n_groups], in those that the budget counts, between the group's smallest and largest candidate; they use up the budget.
  * Minimises the sum of weight * alpha * beta^-bits. The problem must be one that allocator_run accepts. */

@@ -2,7 +2,7 @@
  * A budget between two candidates would leave bits unspent, and a comparison at unequal bits says nothing. So by default what is left
  * goes to groups evenly spread over the model, by their size and nothing else: 2.5 of {2, 3} gives every second group 3 bits.
  * It loses wherever groups differ. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 
 enum { ARG_STRADDLE };
 

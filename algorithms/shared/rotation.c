@@ -1,8 +1,8 @@
 /* rotation.c - Haar rotations by GSL's QR of a Gaussian matrix, and randomised Hadamard transforms.
  * The matrix products are tiled so that accumulators stay in registers; no BLAS, so that every machine gets the same bits. */
-#include "algorithms/shared/rotation.h"
 #include "algorithms/shared/parts.h"
 #include "algorithms/shared/random.h"
+#include "algorithms/shared/rotation.h"
 #include "algorithms/shared/vector.h"
 
 #include <gsl/gsl_errno.h>

@@ -1,7 +1,7 @@
 /* scalar.c - see scalar.h.
  * A run of 64 codes takes 8 b bytes, whatever b is. */
-#include "algorithms/shared/scalar.h"
 #include "algorithms/shared/parts.h"
+#include "algorithms/shared/scalar.h"
 
 #include <math.h>
 

@@ -1,9 +1,9 @@
 /* sketch.c - see sketch.h.
  * A product with S or S^T goes row by row; signs are packed in runs of whole bytes. */
-#include "algorithms/shared/sketch.h"
 #include "algorithms/shared/parts.h"
 #include "algorithms/shared/random.h"
 #include "algorithms/shared/rotation.h"
+#include "algorithms/shared/sketch.h"
 #include "algorithms/shared/vector.h"
 
 #include <gsl/gsl_randist.h>

@@ -1,7 +1,7 @@
 /* streams.c - see streams.h.
  * Channels, codes, queries and accumulators of a stream are gathered a few at a time, so that its ops find them side by side. */
-#include "algorithms/shared/streams.h"
 #include "algorithms/shared/parts.h"
+#include "algorithms/shared/streams.h"
 #include "algorithms/shared/training.h"
 #include "algorithms/shared/vector.h"
 

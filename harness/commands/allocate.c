@@ -1,9 +1,9 @@
 /* allocate.c - `kvant allocate`: spends a bit budget over a model's layers or KV heads by what `kvant sensitivity` measured.
  * One allocator's answer group by group, or all of them compared at the same budget. */
-#include "harness/allocation.h"
-#include "harness/budget.h"
-#include "harness/experiment.h"
-#include "harness/input.h"
+#include "harness/allocation/allocation.h"
+#include "harness/allocation/budget.h"
+#include "harness/experiment/experiment.h"
+#include "harness/input/input.h"
 #include "harness/table.h"
 #include "harness/version.h"
 

@@ -1,11 +1,11 @@
 /* bench.c - `kvant bench`: one quantizer in a cache of its own, without a spec: tokens are appended and attended to one by one, as a
  * server does, and what came out is compared with exact attention over the same vectors. */
-#include "harness/attended.h"
 #include "harness/cli.h"
-#include "harness/dataset.h"
+#include "harness/input/dataset.h"
 #include "harness/lm/attention.h"
+#include "harness/measure/attended.h"
+#include "harness/measure/stats.h"
 #include "harness/options.h"
-#include "harness/stats.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* check.c - `kvant check`: holds quantizers to the universal gates and to the values that they state of themselves.
  * Rows go to stdout, what is skipped with its reason; a failing row makes the exit status 1. */
-#include "harness/check.h"
+#include "harness/check/check.h"
 #include "harness/cli.h"
 #include "harness/version.h"
 

@@ -1,8 +1,8 @@
 /* dump.c - `kvant dump`: the keys and values that a model makes of a text, one .npy file per layer, KV head and side, to be used as
  * vector data or looked at elsewhere. */
-#include "harness/captured.h"
 #include "harness/cli.h"
-#include "harness/npy.h"
+#include "harness/experiment/captured.h"
+#include "harness/input/npy.h"
 #include "harness/options.h"
 #include "harness/probe.h"
 

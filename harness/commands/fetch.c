@@ -1,7 +1,7 @@
 /* fetch.c - `kvant fetch`: brings models and texts of the manifest onto this machine, and lists them.
  * The paths go to stdout, one a line, so that `$(kvant fetch NAME)` is a file's path; all talk goes to stderr. */
 #include "harness/cli.h"
-#include "harness/input.h"
+#include "harness/input/input.h"
 
 #include <stdio.h>
 

@@ -1,8 +1,8 @@
 /* generate.c - `kvant generate`: greedy text through a packed cache, with its speed and its bytes.
  * The quickest way to see what a quantizer does to a model. */
 #include "harness/cli.h"
-#include "harness/options.h"
 #include "harness/lm/generate.h"
+#include "harness/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* list.c - `kvant list`: what this program knows: plug-ins, inputs, metrics, and one plug-in's parameters in full.
  * Everything printed comes from the tables that the program itself runs on. */
-#include "harness/allocator.h"
+#include "harness/allocation/allocator.h"
 #include "harness/cli.h"
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "harness/probe.h"
 
 #include <math.h>

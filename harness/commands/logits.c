@@ -1,9 +1,9 @@
 /* logits.c - `kvant logits`: the logits of a list of tokens through a packed cache, as .npy, to compare engines.
  * Rows are written as they are computed, so a long text needs no memory for them. */
 #include "harness/cli.h"
-#include "harness/options.h"
+#include "harness/input/npy.h"
 #include "harness/lm/generate.h"
-#include "harness/npy.h"
+#include "harness/options.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* merge.c - `kvant merge`: joins stores, as the shards of a sweep leave them on the machines of a cluster.
  * Each is taken over whole or not at all. */
 #include "harness/cli.h"
-#include "harness/store.h"
+#include "harness/store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* plan.c - `kvant plan`: shows what a spec comes to, before anything is loaded or measured.
  * The table goes to stdout, one cell a line; skips and totals follow. */
-#include "harness/experiment.h"
+#include "harness/experiment/experiment.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* plot.c - `kvant plot`: a picture of an experiment, by a query and a gnuplot script of plots/.
  * Prints the files it wrote, one a line. */
 #include "harness/cli.h"
-#include "harness/experiment.h"
-#include "harness/plot.h"
+#include "harness/experiment/experiment.h"
+#include "harness/report/plot.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* precompute.c - `kvant precompute`: makes the states that a spec's cells need, or one quantizer's, and stores them in a folder.
  * What is there already is verified and kept. */
-#include "harness/experiment.h"
-#include "harness/run.h"
+#include "harness/experiment/experiment.h"
+#include "harness/experiment/run.h"
 
 #include <stdlib.h>
 #include <string.h>

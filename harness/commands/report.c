@@ -1,8 +1,8 @@
 /* report.c - `kvant report`: what the store says of an experiment, as a table, Markdown, CSV or JSON.
  * Fails when the spec expects values that were not met, so that a published table can be a test. */
 #include "harness/cli.h"
-#include "harness/experiment.h"
-#include "harness/report.h"
+#include "harness/experiment/experiment.h"
+#include "harness/report/report.h"
 
 #include <stdlib.h>
 #include <string.h>

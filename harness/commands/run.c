@@ -1,7 +1,7 @@
 /* run.c - `kvant run`: measures what the store lacks of a spec, and says what it does and where the time went.
  * On a terminal one line is kept up to date; elsewhere a line every few seconds. All of it is talk, and goes to stderr. */
-#include "harness/experiment.h"
-#include "harness/run.h"
+#include "harness/experiment/experiment.h"
+#include "harness/experiment/run.h"
 
 #include <stdlib.h>
 #include <string.h>

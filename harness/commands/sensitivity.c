@@ -1,8 +1,8 @@
 /* sensitivity.c - `kvant sensitivity`: measures how much each layer or KV head of a model's cache matters, and prints it.
  * What the store has is not measured again; a stopped run goes on with the same command. */
-#include "harness/experiment.h"
-#include "harness/report_internal.h"
-#include "harness/sensitivity.h"
+#include "harness/allocation/sensitivity.h"
+#include "harness/experiment/experiment.h"
+#include "harness/report/report_internal.h"
 #include "harness/table.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* show.c - `kvant show`: what a GGUF file holds: its keys with types and values, its tensors, and bytes by tensor type.
  * Nothing is loaded, and what a file says is printed so that it cannot command a terminal. */
 #include "harness/cli.h"
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "harness/lm/dequant.h"
 #include "harness/lm/pretokenize.h"
 

@@ -1,7 +1,7 @@
 /* tokenize.c - `kvant tokenize`: text on stdin, token ids on stdout, to compare with other engines.
  * The text is taken byte for byte, a newline at its end included. */
 #include "harness/cli.h"
-#include "harness/input.h"
+#include "harness/input/input.h"
 #include "harness/lm/tokenizer.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* attention.c - what a quantizer does to attention: softmax weights and outputs over coded keys and values, against exact ones. On
  * vectors, which are cut into keys, values and queries, or on those that a model makes of a text, per layer and KV head.
  * Policies (sinks, windows) play no part: all keys and values are coded. */
-#include "harness/attended.h"
-#include "harness/captured.h"
+#include "harness/experiment/captured.h"
+#include "harness/measure/attended.h"
 #include "harness/probe.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* bytes.c - what codes take: a sequence's cache at a length, key by key and f16 part by f16 part, what was allocated for it, and the
  * states of its codecs; or vectors and their padding. No token runs through the model: its shape and weights are all that is asked. */
-#include "harness/footprint.h"
+#include "harness/measure/footprint.h"
 #include "harness/probe.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* distortion.c - what a quantizer does to vectors and to their inner products: on vectors as they are given, or on the keys and
  * values that a model makes of a text, per layer and KV head. Policies (sinks, windows) play no part: all vectors are coded. */
-#include "harness/captured.h"
-#include "harness/entropy.h"
-#include "harness/fidelity.h"
+#include "harness/experiment/captured.h"
+#include "harness/measure/entropy.h"
+#include "harness/measure/fidelity.h"
 #include "harness/probe.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* divergence.c - how far the model's next-token distributions move from those with an f16 cache, token by token over the whole
  * vocabulary. The reference runs once per unit for all cells, on their path; of its logits as many are kept as may be. */
-#include "harness/logits.h"
+#include "harness/measure/logits.h"
+#include "harness/measure/stats.h"
 #include "harness/probe.h"
-#include "harness/stats.h"
 
 #include <gsl/gsl_sort.h>
 #include <math.h>

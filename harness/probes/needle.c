@@ -1,9 +1,9 @@
 /* needle.c - whether a number hidden in prose is found through the cache: a chat that asks for it, the answer's first words
  * given, its digits generated greedily. Exact match tells caches apart coarsely, the right digits' log-probability finely. */
-#include "harness/haystack.h"
 #include "harness/lm/generate.h"
+#include "harness/measure/haystack.h"
+#include "harness/measure/stats.h"
 #include "harness/probe.h"
-#include "harness/stats.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* perplexity.c - how well the model predicts a text through the cache: mean negative log-likelihood over chunks, as perplexity.
  * Chunks run by the prefill path, or by the decode path one token at a time, many chunks in lockstep. Also: the cache's bytes. */
-#include "harness/footprint.h"
 #include "harness/lm/vecmath.h"
+#include "harness/measure/footprint.h"
 #include "harness/probe.h"
 
 #include <math.h>

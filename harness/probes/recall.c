@@ -1,8 +1,8 @@
 /* recall.c - is the vector that exact search finds among the k that search in the codes finds best? By inner product, for queries
  * that are held out of the data. Both searches put equal products in the order of the data, so vectors that are equal do not
  * count against a method that codes them equally. */
+#include "harness/measure/stats.h"
 #include "harness/probe.h"
-#include "harness/stats.h"
 
 #include <gsl/gsl_rng.h>
 #include <math.h>

@@ -1,12 +1,12 @@
 /* sensitivity.c - how much each group of a KV cache matters: what allocators weigh groups by. Each group is looked at alone, all
  * others staying in f16, on windows of a text's second half. */
-#include "harness/cache_group.h"
-#include "harness/calibration.h"
-#include "harness/captured.h"
-#include "harness/fidelity.h"
-#include "harness/logits.h"
+#include "harness/allocation/cache_group.h"
+#include "harness/experiment/calibration.h"
+#include "harness/experiment/captured.h"
+#include "harness/measure/fidelity.h"
+#include "harness/measure/logits.h"
+#include "harness/measure/stats.h"
 #include "harness/probe.h"
-#include "harness/stats.h"
 
 #include <math.h>
 #include <stdlib.h>

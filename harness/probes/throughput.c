@@ -1,8 +1,8 @@
 /* throughput.c - what a quantizer costs: encode, decode, score and mix per vector on one thread, and with a model its prefill and
  * decode at a depth of real text. A unit is one repeat: repeats of different cells interleave, and drift meets all alike. */
 #include "harness/lm/generate.h"
+#include "harness/measure/stats.h"
 #include "harness/probe.h"
-#include "harness/stats.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

@@ -2,9 +2,9 @@
  * drawn from the text, compared token by token. One near tie that falls the other way changes all that follows: read it as an
  * event's rate, beside measures that do not branch; and see by its repetition and end whether the writing is still sound. */
 #include "harness/lm/generate.h"
+#include "harness/measure/sequence.h"
+#include "harness/measure/stats.h"
 #include "harness/probe.h"
-#include "harness/sequence.h"
-#include "harness/stats.h"
 
 #include <gsl/gsl_rng.h>
 #include <math.h>

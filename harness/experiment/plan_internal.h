@@ -1,0 +1,34 @@
+/* plan_internal.h - what the files of the planner share: plan.c multiplies out, plan_cell.c describes a cell, plan_cost.c estimates.
+ * Nothing outside them needs it. */
+#ifndef KVANT_PLAN_INTERNAL_H
+#define KVANT_PLAN_INTERNAL_H
+
+#include "harness/experiment/plan.h"
+
+/* Fills in targets and bits of a cell by its quantizers' plans, and what was imported into the states that are kept (may be NULL);
+ * KVANT_SKIP with the reason when one does not suit the shape. */
+kvant_status plan_describe(plan_cell *cell, states *kept, kvant_error *err);
+/* Fills in config, key, pairing and the params' JSON. A cell without quantizers has none in its config either. */
+kvant_status plan_identify(plan_cell *cell, kvant_error *err);
+/* Labels all cells and skips: quantizer, bits, and those parameters that differ from their default or within the plan. */
+kvant_status plan_label(plan *p, kvant_error *err);
+void plan_cell_free(plan_cell *cell);
+
+/* What an allocator of a cell is asked, and where its answer comes from. model and data as the spec names them. */
+typedef struct {
+    const spec_choice *choice;
+    const char *model, *data;
+    store *known;
+    int threads;
+    const struct run_options *measure;
+} plan_order;
+/* Gives the cell its allocation, which the plan keeps. KVANT_INVALID: the allocator or the file cannot, or sensitivities are missing. */
+kvant_status plan_allocate(plan *p, const plan_order *order, plan_cell *cell, kvant_error *err);
+void plan_allocation_free(plan_allocation *a);
+
+/* What a run of the cell holds in memory, and whether this machine can. */
+kvant_status plan_memory(plan_cell *cell, kvant_error *err);
+/* Marks cells that the store has, and estimates the time of the others. */
+kvant_status plan_estimate(plan *p, store *s, int threads, kvant_error *err);
+
+#endif

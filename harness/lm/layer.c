@@ -1,0 +1,249 @@
+/* layer.c - one layer of the transformer over all rows of a batch: matrix products at once, attention per segment and head.
+ * Work is handed to threads in pieces that depend on the batch alone, so the number of threads changes no bit. */
+#include "harness/lm/pass.h"
+#include "harness/lm/vecmath.h"
+#include "harness/util.h"
+
+#include <omp.h>
+#include <string.h>
+
+void lm_apply(const lm_linear *l, const float *x, size_t ldx, size_t n_rows, float *y, size_t ldy)
+{
+    gemm_apply(&l->weight, x, ldx, n_rows, y, ldy);
+    if (!l->bias)
+        return;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < n_rows; row++)
+        for (size_t i = 0; i < l->weight.n_out; i++)
+            y[row * ldy + i] += l->bias[i];
+}
+
+void lm_norm_rows(const lm_pass *p, const lm_norm *norm, const float *x, float *out, size_t n_rows)
+{
+    const lm_model *m = p->model;
+    const size_t n = m->shape.n_embd;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < n_rows; row++)
+        if (m->arch->layer_norm)
+            vec_layer_norm(out + row * n, x + row * n, norm->weight, norm->bias, n, m->shape.norm_eps);
+        else
+            vec_rms_norm(out + row * n, x + row * n, norm->weight, n, m->shape.norm_eps);
+}
+
+/* Norms of query and key heads, in place. */
+static void norm_heads(const lm_pass *p, const lm_layer *layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t dim = s->head_dim, row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * dim;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < p->n_rows; row++)
+        for (size_t head = 0; head < s->n_head + s->n_kv_head; head++) {
+            float *x = p->qkv + row * row_floats + head * dim;
+            vec_rms_norm(x, x, head < s->n_head ? layer->q_norm.weight : layer->k_norm.weight, dim, s->norm_eps);
+        }
+}
+
+/* RoPE on queries and keys; the scale of the scores goes into the queries. */
+static void rope_rows(const lm_pass *p, const lm_layer *layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t dim = s->head_dim, width = s->rope.width, row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * dim;
+    const bool half = s->rope.pairing == KVANT_ROPE_HALF;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < p->n_rows; row++) {
+        const size_t at = (layer->rope * p->n_rows + row) * (width / 2);
+        for (size_t head = 0; head < s->n_head + s->n_kv_head; head++)
+            vec_rotate(p->qkv + row * row_floats + head * dim, p->cos + at, p->sin + at, width, dim, half,
+                       head < s->n_head ? s->attn_scale : 1);
+    }
+}
+
+/* Floats `from` and on of every row of qkv, `n` of each, gathered. */
+static const float *gather(const lm_pass *p, size_t from, size_t n, float *out)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * s->head_dim;
+    for (size_t row = 0; row < p->n_rows; row++)
+        memcpy(out + row * n, p->qkv + row * row_floats + from, n * sizeof *out);
+    return out;
+}
+
+/* What an observer sees is laid out in memory that is free until the MLP, or until attention. */
+static void observe_layer(const lm_pass *p, const lm_observer *observe, uint32_t layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
+    const float *k = gather(p, q, kv, p->gate_up), *v = gather(p, q + kv, kv, p->gate_up + p->n_rows * kv);
+    observe->kv(observe->user, layer, k, v, p->n_rows);
+    if (observe->queries)
+        observe->queries(observe->user, layer, gather(p, 0, q, p->attended), p->n_rows);
+}
+
+static void observe_unrotated(const lm_pass *p, const lm_observer *observe, uint32_t layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
+    observe->unrotated(observe->user, layer, gather(p, q, kv, p->gate_up), p->n_rows);
+}
+
+static attention_limits limits_of(const lm_pass *p, uint32_t layer)
+{
+    return (attention_limits){ .window = p->model->layers[layer].window, .cap = p->model->shape.attn_cap };
+}
+
+static void *scratch_of(const lm_pass *p) { return p->scratch + p->scratch_bytes * (size_t)omp_get_thread_num(); }
+
+static void attend_decode(const lm_pass *p, uint32_t layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, group = s->n_head / s->n_kv_head;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t task = 0; task < p->n_segments * s->n_kv_head; task++) {
+        const size_t row = task / s->n_kv_head, head = task % s->n_kv_head;
+        const float *at = p->qkv + row * (q + 2 * kv);
+        attention_decode(p->segments[row].cache, layer, (uint32_t)head, at + q + head * dim, at + q + kv + head * dim,
+                         at + head * group * dim, (uint32_t)group, limits_of(p, layer), p->attended + row * q + head * group * dim,
+                         scratch_of(p));
+    }
+}
+
+/* Appends and expands both sides of every segment and head. */
+static void extend_all(const lm_pass *p, uint32_t layer)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, heads = s->n_kv_head;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t task = 0; task < p->n_segments * heads * 2; task++) {
+        const size_t i = task / (heads * 2), head = task / 2 % heads, side = task % 2;
+        const size_t begin = p->side_first[2 * i + side], rows = p->side_first[2 * i + side + 1] - begin;
+        const float *x = p->qkv + p->first_row[i] * (q + 2 * kv) + q + side * kv + head * dim;
+        attention_extend(p->segments[i].cache, layer, (uint32_t)head, side ? KVANT_VALUE : KVANT_KEY, x, q + 2 * kv,
+                         p->segments[i].n, p->side_rows + (begin * heads + head * rows) * dim, &p->sides[task], scratch_of(p));
+    }
+}
+
+static void attend_prefill(const lm_pass *p, uint32_t layer, size_t segment)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, heads = s->n_kv_head, group = s->n_head / heads;
+    const uint32_t n = p->segments[segment].n, first = kvcache_length(p->segments[segment].cache);
+    const size_t blocks = (n + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t task = 0; task < blocks * heads; task++) {
+        /* Long blocks first, so that the threads end together. */
+        const size_t block = blocks - 1 - task / heads, head = task % heads;
+        const uint32_t begin = (uint32_t)(block * ATTENTION_QUERIES), m = n - begin < ATTENTION_QUERIES ? n - begin : ATTENTION_QUERIES;
+        const attention_side *side = &p->sides[(segment * heads + head) * 2];
+        const size_t row = p->first_row[segment] + begin;
+        attention_block(&side[0], &side[1], first + begin, m, (uint32_t)group, limits_of(p, layer),
+                        p->qkv + row * (q + 2 * kv) + head * group * dim, q + 2 * kv, p->attended + row * q + head * group * dim, q,
+                        scratch_of(p));
+    }
+}
+
+/* Moves the wanted rows of the residual stream and of the attention's result to the front. */
+static size_t keep_wanted(const lm_pass *p)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t n_embd = s->n_embd, q = (size_t)s->n_head * s->head_dim;
+    size_t kept = 0;
+    for (size_t i = 0; i < p->n_segments; i++)
+        for (uint32_t t = 0; t < p->segments[i].n; t++) {
+            if (!p->segments[i].want || !p->segments[i].want[t])
+                continue;
+            const size_t row = p->first_row[i] + t;
+            memmove(p->x + kept * n_embd, p->x + row * n_embd, n_embd * sizeof *p->x);
+            memmove(p->attended + kept * q, p->attended + row * q, q * sizeof *p->attended);
+            kept++;
+        }
+    return kept;
+}
+
+/* x += what the product gives of `input`, normed and scaled as the architecture wants it, by way of `normed`. */
+static void add_product(const lm_pass *p, const lm_linear *l, const lm_norm *post, const float *input, size_t ld, size_t n_rows)
+{
+    const size_t n_embd = p->model->shape.n_embd;
+    const float scale = p->model->shape.residual_scale;
+    lm_apply(l, input, ld, n_rows, p->normed, n_embd);
+    if (post->weight)
+        lm_norm_rows(p, post, p->normed, p->normed, n_rows);
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < n_rows; row++)
+        for (size_t i = 0; i < n_embd; i++)
+            p->x[row * n_embd + i] += p->normed[row * n_embd + i] * scale;
+}
+
+static void activate(const lm_pass *p, size_t n_rows, size_t ld)
+{
+    const size_t n_ff = p->model->shape.n_ff;
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < n_rows; row++) {
+        float *gate = p->gate_up + row * ld;
+        switch (p->model->arch->activation) {
+        case LM_SILU_GATED: vec_silu_mul(gate, gate + n_ff, n_ff); break;
+        case LM_GELU_GATED: vec_gelu_mul(gate, gate + n_ff, n_ff); break;
+        case LM_GELU: vec_gelu_mul(gate, NULL, n_ff); break;
+        }
+    }
+}
+
+/* Adds what attention and MLP give. In parallel, the MLP reads the residual stream before attention is added. */
+static void add_parts(const lm_pass *p, const lm_layer *layer, size_t n_rows, lm_times *times)
+{
+    const lm_shape *s = &p->model->shape;
+    const size_t ups = layer->up.weight.n_out, q = (size_t)s->n_head * s->head_dim;
+    const bool parallel = p->model->arch->parallel;
+    const double t0 = seconds_now();
+    if (!parallel)
+        add_product(p, &layer->attn_out, &layer->attn_post_norm, p->attended, q, n_rows);
+    const double t1 = seconds_now();
+    lm_norm_rows(p, parallel ? &layer->attn_norm : &layer->ffn_norm, p->x, p->normed, n_rows);
+    const double t2 = seconds_now();
+    lm_apply(&layer->up, p->normed, s->n_embd, n_rows, p->gate_up, ups);
+    const double t3 = seconds_now();
+    activate(p, n_rows, ups);
+    const double t4 = seconds_now();
+    if (parallel)
+        add_product(p, &layer->attn_out, &layer->attn_post_norm, p->attended, q, n_rows);
+    add_product(p, &layer->down, &layer->ffn_post_norm, p->gate_up, ups, n_rows);
+    times->rest += t2 - t1 + t4 - t3;
+    times->matmul += t1 - t0 + t3 - t2 + seconds_now() - t4;
+}
+
+void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, lm_times *times)
+{
+    const lm_shape *s = &p->model->shape;
+    const lm_layer *layer = &p->model->layers[index];
+    const size_t q = (size_t)s->n_head * s->head_dim, row_floats = q + 2 * (size_t)s->n_kv_head * s->head_dim;
+    const bool last = index + 1 == s->n_layer;
+    const double t0 = seconds_now();
+    lm_norm_rows(p, &layer->attn_norm, p->x, p->normed, p->n_rows);
+    const double t1 = seconds_now();
+    lm_apply(&layer->qkv, p->normed, s->n_embd, p->n_rows, p->qkv, row_floats);
+    const double t2 = seconds_now();
+    if (layer->q_norm.weight)
+        norm_heads(p, layer);
+    if (observe && observe->unrotated)
+        observe_unrotated(p, observe, index);
+    rope_rows(p, layer);
+    if (observe)
+        observe_layer(p, observe, index);
+    const double t3 = seconds_now();
+    double t4 = t3;
+    if (p->path == LM_DECODE) {
+        attend_decode(p, index);
+    } else {
+        extend_all(p, index);
+        t4 = seconds_now();
+        for (size_t i = 0; i < p->n_segments; i++)
+            attend_prefill(p, index, i);
+    }
+    const double t5 = seconds_now();
+    const size_t n_rows = last ? keep_wanted(p) : p->n_rows;
+    times->rest += t1 - t0 + t3 - t2;
+    times->encode += t4 - t3;
+    times->attention += t5 - t4;
+    times->matmul += t2 - t1;
+    if (n_rows > 0)
+        add_parts(p, layer, n_rows, times);
+}

@@ -1,0 +1,41 @@
+/* pass.h - one forward pass: the batch and its rows of working memory, shared by what sets it up and what runs a layer of it.
+ * Nothing outside harness/lm includes this. */
+#ifndef KVANT_LM_PASS_H
+#define KVANT_LM_PASS_H
+
+#include "harness/lm/attention.h"
+#include "harness/lm/internal.h"
+
+/* One forward pass: the batch and its rows of working memory. */
+typedef struct {
+    lm_model *model;
+    lm_path path;
+    const lm_segment *segments;
+    size_t n_segments, n_rows, n_wanted;
+    size_t *first_row;             /* [n_segments + 1] */
+    uint32_t *position;            /* [n_rows] */
+    int32_t *token;                /* [n_rows] */
+    float *x, *normed;             /* [n_rows][n_embd]: residual stream, normed input of a part */
+    float *qkv;                    /* [n_rows][q + 2 kv] */
+    float *attended;               /* [n_rows][q], or an observer's queries */
+    float *gate_up;                /* [n_rows][2 n_ff], or an observer's keys and values */
+    float *cos, *sin;              /* [n_rope][n_rows][rope width / 2] */
+    attention_side *sides;         /* [n_segments][n_kv_head][2], prefill only */
+    float *side_rows;              /* their rows */
+    size_t *side_first;            /* [n_segments * 2 + 1]: where a segment's side begins, in vectors per KV head */
+    char *scratch;                 /* per thread */
+    size_t scratch_bytes;
+} lm_pass;
+
+/* Checks the batch and lays out memory for it; p has model, path, segments and n_segments, all else zero. Torn down in any case. */
+kvant_status lm_pass_set_up(lm_pass *p, kvant_error *err);
+void lm_pass_tear_down(lm_pass *p);
+
+/* y [n_rows][ldy] = x W^T + bias */
+void lm_apply(const lm_linear *l, const float *x, size_t ldx, size_t n_rows, float *y, size_t ldy);
+/* Rows of the model's width. */
+void lm_norm_rows(const lm_pass *p, const lm_norm *norm, const float *x, float *out, size_t n_rows);
+/* Takes the residual stream through one layer; after the last one it holds the wanted rows alone. */
+void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, lm_times *times);
+
+#endif

@@ -1,0 +1,167 @@
+/* plot.c - finds plots, chooses what to draw and where to put it.
+ * Names are checked against the folder's listing and the store, so that a misspelt one is told the nearest. */
+#include "harness/report/plot_internal.h"
+#include "harness/report/report.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { PLOTS_MAX = 256 };
+typedef struct { char *name[PLOTS_MAX + 1]; size_t n; } plot_names;
+
+static void free_names(plot_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->name[i]);
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static kvant_status find_plots(const char *folder, plot_names *names, kvant_error *err)
+{
+    *names = (plot_names){ .n = 0 };
+    DIR *d = opendir(folder);
+    if (!d)
+        return kvant_fail(err, KVANT_IO, "%s: %s", folder, strerror(errno));
+    for (struct dirent *e; (e = readdir(d)) && names->n < PLOTS_MAX;) {
+        size_t length = strlen(e->d_name);
+        if (length < 5 || e->d_name[0] == '.' || strcmp(e->d_name + length - 4, ".sql"))
+            continue;
+        names->name[names->n] = strndup(e->d_name, length - 4);
+        if (!names->name[names->n++]) {
+            closedir(d);
+            names->n--;
+            free_names(names);
+            return kvant_fail(err, KVANT_NOMEM, "%s: out of memory", folder);
+        }
+    }
+    closedir(d);
+    qsort(names->name, names->n, sizeof *names->name, by_name);
+    names->name[names->n] = NULL;
+    return KVANT_OK;
+}
+
+static kvant_status check_name(const plot_options *o, kvant_error *err)
+{
+    plot_names names;
+    kvant_status status = find_plots(o->folder, &names, err);
+    if (status != KVANT_OK)
+        return status;
+    bool found = false;
+    for (size_t i = 0; i < names.n; i++)
+        found = found || !strcmp(names.name[i], o->name);
+    const char *near = nearest_name(o->name, (const char *const *)names.name);
+    if (!found && near)
+        status = kvant_fail(err, KVANT_INVALID, "no plot '%.100s': did you mean '%s'?", o->name, near);
+    else if (!found)
+        status = kvant_fail(err, KVANT_INVALID, "no plot '%.100s'; `kvant plot` lists the plots", o->name);
+    free_names(&names);
+    return status;
+}
+
+kvant_status plot_list(const char *folder, text *out, kvant_error *err)
+{
+    plot_names names;
+    kvant_status status = find_plots(folder, &names, err);
+    for (size_t i = 0; i < names.n && status == KVANT_OK; i++) {
+        char *path = text_format("%s/%s.sql", folder, names.name[i]), *sql = NULL;
+        size_t bytes;
+        status = path ? file_read(path, &sql, &bytes, err) : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", folder);
+        if (status == KVANT_OK) {
+            const char *line = sql + strspn(sql, "- ");
+            text_add(out, "%-14s  %.*s\n", names.name[i], (int)strcspn(line, "\n"), line);
+        }
+        free(sql);
+        free(path);
+    }
+    free_names(&names);
+    return status;
+}
+
+/* The store's only experiment, when none is named; freed by the caller. */
+static kvant_status choose_experiment(store *s, const char *given, char **experiment, kvant_error *err)
+{
+    *experiment = NULL;
+    if (given) {
+        kvant_status status = report_find(s, given, err);
+        if (status != KVANT_OK)
+            return status;
+        *experiment = strdup(given);
+    } else {
+        sqlite3_stmt *query;
+        if (sqlite3_prepare_v2(store_sql(s), "SELECT max(name), count(*) FROM experiment", -1, &query, NULL) != SQLITE_OK ||
+            sqlite3_step(query) != SQLITE_ROW || sqlite3_column_int64(query, 1) != 1) {
+            sqlite3_finalize(query);
+            return kvant_fail(err, KVANT_INVALID, "%s: holds no or several experiments: name one; `kvant report` lists them",
+                              store_path(s));
+        }
+        *experiment = strdup((const char *)sqlite3_column_text(query, 0));
+        sqlite3_finalize(query);
+    }
+    return *experiment ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "out of memory");
+}
+
+static const char *suffix_of(const char *path)
+{
+    static const char *const known[] = { "svg", "png", "pdf" };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
+        if (!strcmp(dot + 1, known[i]))
+            return known[i];
+    return NULL;
+}
+
+/* DIR/EXPERIMENT-PLOT[-METRIC].FORMAT, where --out names no file; characters that a path should not have become '_'. */
+static char *file_name(const plot_options *o, const char *experiment, const char *metric, const char *format)
+{
+    if (suffix_of(o->out))
+        return strdup(o->out);
+    char *name = metric ? text_format("%s-%s-%s.%s", experiment, o->name, metric, format)
+                        : text_format("%s-%s.%s", experiment, o->name, format);
+    for (char *c = name; c && *c; c++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+", *c) || (c == name && *c == '.'))
+            *c = '_';
+    char *path = name ? text_format("%s/%s", o->out, name) : NULL;
+    free(name);
+    return path;
+}
+
+static bool was_set(const plot_options *o, const char *key)
+{
+    for (const char *const *set = o->sets; set && *set; set++)
+        if (!strncmp(*set, key, strlen(key)) && (*set)[strlen(key)] == '=')
+            return true;
+    return false;
+}
+
+kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error *err)
+{
+    static const char *const svg[] = { "svg", NULL };
+    const char *by_suffix[] = { suffix_of(o->out), NULL };
+    const char *const *formats = o->formats ? o->formats : by_suffix[0] ? by_suffix : svg;
+    for (const char *const *f = formats; *f; f++)
+        if (by_suffix[0] && strcmp(*f, by_suffix[0]))
+            return kvant_fail(err, KVANT_INVALID, "--format %s: the file %.200s is to be written, which ends otherwise", *f, o->out);
+        else if (strcmp(*f, "svg") && strcmp(*f, "png") && strcmp(*f, "pdf"))
+            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png or pdf", *f);
+    char *experiment = NULL;
+    plot_data data = { .title = NULL };
+    kvant_status status = check_name(o, err);
+    if (status == KVANT_OK)
+        status = choose_experiment(s, o->experiment, &experiment, err);
+    if (status == KVANT_OK)
+        status = plot_query(s, o, experiment, &data, err);
+    for (const char *const *f = formats; *f && status == KVANT_OK; f++) {
+        char *file = file_name(o, experiment, was_set(o, "metric") ? data.metric : NULL, *f);
+        status = file ? plot_gnuplot(o, experiment, &data, *f, file, err) : kvant_fail(err, KVANT_NOMEM, "out of memory");
+        if (status == KVANT_OK)
+            text_add(files, "%s\n", file);
+        free(file);
+    }
+    plot_data_free(&data);
+    free(experiment);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* plot.h - pictures of what a store holds: plots/NAME.sql asks for the numbers, plots/NAME.gp draws them by gnuplot.
+ * A plot is those two files and no code. */
+#ifndef KVANT_PLOT_H
+#define KVANT_PLOT_H
+
+#include "harness/store/store.h"
+
+/* The query begins with a comment line that says what the picture shows, and may go on with a line for each of its parameters,
+ * "-- :metric = perplexity   what it is for", which sets its default. Its rows go to the drawing as blocks, one per value of the
+ * first column (the series), in the order that they come. The drawing finds: DATA (file: a block per series, its name in the first
+ * line, tabs between columns), STYLE (load it once WIDTH and HEIGHT are set), FORMAT, OUTPUT, EXPERIMENT, METRIC, TITLE,
+ * N (series), SERIES[1..N], COLUMNS[1..] (names) and FIRST[1..] (the first row's values, as text). */
+typedef struct {
+    const char *folder;            /* of the plots */
+    const char *name;              /* of the plot */
+    const char *experiment;        /* NULL: the store's only one */
+    const char *out;               /* a folder, or a file that ends in .svg, .png or .pdf */
+    const char *const *formats;    /* "svg", "png", "pdf", NULL-terminated; NULL: by `out`, else svg */
+    const char *const *sets;       /* parameters of the query, KEY=VALUE, NULL-terminated; may be NULL */
+} plot_options;
+
+/* Draws; adds the path of each file to *files, a line each. KVANT_INVALID: no such plot, parameter or format, or no rows.
+ * KVANT_IO: gnuplot is missing or failed, or a file cannot be written. A picture is there whole or not at all. */
+kvant_status plot_draw(store *s, const plot_options *options, text *files, kvant_error *err);
+
+/* Adds a line per plot: its name and what it shows. */
+kvant_status plot_list(const char *folder, text *out, kvant_error *err);
+
+#endif

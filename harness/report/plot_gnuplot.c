@@ -1,0 +1,147 @@
+/* plot_gnuplot.c - runs gnuplot on a plot's rows in a folder of its own beside the picture, and moves the picture into place.
+ * No shell, no start-up files of the user: what is drawn depends on the store and the plot alone. */
+#include "harness/report/plot_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { NOT_FOUND = 127 };
+
+/* Files of one drawing. */
+typedef struct { char *folder, *rows, *script, *picture, *complaints; } work;
+
+static void remove_work(work *w)
+{
+    char *const files[] = { w->rows, w->script, w->picture, w->complaints };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (files[i])
+            unlink(files[i]);
+        free(files[i]);
+    }
+    if (w->folder)
+        rmdir(w->folder);
+    free(w->folder);
+}
+
+static kvant_status make_work(const char *file, const char *format, work *w, kvant_error *err)
+{
+    *w = (work){ .folder = NULL };
+    kvant_status status = make_folders(file, true, err);
+    if (status != KVANT_OK)
+        return status;
+    const char *slash = strrchr(file, '/');
+    int length = slash ? (int)(slash - file) + 1 : 0;
+    char *folder = text_format("%.*s.kvant-plot-XXXXXX", length, file);
+    if (folder && !mkdtemp(folder)) {
+        status = kvant_fail(err, KVANT_IO, "%s: cannot write there: %s; give another place by --out", file, strerror(errno));
+        free(folder);
+        return status;
+    }
+    w->folder = folder;
+    w->rows = folder ? text_format("%s/rows.tsv", folder) : NULL;
+    w->script = folder ? text_format("%s/script.gp", folder) : NULL;
+    w->picture = folder ? text_format("%s/picture.%s", folder, format) : NULL;
+    w->complaints = folder ? text_format("%s/complaints.txt", folder) : NULL;
+    return w->rows && w->script && w->picture && w->complaints ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
+}
+
+static void assign(text *script, const char *name, const char *value)
+{
+    text_add(script, "%s = ", name);
+    gnuplot_string(script, value);
+    text_add(script, "\n");
+}
+
+static kvant_status write_script(const plot_options *o, const char *experiment, const plot_data *data, const char *format, const work *w,
+                                 kvant_error *err)
+{
+    text script = { 0 };
+    char *style = text_format("%s/style.gp", o->folder), *drawing = text_format("%s/%s.gp", o->folder, o->name);
+    assign(&script, "DATA", w->rows);
+    assign(&script, "STYLE", style ? style : "");
+    assign(&script, "FORMAT", format);
+    assign(&script, "OUTPUT", w->picture);
+    assign(&script, "EXPERIMENT", experiment);
+    assign(&script, "METRIC", data->metric ? data->metric : "");
+    assign(&script, "TITLE", data->title);
+    text_add(&script, "%sload ", data->variables.data);
+    gnuplot_string(&script, drawing ? drawing : "");
+    text_add(&script, "\n");
+    kvant_status status = script.failed || !style || !drawing
+        ? kvant_fail(err, KVANT_NOMEM, "plot %s: out of memory", o->name)
+        : file_write(w->script, script.data, script.length, err);
+    if (status == KVANT_OK)
+        status = file_write(w->rows, data->data.data, data->data.length, err);
+    text_free(&script);
+    free(style);
+    free(drawing);
+    return status;
+}
+
+/* The first line of what gnuplot complained of that says something. */
+static kvant_status complain(const plot_options *o, const work *w, kvant_error *err)
+{
+    char *said = NULL;
+    size_t bytes;
+    const char *line = "it wrote no picture";
+    int length = (int)strlen(line);
+    if (file_read(w->complaints, &said, &bytes, NULL) == KVANT_OK)
+        for (char *c = said; *c; c += strcspn(c, "\n"), c += *c == '\n') {
+            size_t n = strcspn(c, "\n"), blank = strspn(c, " ^\t");
+            if (n > blank && !strstr(c, "warning")) {
+                line = c + blank;
+                length = (int)(n - blank);
+            }
+        }
+    kvant_status status = kvant_fail(err, KVANT_FAILED, "plot %s: gnuplot: %.*s", o->name, length, line);
+    free(said);
+    return status;
+}
+
+static kvant_status run_gnuplot(const plot_options *o, const work *w, kvant_error *err)
+{
+    pid_t child = fork();
+    if (child < 0)
+        return kvant_fail(err, KVANT_IO, "plot %s: cannot start gnuplot: %s", o->name, strerror(errno));
+    if (child == 0) {
+        int null = open("/dev/null", O_RDONLY), complaints = open(w->complaints, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        if (null < 0 || complaints < 0 || dup2(null, 0) < 0 || dup2(complaints, 1) < 0 || dup2(complaints, 2) < 0)
+            _exit(NOT_FOUND - 1);
+        char program[] = "gnuplot", defaults[] = "-d";
+        char *argv[] = { program, defaults, w->script, NULL };
+        execvp(program, argv);
+        _exit(NOT_FOUND);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return kvant_fail(err, KVANT_IO, "plot %s: lost gnuplot: %s", o->name, strerror(errno));
+    struct stat info;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
+        return kvant_fail(err, KVANT_IO, "plot %s: gnuplot is not installed (on Debian: apt-get install gnuplot-nox)", o->name);
+    if (interrupted())
+        return kvant_fail(err, KVANT_INTERRUPTED, "plot %s: interrupted", o->name);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) || stat(w->picture, &info) || info.st_size == 0)
+        return complain(o, w, err);
+    return KVANT_OK;
+}
+
+kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const plot_data *data, const char *format, const char *file,
+                          kvant_error *err)
+{
+    work w;
+    kvant_status status = make_work(file, format, &w, err);
+    if (status == KVANT_OK)
+        status = write_script(o, experiment, data, format, &w, err);
+    if (status == KVANT_OK)
+        status = run_gnuplot(o, &w, err);
+    if (status == KVANT_OK && rename(w.picture, file))
+        status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", file, strerror(errno));
+    remove_work(&w);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* plot_internal.h - what the files of the plotter share: the query with its rows as gnuplot wants them, and the drawing by gnuplot.
+ * Nothing outside them needs it. */
+#ifndef KVANT_PLOT_INTERNAL_H
+#define KVANT_PLOT_INTERNAL_H
+
+#include "harness/report/plot.h"
+
+typedef struct {
+    text data;                     /* blocks, as plot.h says */
+    text variables;                /* gnuplot assignments of N, SERIES, COLUMNS and FIRST */
+    char *title, *metric;
+} plot_data;
+
+/* Runs plots/NAME.sql. Freed by plot_data_free, after a failure too. */
+kvant_status plot_query(store *s, const plot_options *options, const char *experiment, plot_data *out, kvant_error *err);
+void plot_data_free(plot_data *d);
+
+/* A gnuplot string in single quotes: nothing in it is expanded. */
+void gnuplot_string(text *t, const char *value);
+
+/* Draws the rows by FOLDER/NAME.gp into `file`. */
+kvant_status plot_gnuplot(const plot_options *options, const char *experiment, const plot_data *data, const char *format,
+                          const char *file, kvant_error *err);
+
+#endif

@@ -1,0 +1,21 @@
+/* report_text.h - what the tables of a report share: labels, notes, differences, and the needle's grid, which has a file of its own.
+ * Used by report_text.c and report_needle.c alone. */
+#ifndef KVANT_REPORT_TEXT_H
+#define KVANT_REPORT_TEXT_H
+
+#include "harness/report/report_internal.h"
+#include "harness/table.h"
+
+/* The row of a metric in a cell's measurements or differences; NULL: none. */
+const cJSON *report_row(const cJSON *list, const char *metric);
+/* A cell's label, marked when it is the reference or when no oracle holds one of its quantizers. */
+void report_label(table *t, const cJSON *cell);
+bool report_lacks_oracle(const cJSON *cell);
+/* "+0.031 [+0.012, +0.050]", with "undecided" where the interval holds 0. */
+void report_difference(const cJSON *row, char out[96]);
+/* A line below a table; control characters become '?'. */
+void report_note(const report_options *options, text *out, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+void report_needle(const cJSON *report, const cJSON *block, const report_options *options, text *out);
+
+#endif
