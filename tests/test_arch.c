@@ -365,6 +365,17 @@ static double distance(const double *a, const float *b)
 /* Floats of 24 bits through three layers: some 2^-24 times the terms of a sum, on logits of about 10. */
 static const double tolerance = 1e-4;
 
+/* Weights that stay in the file give the same bits. */
+static void check_streamed(const char *path, uint32_t context, const int32_t *ids, const float *wanted, uint32_t piece)
+{
+    float logits[TOKENS * VOCAB];
+    lm_model *model;
+    assert_ok(lm_open_as(path, context, LM_WEIGHTS_STREAM, &model, err));
+    run(model, ids, piece, logits);
+    assert_memory_equal(logits, wanted, sizeof logits);
+    lm_close(model);
+}
+
 static void check_family(const family *f, const char *path, uint32_t context)
 {
     static const uint32_t pieces[] = { TOKENS, 5, 1 };
@@ -384,6 +395,7 @@ static void check_family(const family *f, const char *path, uint32_t context)
         if (!(off <= tolerance))
             fail_msg("%s, context %u, pieces of %u: logits are off by %g", f->name, context, pieces[i], off);
     }
+    check_streamed(path, context, ids, logits, pieces[sizeof pieces / sizeof *pieces - 1]);
     for (unsigned step = 1; step <= ALL; step *= 2)
         if (f->steps & step) {
             reference(&m, f->steps & ~step, context, ids, other);

@@ -2,7 +2,10 @@
  * dnnl_sgemm is called inside a parallel region, where oneDNN stays on the calling thread. */
 #include "harness/lm/gemm.h"
 
+#include "harness/lm/dequant.h"
+
 #include <dnnl.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,40 +29,119 @@ void gemm_free(gemm_matrix *w)
     *w = (gemm_matrix){ 0 };
 }
 
-/* First float of a panel, and its width. */
-static float *panel_of(const gemm_matrix *w, size_t panel, size_t *width)
+/* Puts n rows (x [n][n_in]) into a panel of `width` outputs, beginning with its output `lane`. */
+static void set_lanes(float *panel, size_t width, size_t lane, size_t n, size_t n_in, const float *x)
 {
-    *width = min_size(GEMM_PANEL, w->n_out - panel * GEMM_PANEL);
-    return w->panels + panel * GEMM_PANEL * w->n_in;
+    for (size_t k = 0; k < n_in; k++)
+        for (size_t r = 0; r < n; r++)
+            panel[k * width + lane + r] = x[r * n_in + k];
 }
+
+static size_t panel_width(const gemm_matrix *w, size_t panel) { return min_size(GEMM_PANEL, w->n_out - panel * GEMM_PANEL); }
 
 void gemm_set_rows(gemm_matrix *w, size_t out0, size_t n, const float *x)
 {
     while (n > 0) {
-        size_t width, lane = out0 % GEMM_PANEL;
-        float *panel = panel_of(w, out0 / GEMM_PANEL, &width) + lane;
-        const size_t rows = min_size(n, width - lane);
-        for (size_t k = 0; k < w->n_in; k++)
-            for (size_t r = 0; r < rows; r++)
-                panel[k * width + r] = x[r * w->n_in + k];
+        const size_t at = out0 / GEMM_PANEL, lane = out0 % GEMM_PANEL, width = panel_width(w, at), rows = min_size(n, width - lane);
+        set_lanes(w->panels + at * GEMM_PANEL * w->n_in, width, lane, rows, w->n_in, x);
         out0 += rows;
         n -= rows;
         x += rows * w->n_in;
     }
 }
 
+/* ---- Weights that stay in their file ------------------------------------------------------------- */
+
+enum { UNPACK_ROWS = 16 };         /* rows that are dequantised at a time: a cache line of a panel */
+
+/* Room that a thread needs: a panel, then rows. */
+static size_t room_bytes(const gemm_matrix *w)
+{
+    const size_t panel = (GEMM_PANEL * w->n_in * sizeof(float) + 63) & ~(size_t)63;
+    return (panel + UNPACK_ROWS * w->n_in * sizeof(float) + 63) & ~(size_t)63;
+}
+
+kvant_status gemm_init_stream(gemm_matrix *w, size_t n_out, size_t n_in, gemm_room *room, kvant_error *err)
+{
+    *w = (gemm_matrix){ .n_out = n_out, .n_in = n_in, .room = room };
+    if (n_in == 0 || n_out == 0 || n_in > SIZE_MAX / sizeof(float) / (2 * GEMM_PANEL))
+        return kvant_fail(err, KVANT_INVALID, "a weight matrix of %zu x %zu is not possible", n_out, n_in);
+    const size_t bytes = room_bytes(w);
+    room->bytes = bytes > room->bytes ? bytes : room->bytes;
+    return KVANT_OK;
+}
+
+kvant_status gemm_add_piece(gemm_matrix *w, const gemm_piece *piece, kvant_error *err)
+{
+    const ggml_type *type = ggml_type_find(piece->tensor->type);
+    const uint64_t rows = piece->tensor->ne[1] * piece->tensor->ne[2] * piece->tensor->ne[3];
+    if (w->n_pieces == GEMM_PIECES || !type || !type->row || piece->tensor->ne[0] != w->n_in || piece->row0 > rows ||
+        piece->n > rows - piece->row0 || piece->out0 != w->covered || piece->n > w->n_out - piece->out0)
+        return kvant_fail(err, KVANT_INVALID, "rows %zu to %zu of a tensor cannot be outputs %zu and on of a matrix of %zu x %zu",
+                          piece->row0, piece->row0 + piece->n, piece->out0, w->n_out, w->n_in);
+    w->pieces[w->n_pieces++] = *piece;
+    w->covered += piece->n;
+    return KVANT_OK;
+}
+
+kvant_status gemm_room_open(gemm_room *room, kvant_error *err)
+{
+    /* A team that is cut down to what fits has two threads at least: in a team of one oneDNN would see no parallel region. */
+    room->threads = omp_get_max_threads() > 2 ? omp_get_max_threads() : 2;
+    room->memory = kvant_alloc(room->bytes * (size_t)room->threads + 1);
+    return room->memory ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory to unpack weights on %d threads", room->threads);
+}
+
+void gemm_room_close(gemm_room *room)
+{
+    free(room->memory);
+    *room = (gemm_room){ 0 };
+}
+
+/* Fills room with a panel, as gemm_set_rows would have. */
+static const float *unpack_panel(const gemm_matrix *w, size_t panel, char *room)
+{
+    const size_t first = panel * GEMM_PANEL, width = panel_width(w, panel), end = first + width;
+    float *out = (float *)room, *x = (float *)(room + ((GEMM_PANEL * w->n_in * sizeof(float) + 63) & ~(size_t)63));
+    for (const gemm_piece *p = w->pieces; p < w->pieces + w->n_pieces; p++) {
+        const size_t from = first > p->out0 ? first : p->out0, to = min_size(end, p->out0 + p->n);
+        for (size_t at = from; at < to; at += UNPACK_ROWS) {
+            const size_t rows = min_size(UNPACK_ROWS, to - at);
+            dequant_rows(p->tensor, p->row0 + at - p->out0, rows, x, NULL);       /* gemm_add_piece has checked type and rows */
+            set_lanes(out, width, at - first, rows, w->n_in, x);
+        }
+    }
+    return out;
+}
+
+/* ---- Products ------------------------------------------------------------------------------------ */
+
+/* One panel's columns of a block of rows. */
+static void apply_block(const gemm_matrix *w, const float *weights, size_t panel, size_t block, const float *x, size_t ldx, size_t n,
+                        float *y, size_t ldy)
+{
+    const size_t row = block * GEMM_ROWS, width = panel_width(w, panel);
+    gemm_small(false, false, min_size(GEMM_ROWS, n - row), width, w->n_in, x + row * ldx, ldx, weights, width,
+               y + row * ldy + panel * GEMM_PANEL, ldy);
+}
+
 void gemm_apply(const gemm_matrix *w, const float *x, size_t ldx, size_t n, float *y, size_t ldy)
 {
     const size_t panels = (w->n_out + GEMM_PANEL - 1) / GEMM_PANEL, blocks = (n + GEMM_ROWS - 1) / GEMM_ROWS;
+    if (!w->room) {
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
-    for (size_t p = 0; p < panels; p++)
-        for (size_t b = 0; b < blocks; b++) {
-            size_t width;
-            const float *panel = panel_of(w, p, &width);
-            const size_t row = b * GEMM_ROWS;
-            gemm_small(false, false, min_size(GEMM_ROWS, n - row), width, w->n_in, x + row * ldx, ldx, panel, width,
-                       y + row * ldy + p * GEMM_PANEL, ldy);
-        }
+        for (size_t p = 0; p < panels; p++)
+            for (size_t b = 0; b < blocks; b++)
+                apply_block(w, w->panels + p * GEMM_PANEL * w->n_in, p, b, x, ldx, n, y, ldy);
+        return;
+    }
+    const int threads = omp_get_max_threads() < w->room->threads ? omp_get_max_threads() : w->room->threads;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (size_t p = 0; p < panels; p++) {
+        const float *weights = unpack_panel(w, p, w->room->memory + w->room->bytes * (size_t)omp_get_thread_num());
+        for (size_t b = 0; b < blocks; b++)
+            apply_block(w, weights, p, b, x, ldx, n, y, ldy);
+    }
 }
 
 void gemm_small(bool b_transposed, bool add, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,

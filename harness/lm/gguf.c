@@ -410,6 +410,8 @@ void gguf_close(gguf *f)
     free(f);
 }
 
+void gguf_forget(gguf *f) { (void)madvise((void *)(uintptr_t)f->map, f->bytes, MADV_DONTNEED); }
+
 const char *gguf_path(const gguf *f) { return f->path; }
 uint32_t gguf_version(const gguf *f) { return f->version; }
 uint64_t gguf_bytes(const gguf *f) { return f->bytes; }

@@ -35,6 +35,9 @@ typedef struct {
 kvant_status gguf_open(const char *path, gguf **file, kvant_error *err);
 void gguf_close(gguf *file);                                          /* NULL is allowed */
 
+/* Lets go of the memory that the file's pages take: they come back from the file when they are looked at. */
+void gguf_forget(gguf *file);
+
 const char *gguf_path(const gguf *file);
 uint32_t gguf_version(const gguf *file);
 uint64_t gguf_bytes(const gguf *file);

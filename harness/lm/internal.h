@@ -38,6 +38,8 @@ struct lm_model {
     lm_layer *layers;
     lm_norm output_norm;
     lm_linear output;
+    lm_weights weights;
+    gemm_room room;                /* of streamed matrices */
     uint64_t weight_bytes;
     tokenizer *tokenizer;
     kvant_error tokenizer_error;   /* why there is none */

@@ -1,4 +1,4 @@
-/* model.c - loads a GGUF transformer: dequantises the weights that its architecture has into oneDNN panels.
+/* model.c - loads a GGUF transformer: dequantises the weights that its architecture has into oneDNN panels, or notes where they are.
  * A tensor that this code would not use is an error: silently ignored weights make silently wrong logits. */
 #include "harness/lm/internal.h"
 
@@ -47,13 +47,15 @@ static kvant_status load_vector(loader *l, const char *name, float **x, size_t t
     return dequant_rows(t, 0, 1, *x + first, l->err);
 }
 
-/* Fills outputs out0 ... of w from a tensor of `rows` rows, panel by panel on all threads. */
+/* Fills outputs out0 ... of w from a tensor of `rows` rows, panel by panel on all threads; when streamed, they are filled later. */
 static kvant_status load_rows(loader *l, const char *name, gemm_matrix *w, size_t out0, size_t rows)
 {
     const gguf_tensor *t = NULL;
     kvant_status status = find_tensor(l, name, w->n_in, rows, &t);
     if (status != KVANT_OK)
         return status;
+    if (l->model->weights == LM_WEIGHTS_STREAM)
+        return gemm_add_piece(w, &(gemm_piece){ .tensor = t, .out0 = out0, .n = rows }, l->err);
     /* Pieces end where panels end, since one panel takes one writer. */
     const size_t first_panel = out0 / GEMM_PANEL, last_panel = (out0 + rows - 1) / GEMM_PANEL;
     int failed = 0;
@@ -74,11 +76,13 @@ static kvant_status load_rows(loader *l, const char *name, gemm_matrix *w, size_
 /* Fills outputs first ... first+n-1 of a matrix, which is made of `total` when it is not there yet. */
 static kvant_status load_matrix(loader *l, const char *name, gemm_matrix *w, size_t n_in, size_t total, size_t first, size_t n)
 {
-    if (!w->panels) {
-        kvant_status status = gemm_init(w, total, n_in, l->err);
+    if (w->n_out == 0) {
+        lm_model *m = l->model;
+        kvant_status status = m->weights == LM_WEIGHTS_STREAM ? gemm_init_stream(w, total, n_in, &m->room, l->err)
+                                                              : gemm_init(w, total, n_in, l->err);
         if (status != KVANT_OK)
             return status;
-        l->model->weight_bytes += total * n_in * sizeof(float);
+        m->weight_bytes += total * n_in * sizeof(float);
     }
     return load_rows(l, name, w, first, n);
 }
@@ -165,9 +169,12 @@ static kvant_status load_weights(loader *l)
         status = load_matrix(l, s->tied ? "token_embd.weight" : "output.weight", &m->output.weight, e, v, 0, v);
     if (status == KVANT_OK && m->arch->other_bias)
         status = load_vector(l, "output.bias", &m->output.bias, v, 0, v);
-    for (uint32_t i = 0; i < s->n_layer && status == KVANT_OK; i++)
+    for (uint32_t i = 0; i < s->n_layer && status == KVANT_OK; i++) {
         status = load_layer(l, i);
-    return status;
+        if (m->weights != LM_WEIGHTS_STREAM)
+            gguf_forget(m->file);      /* the quantized form of what is f32 now */
+    }
+    return status || m->weights != LM_WEIGHTS_STREAM ? status : gemm_room_open(&m->room, l->err);
 }
 
 /* Nothing may be left over but RoPE's divisors, of which the context chose one. */
@@ -195,9 +202,15 @@ static kvant_status check_used(const loader *l)
 
 kvant_status lm_open(const char *path, uint32_t context, lm_model **model, kvant_error *err)
 {
+    return lm_open_as(path, context, LM_WEIGHTS_F32, model, err);
+}
+
+kvant_status lm_open_as(const char *path, uint32_t context, lm_weights weights, lm_model **model, kvant_error *err)
+{
     lm_model *m = calloc(1, sizeof *m);
     if (!m)
         return kvant_fail(err, KVANT_NOMEM, "no memory for a model");
+    m->weights = weights;
     kvant_status status = gguf_open(path, &m->file, err);
     if (status == KVANT_OK)
         status = lm_read_shape(m->file, &m->shape, err);
@@ -267,6 +280,7 @@ void lm_close(lm_model *m)
     for (uint32_t i = 0; i < LM_ROPES; i++)
         free(m->rope[i].frequency);
     free(m->work);
+    gemm_room_close(&m->room);
     tokenizer_close(m->tokenizer);
     gguf_close(m->file);
     free(m);
@@ -275,6 +289,7 @@ void lm_close(lm_model *m)
 const lm_shape *lm_model_shape(const lm_model *m) { return &m->shape; }
 const gguf *lm_file(const lm_model *m) { return m->file; }
 uint64_t lm_weight_bytes(const lm_model *m) { return m->weight_bytes; }
+lm_weights lm_weights_of(const lm_model *m) { return m->weights; }
 lm_times lm_times_of(const lm_model *m) { return m->times; }
 
 kvcache_shape lm_cache_shape(const lm_shape *shape)

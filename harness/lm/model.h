@@ -1,4 +1,4 @@
-/* model.h - a transformer from a GGUF file: weights as f32 for oneDNN, forward passes through packed caches.
+/* model.h - a transformer from a GGUF file: its weights in one of several forms, forward passes through packed caches.
  * A batch is a list of segments, each a run of tokens of one sequence with its own cache: prefill is one long segment,
  * lockstep decode many segments of one token, and the weights are read once for all of them. */
 #ifndef KVANT_MODEL_H
@@ -26,13 +26,19 @@ kvcache_shape lm_cache_shape(const lm_shape *shape);
 
 typedef struct lm_model lm_model;
 
+/* How the matrices of a model are held: as f32; or as they are in the memory-mapped file, dequantised block by block whenever they
+ * are multiplied, which gives the same logits, bit for bit, in less memory and more time. */
+typedef enum { LM_WEIGHTS_F32, LM_WEIGHTS_STREAM } lm_weights;
+
 /* context: positions that the caller will use at most (0: the model's); RoPE variants that depend on it look here. */
-kvant_status lm_open(const char *path, uint32_t context, lm_model **model, kvant_error *err);
+kvant_status lm_open_as(const char *path, uint32_t context, lm_weights weights, lm_model **model, kvant_error *err);
+kvant_status lm_open(const char *path, uint32_t context, lm_model **model, kvant_error *err);     /* as f32 */
 void lm_close(lm_model *model);
 const lm_shape *lm_model_shape(const lm_model *model);
 const gguf *lm_file(const lm_model *model);
 const tokenizer *lm_tokenizer(const lm_model *model, kvant_error *err);   /* NULL: not supported, err says why */
-uint64_t lm_weight_bytes(const lm_model *model);
+uint64_t lm_weight_bytes(const lm_model *model);       /* of all weights as f32, in whatever form they are held */
+lm_weights lm_weights_of(const lm_model *model);
 
 /* How a segment attends to its cache. PREFILL decodes tiles of codes and multiplies; DECODE goes by score and mix, as a
  * server's decode step does, and takes segments of one token only. Same estimator, same codes. */
