@@ -1,37 +1,11 @@
 /* test_fetch.c - fetching from URLs and packages: whole and verified or not at all, after every kind of break.
  * URLs are file:, and pip and apt-get are scripts that behave as the real ones do, or badly. */
-#include "tests/inputs.h"
+#include "tests/prose.h"
 
 #include "harness/input/fetch.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
-
-enum { BYTES = 300000 };
-static char prose[BYTES];
-
-static int fill_prose(void **state)
-{
-    (void)state;
-    uint32_t r = 7;
-    for (int i = 0; i < BYTES; i++) {
-        r = r * 1664525u + 1013904223u;
-        prose[i] = (char)('a' + (r >> 24) % 26);
-    }
-    return 0;
-}
-
-/* The house's cache folder of "prose" holds just the lock and, if `there`, the right file. */
-static void expect_clean(const house *h, bool there)
-{
-    char *folder = in_folder(h->cache, "inputs/prose"), *file = in_folder(folder, "prose.txt");
-    assert_int_equal(count_files(folder), there ? 2 : 1);
-    if (there)
-        expect_content(file, prose, BYTES);
-    free(file);
-    free(folder);
-}
 
 static void by_url(void **state)
 {
@@ -50,9 +24,6 @@ static void by_url(void **state)
     assert_fails(house_fetch(h, "porse", err), KVANT_INVALID, "did you mean 'prose'");
     free(source);
 }
-
-/* What a broken transfer left, and the name it left it under. */
-static char *left_over(house *h, const void *data, size_t bytes) { return house_file(h, "cache/inputs/prose/prose.txt.part", data, bytes); }
 
 static void a_broken_download_goes_on(void **state)
 {
@@ -289,14 +260,6 @@ static pid_t fetch_apart(house *h)
         _exit((int)house_fetch(h, "prose", &err));
     }
     return child;
-}
-
-static int wait_for(pid_t child)
-{
-    int code;
-    assert_int_equal(waitpid(child, &code, 0), child);
-    assert_true(WIFEXITED(code));
-    return WEXITSTATUS(code);
 }
 
 /* Until the script has put a file of this name into the house. */

@@ -6,6 +6,9 @@
 
 #define PROSE "Call me Ishmael.\n"
 #define PROSE_BYTES (sizeof PROSE - 1)
+#define ZEROS "00000000000000000000000000000000"
+#define PART(bytes) "{ \"pypi\": \"prose==1\", \"member\": \"b\", \"bytes\": " bytes ", \"sha256\": \"" ZEROS ZEROS "\" }"
+#define PARTS(a, b) "{ \"parts\": [ " a ", " b " ] }"
 #define FILE_SOURCE "{ \"file\": \"prose.txt\" }"
 
 static void found_in_data_folders(void **state)
@@ -237,6 +240,22 @@ static void manifests_that_are_wrong(void **state)
         { FILE_SOURCE, "{ \"url\": \"https://x/a\", \"bytes\": 3 }", "only an archive" },
         { FILE_SOURCE, "{ \"url\": \"https://x/a.zip\", \"member\": \"b\" }", "bytes" },
         { FILE_SOURCE, "7", "must be an object" },
+        { FILE_SOURCE, "", "empty array" },
+        { "\"bytes\"", "\"terms\": \"http://x/terms\", \"bytes\"", "https: URL" },
+        { "\"bytes\"", "\"terms\": \"https://x/a b\", \"bytes\"", "https: URL" },
+        { FILE_SOURCE, PARTS(PART("8"), PART("9")), "the first source must name the file" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS(PART("8"), PART("8")), "the parts have 16 bytes, and the file has 17" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS(PART("8"), PART("10")), "more bytes than the 17" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS(PART("9e15"), PART("9e15")), "more bytes than the 17" },
+        { FILE_SOURCE, FILE_SOURCE ", { \"parts\": [ " PART("17") " ] }", "array of 2 to 64" },
+        { FILE_SOURCE, FILE_SOURCE ", { \"parts\": 2 }", "array of 2 to 64" },
+        { FILE_SOURCE, FILE_SOURCE ", { \"parts\": 2, \"url\": \"https://x/a\" }", "one of" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS(FILE_SOURCE, PART("8")), "a part is of" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS("{ \"parts\": 2 }", PART("8")), "a part is of" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS("{ \"url\": \"https://x/a\", \"member\": \"b\" }", PART("8")),
+          "a URL's is the file itself" },
+        { FILE_SOURCE, FILE_SOURCE ", " PARTS("{ \"url\": \"https://x/a\" }", PART("8")), "'bytes' must be" },
+        { FILE_SOURCE, "{ \"pypi\": \"prose==1\", \"member\": \"b\", \"bytes\": 17 }", "only an archive at a URL and a part" },
     };
     kvant_input input;
     char *right;
@@ -268,9 +287,10 @@ static void manifests_that_are_wrong(void **state)
     assert_fails(input_find("prose", &input, err), KVANT_IO, "manifest.json");
 }
 
-static void note_entry(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes, bool here, const char *about)
+static void note_entry(void *user, const input_entry *e)
 {
-    text_add(user, "%s|%s|%s|%d|%d|%s\n", name, kind, licence, (int)bytes, here, about);
+    text_add(user, "%s|%s|%s|%d|%d|%s%s%s\n", e->name, e->kind, e->licence, (int)e->bytes, e->here, e->about, *e->terms ? "|" : "",
+             e->terms);
 }
 
 static void lists(void **state)
@@ -298,6 +318,8 @@ static void the_shipped_manifest(void **state)
     }
     assert_ok(input_list(note_entry, &t, err));
     assert_non_null(strstr(t.data, "smollm2-135m|model|Apache-2.0|98362432|"));
+    assert_non_null(strstr(t.data, "gemma-3-270m|model|Gemma Terms of Use|253113024|"));
+    assert_non_null(strstr(t.data, "|https://ai.google.dev/gemma/terms\n"));
     assert_non_null(strstr(t.data, "jargon|text|public domain|647981|"));
     bool here = strstr(t.data, "wikitext-2|text|CC BY-SA 3.0|1290547|1|");
     text_free(&t);

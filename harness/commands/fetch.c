@@ -11,19 +11,19 @@ static void say(void *user, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-static void print_entry(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes, bool here,
-                        const char *about)
+static void print_entry(void *user, const input_entry *e)
 {
     (void)user;
     char size[16];
-    bytes_text(bytes, size);
-    printf("%-16s %-8s %8s  %-4s  %-14s %s\n", name, kind, size, here ? "yes" : "no", licence, about);
+    bytes_text(e->bytes, size);
+    printf("%-16s %-8s %8s  %-4s  %-18s %s%s%s%s\n", e->name, e->kind, size, e->here ? "yes" : "no", e->licence, e->about,
+           *e->terms ? " (terms: " : "", e->terms, *e->terms ? ")" : "");
 }
 
 static int list(const cli *c)
 {
     kvant_error err;
-    printf("%-16s %-8s %8s  %-4s  %-14s %s\n", "name", "kind", "size", "here", "licence", "about");
+    printf("%-16s %-8s %8s  %-4s  %-18s %s\n", "name", "kind", "size", "here", "licence", "about");
     kvant_status status = input_list(print_entry, NULL, &err);
     return status ? cli_fail(c, status, &err) : EXIT_DONE;
 }
@@ -65,8 +65,9 @@ const cli_command command_fetch = {
     .details = "An input is looked for in the folders of KVANT_DATA (separated by ':') and in the cache, and fetched when it is in "
                "neither: a member of a Python package by pip, of a Debian package by apt-get, or a file at a URL. Nothing is "
                "installed and nothing of a package is run.\n\n"
-               "The licence of an input is printed before it is fetched. A download from a URL that broke off is continued. What "
-               "arrives is verified before it gets its name.",
+               "The licence of an input, and where to read terms that are its own, is printed before it is fetched. A download from a "
+               "URL that broke off is continued, and parts that came are not fetched again. What arrives is verified before it gets "
+               "its name.",
     .example = "# fetch what the demo needs\nkvant fetch smollm2-135m jargon",
     .options = options,
     .run = run,

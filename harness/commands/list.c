@@ -81,18 +81,24 @@ static int list_allocators(void)
     return EXIT_DONE;
 }
 
-static void print_input(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes, bool here,
-                        const char *about)
+static void print_input(void *user, const input_entry *e)
 {
     char size[16];
     (void)user;
-    bytes_text(bytes, size);
-    printf("%-16s  %-8s  %8s  %-10s  %-14s  %s\n", name, kind, size, here ? "here" : "not here", licence, about);
+    bytes_text(e->bytes, size);
+    printf("%-16s  %-8s  %8s  %-8s  %-18s  %s%s%s%s\n", e->name, e->kind, size, e->here ? "here" : "not here", e->licence, e->about,
+           *e->terms ? " (terms: " : "", e->terms, *e->terms ? ")" : "");
+}
+
+static int list_inputs(const cli *c)
+{
+    kvant_error err;
+    kvant_status status = input_list(print_input, NULL, &err);
+    return status ? cli_fail(c, status, &err) : EXIT_DONE;
 }
 
 static int list_all(const cli *c)
 {
-    kvant_error err;
     printf("quantizers\n");
     for (const kvant_quantizer *const *q = kvant_quantizers(); *q; q++)
         printf("%-16s  %s (%s)%s\n", (*q)->name, (*q)->summary, (*q)->source, (*q)->oracles ? "" : " [no oracle]");
@@ -106,8 +112,7 @@ static int list_all(const cli *c)
     for (const kvant_probe *const *p = kvant_probes(); *p; p++)
         printf("%-16s  %s\n", (*p)->name, (*p)->summary);
     printf("\ninputs\n");
-    kvant_status status = input_list(print_input, NULL, &err);
-    return status ? cli_fail(c, status, &err) : EXIT_DONE;
+    return list_inputs(c);
 }
 
 /* Prints every plug-in of that name. The nearest known name comes from the quantizers, which most look for, then the allocators. */
@@ -157,7 +162,8 @@ static int run(const cli *c)
         if (i)
             printf("\n");
         code = !strcmp(cli_arg(c, i), "metrics") ? list_metrics()
-             : !strcmp(cli_arg(c, i), "allocators") ? list_allocators() : list_name(c, cli_arg(c, i));
+             : !strcmp(cli_arg(c, i), "allocators") ? list_allocators()
+             : !strcmp(cli_arg(c, i), "inputs") ? list_inputs(c) : list_name(c, cli_arg(c, i));
     }
     return cli_finish(code);
 }
@@ -165,10 +171,10 @@ static int run(const cli *c)
 static const cli_option options[] = { { .name = NULL } };
 
 const cli_command command_list = {
-    .name = "list", .arguments = "[metrics|allocators|NAME...]", .min_args = 0, .max_args = -1,
+    .name = "list", .arguments = "[metrics|allocators|inputs|NAME...]", .min_args = 0, .max_args = -1,
     .summary = "list quantizers, allocators, datasets, probes and inputs, all metrics, or one plug-in's parameters",
     .details = "Without a name: everything there is. `metrics`: what the probes measure, in which unit, and which way is better.\n"
-               "`allocators`: all of them, with their parameters.\n"
+               "`allocators`: all of them, with their parameters. `inputs`: models and texts, with licences and terms.\n"
                "With the name of a plug-in: its parameters with ranges and defaults, and the values that it must hit.",
     .example = "# parameters and oracles of one quantizer\nkvant list turboquant_mse",
     .options = options, .run = run

