@@ -376,6 +376,58 @@ static void check_streamed(const char *path, uint32_t context, const int32_t *id
     lm_close(model);
 }
 
+typedef struct { float x[LAYERS][TOKENS * EMBD]; size_t at; } streams;
+
+static void keep_stream(void *user, uint32_t layer, const float *x, size_t n_rows)
+{
+    streams *s = user;
+    memcpy(s->x[layer] + s->at * EMBD, x, n_rows * EMBD * sizeof *x);
+}
+
+/* Hidden states of all tokens by a cache whose layers `coded` and above are in codes: from layer `first` on. */
+static void run_from(lm_model *model, const kvcache_codecs *codecs, uint32_t coded, uint32_t first, const int32_t *ids, uint32_t piece,
+                     streams *kept, float *hidden)
+{
+    const lm_observer observer = { .residual = keep_stream, .user = kept };
+    const kvant_codec *of[LAYERS * KV_HEADS * 2];
+    kvcache_codecs view = *codecs;
+    kvcache *cache;
+    uint8_t want[TOKENS];
+    memset(want, 1, sizeof want);
+    for (size_t i = 0; i < LAYERS * KV_HEADS * 2; i++)
+        of[i] = i / (KV_HEADS * 2) >= coded ? codecs->of[i] : codecs->f16;
+    view.of = of;
+    assert_ok(kvcache_open_from(&view, first, TOKENS, &cache, err));
+    for (uint32_t at = kept->at = 0; at < TOKENS; kept->at = at += piece) {
+        const lm_segment s = { cache, ids + at, TOKENS - at < piece ? TOKENS - at : piece, want };
+        assert_ok(lm_resume_hidden(model, piece == 1 ? LM_DECODE : LM_PREFILL, &s, 1, first ? kept->x[first] + at * EMBD : NULL,
+                                   hidden + at * EMBD, coded == LAYERS ? &observer : NULL, err));
+    }
+    kvcache_close(cache);
+}
+
+/* What a pass with f16 alone let enter a layer, and coded caches from there on, make the bits of a whole pass. */
+static void check_resumed(lm_model *model, const int32_t *ids, uint32_t piece)
+{
+    const kvant_quantizer *q = kvant_find("affine", NULL);
+    kvcache_side side = { q, kvant_defaults(q->params) };
+    assert_ok(kvant_parse(q->params, "bits=3,group_size=8", &side.args, err));
+    const kvcache_policy policy = { .key = side, .value = side };
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    float f16[TOKENS * EMBD], whole[TOKENS * EMBD], resumed[TOKENS * EMBD];
+    kvcache_codecs codecs;
+    streams kept;
+    assert_ok(kvcache_codecs_open(&policy, &shape, NULL, &codecs, err));
+    run_from(model, &codecs, LAYERS, 0, ids, piece, &kept, f16);
+    for (uint32_t layer = 1; layer < LAYERS; layer++) {
+        run_from(model, &codecs, layer, 0, ids, piece, &kept, whole);
+        run_from(model, &codecs, layer, layer, ids, piece, &kept, resumed);
+        assert_memory_not_equal(whole, f16, sizeof whole);
+        assert_memory_equal(whole, resumed, sizeof whole);
+    }
+    kvcache_codecs_close(&codecs);
+}
+
 static void check_family(const family *f, const char *path, uint32_t context)
 {
     static const uint32_t pieces[] = { TOKENS, 5, 1 };
@@ -394,6 +446,7 @@ static void check_family(const family *f, const char *path, uint32_t context)
         const double off = distance(wanted, logits);
         if (!(off <= tolerance))
             fail_msg("%s, context %u, pieces of %u: logits are off by %g", f->name, context, pieces[i], off);
+        check_resumed(model, ids, pieces[i]);
     }
     check_streamed(path, context, ids, logits, pieces[sizeof pieces / sizeof *pieces - 1]);
     for (unsigned step = 1; step <= ALL; step *= 2)

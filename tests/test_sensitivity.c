@@ -3,6 +3,7 @@
 #include "harness/allocation/cache_group.h"
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/captured.h"
+#include "harness/measure/prefix.h"
 #include "tests/probe_runs.h"
 #include "tests/scratch.h"
 #include "tests/tiny_model.h"
@@ -11,7 +12,7 @@
 
 enum { WINDOWS = 2, LENGTH = 40, GROUPS_MAX = TINY_LAYERS * TINY_KV_HEADS * 2 };
 
-static lm_model *model;
+static lm_model *model, *deep;    /* deep: of TINY_LAYERS_MAX layers */
 static kvant_data words;
 static int32_t *ids;               /* [WINDOWS][LENGTH], drawn as the probe draws them */
 
@@ -233,6 +234,110 @@ static void threads_and_other_cells_do_not_matter(void **state)
     kvcache_codecs_close(&codecs[1]);
 }
 
+/* ---- What is shared ---------------------------------------------------------------------------- */
+
+static void no_bit_depends_on_what_is_kept(void **state)
+{
+    (void)state;
+    kvcache_codecs codecs[2] = { uniform_codecs("kivi", "bits=2,group_size=16"), uniform_codecs("f16", "") };
+    for (size_t w = 0; w < N_WAYS; w++) {
+        probe_run runs[2];
+        for (int mib = 0; mib < 2; mib++) {
+            char *args = text_format("%s,residual_mib=%d", ways[w].args, mib);
+            measure(args, codecs, 2, &runs[mib]);
+            free(args);
+        }
+        assert_same_samples(&runs[0].cells[0], &runs[1].cells[0]);
+        assert_same_samples(&runs[0].cells[1], &runs[1].cells[1]);
+        run_free(&runs[0]);
+        run_free(&runs[1]);
+    }
+    kvcache_codecs_close(&codecs[0]);
+    kvcache_codecs_close(&codecs[1]);
+}
+
+/* With room for 5 streams of 29 layers every sixth is kept, and what a run redoes is counted. */
+static void fewer_streams_take_more_layers_and_no_more_memory(void **state)
+{
+    (void)state;
+    enum { STREAM = LENGTH * TINY_EMBD * sizeof(float) };
+    static const struct { uint64_t bytes; uint32_t step; } cases[] = { { 29 * STREAM, 1 }, { 29 * STREAM - 1, 2 }, { 5 * STREAM, 6 },
+                                                                       { STREAM, 29 }, { STREAM - 1, 30 }, { 0, 30 } };
+    lm_model *shallow = model;
+    model = deep;
+    kvcache_codecs codecs = uniform_codecs("f16", "");
+    float wanted[LENGTH * TINY_EMBD], hidden[LENGTH * TINY_EMBD];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        prefix p;
+        assert_ok(prefix_open(&p, deep, LENGTH, 32, cases[i].bytes, err));
+        assert_true(prefix_bytes(lm_model_shape(deep), LENGTH, cases[i].bytes) <= cases[i].bytes);
+        assert_ok(prefix_run(&p, ids, &codecs, wanted, err));
+        for (uint32_t layer = 0; layer < TINY_LAYERS_MAX; layer++) {
+            const uint64_t before = lm_times_of(deep).layers;
+            assert_ok(prefix_resume(&p, layer, &codecs, hidden, err));
+            assert_memory_equal(hidden, wanted, sizeof wanted);
+            assert_int_equal(lm_times_of(deep).layers - before, LENGTH * (TINY_LAYERS_MAX - layer / cases[i].step * cases[i].step));
+        }
+        prefix_close(&p);
+    }
+    model = shallow;
+    kvcache_codecs_close(&codecs);
+}
+
+/* A pass must begin where its caches do. */
+static void passes_from_another_layer_are_refused(void **state)
+{
+    (void)state;
+    kvcache_codecs codecs = uniform_codecs("f16", "");
+    kvcache *caches[2];
+    float x[2 * TINY_EMBD] = { 0 };
+    assert_ok(kvcache_open(&codecs, 4, &caches[0], err));
+    assert_ok(kvcache_open_from(&codecs, 1, 4, &caches[1], err));
+    const lm_segment segments[2] = { { caches[0], ids, 1, NULL }, { caches[1], ids, 1, NULL } };
+    assert_fails(lm_resume_hidden(model, LM_PREFILL, &segments[0], 1, x, NULL, NULL, err), KVANT_INVALID, "begin at layer 0");
+    assert_fails(lm_forward_hidden(model, LM_PREFILL, &segments[1], 1, NULL, NULL, err), KVANT_INVALID, "begin at layer 1");
+    assert_fails(lm_resume_hidden(model, LM_PREFILL, segments, 2, x, NULL, NULL, err), KVANT_INVALID, "layers 0 and 1");
+    assert_int_equal(kvcache_length(caches[0]) + kvcache_length(caches[1]), 0);
+    kvcache_close(caches[0]);
+    assert_fails(kvcache_open_from(&codecs, TINY_LAYERS, 4, &caches[0], err), KVANT_INVALID, "last is 1");
+    kvcache_close(caches[1]);
+    kvcache_codecs_close(&codecs);
+}
+
+/* Multiplications of a token's products in one layer: of queries, keys and values, and of the rest. */
+enum { QKV_COST = TINY_EMBD * (TINY_HEADS + 2 * TINY_KV_HEADS) * TINY_HEAD_DIM,
+       REST_COST = TINY_EMBD * TINY_HEADS * TINY_HEAD_DIM + 3 * TINY_EMBD * TINY_FF };
+
+/* Of the group's layer queries, keys and values are the reference's too; that they are made again, and the reference, is the margin. */
+static void thirty_layers_cost_little_more_than_they_must(void **state)
+{
+    (void)state;
+    enum { LAYERS = TINY_LAYERS_MAX };
+    lm_model *shallow = model;
+    model = deep;
+    kvcache_codecs codecs = uniform_codecs("affine", "bits=3,group_size=16");
+    /* Everything kept; nothing kept. */
+    static const struct { const char *args; double layers; } cases[] = { { "groups=layer", LAYERS + LAYERS * (LAYERS + 1) / 2 },
+                                                                         { "groups=layer,residual_mib=0", LAYERS + LAYERS * LAYERS } };
+    for (size_t i = 0; i < 2; i++) {
+        const lm_times before = lm_times_of(deep);
+        probe_run run;
+        measure(cases[i].args, &codecs, 1, &run);
+        run_free(&run);
+        const lm_times after = lm_times_of(deep);
+        const double tokens = WINDOWS * LENGTH, layers = (double)(after.layers - before.layers) / tokens,
+                     logits = (double)(after.logits - before.logits) / tokens;
+        assert_true(after.tokens - before.tokens == (LAYERS + 1) * WINDOWS * LENGTH);
+        assert_near(layers, cases[i].layers, 0);
+        assert_near(logits, LAYERS + 1, 0);
+        const double head = TINY_EMBD * TINY_VOCAB, spent = layers * (QKV_COST + REST_COST) + logits * head;
+        const double must = LAYERS * (LAYERS + 1) / 2 * (QKV_COST + REST_COST) - LAYERS * QKV_COST + LAYERS * head;
+        assert_int_equal(spent <= 1.1 * must, i == 0);
+    }
+    model = shallow;
+    kvcache_codecs_close(&codecs);
+}
+
 /* Squared norm and error of one side of a head over a window, and its tokens. */
 typedef struct { double norm, error; } head_sums;
 
@@ -363,7 +468,7 @@ static int set_up(void **state)
 {
     (void)state;
     omp_set_num_threads(1);        /* a tiny model has no work for more */
-    char *folder = scratch_make(), *path = in_folder(folder, "tiny.gguf");
+    char *folder = scratch_make(), *path = in_folder(folder, "tiny.gguf"), *deep_path = in_folder(folder, "deep.gguf");
     tiny_model_write(path, (tiny_options){ .bos = true });
     text t = { 0 };
     for (int i = 0; i < 40; i++)
@@ -372,10 +477,13 @@ static int set_up(void **state)
     assert_false(t.failed);
     words = (kvant_data){ .text = t.data, .bytes = t.length };
     assert_ok(lm_open(path, 0, &model, err));
+    tiny_model_write(deep_path, (tiny_options){ .bos = true, .layers = TINY_LAYERS_MAX });
+    assert_ok(lm_open(deep_path, 0, &deep, err));
     const kvant_args windows = { .v = { [CALIBRATION_N] = WINDOWS, [CALIBRATION_LENGTH] = LENGTH, [CALIBRATION_SEED] = 42 } };
     assert_ok(calibration_windows(model, &words, &windows, &ids, err));
     free(path);
-    scratch_remove(folder);        /* the model stays mapped */
+    free(deep_path);
+    scratch_remove(folder);        /* the models stay mapped */
     return 0;
 }
 
@@ -383,6 +491,7 @@ static int tear_down(void **state)
 {
     (void)state;
     lm_close(model);
+    lm_close(deep);
     free(ids);
     free(words.text);
     return 0;
@@ -395,6 +504,10 @@ int main(void)
         cmocka_unit_test(f16_diverges_by_exactly_nothing),
         cmocka_unit_test(a_group_changes_what_comes_behind_it),
         cmocka_unit_test(threads_and_other_cells_do_not_matter),
+        cmocka_unit_test(no_bit_depends_on_what_is_kept),
+        cmocka_unit_test(fewer_streams_take_more_layers_and_no_more_memory),
+        cmocka_unit_test(passes_from_another_layer_are_refused),
+        cmocka_unit_test(thirty_layers_cost_little_more_than_they_must),
         cmocka_unit_test(norms_and_errors_are_those_of_the_keys_and_values),
         cmocka_unit_test(ratio_is_of_the_means),
         cmocka_unit_test(samples_that_do_not_fit_are_refused),

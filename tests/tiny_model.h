@@ -15,13 +15,13 @@
 #include <cmocka.h>
 
 enum {
-    TINY_LAYERS = 2, TINY_EMBD = 32, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_HEAD_DIM = 16, TINY_FF = 48, TINY_CONTEXT = 4096,
+    TINY_LAYERS = 2, TINY_LAYERS_MAX = 30, TINY_EMBD = 32, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_HEAD_DIM = 16, TINY_FF = 48, TINY_CONTEXT = 4096,
     TINY_BYTES = 256, TINY_PAIR = TINY_BYTES, TINY_START, TINY_END, TINY_BOS, TINY_VOCAB
 };
 
 /* uniform: the output matrix is zero, so that every token is as likely as any other, and token 0 is the first of them. bos: the
- * tokenizer puts one before a text. ends: token 0 ends a text. */
-typedef struct { bool uniform, bos, ends; } tiny_options;
+ * tokenizer puts one before a text. ends: token 0 ends a text. layers: 0 for TINY_LAYERS. */
+typedef struct { bool uniform, bos, ends; unsigned layers; } tiny_options;
 
 enum { TINY_U32 = 4, TINY_F32 = 6, TINY_BOOL = 7, TINY_STRING = 8, TINY_ARRAY = 9, TINY_I32 = 5 };
 
@@ -98,7 +98,7 @@ static inline void tiny_vocabulary(FILE *f)
 
 typedef struct { char name[64]; uint64_t columns, rows; double scale, mean; } tiny_tensor;
 
-static inline size_t tiny_tensors(bool uniform, tiny_tensor t[4 + 9 * TINY_LAYERS])
+static inline size_t tiny_tensors(bool uniform, unsigned layers, tiny_tensor t[4 + 9 * TINY_LAYERS_MAX])
 {
     static const struct { const char *name; uint64_t columns, rows; } parts[] = {
         { "attn_norm", TINY_EMBD, 1 }, { "ffn_norm", TINY_EMBD, 1 },
@@ -110,7 +110,7 @@ static inline size_t tiny_tensors(bool uniform, tiny_tensor t[4 + 9 * TINY_LAYER
     t[n++] = (tiny_tensor){ "token_embd.weight", TINY_EMBD, TINY_VOCAB, 1, 0 };
     t[n++] = (tiny_tensor){ "output_norm.weight", TINY_EMBD, 1, .1, 1 };
     t[n++] = (tiny_tensor){ "output.weight", TINY_EMBD, TINY_VOCAB, uniform ? 0 : .4, 0 };
-    for (unsigned layer = 0; layer < TINY_LAYERS; layer++)
+    for (unsigned layer = 0; layer < layers; layer++)
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             tiny_tensor *p = &t[n++];
             bool norm = parts[i].rows == 1;
@@ -124,8 +124,10 @@ static inline void tiny_model_write(const char *path, tiny_options options)
 {
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
-    tiny_tensor tensors[4 + 9 * TINY_LAYERS];
-    size_t n = tiny_tensors(options.uniform, tensors);
+    tiny_tensor tensors[4 + 9 * TINY_LAYERS_MAX];
+    const unsigned layers = options.layers ? options.layers : TINY_LAYERS;
+    assert_true(layers <= TINY_LAYERS_MAX);
+    size_t n = tiny_tensors(options.uniform, layers, tensors);
     float eps = 1e-5f;
     uint8_t add_bos = options.bos;
 
@@ -134,7 +136,7 @@ static inline void tiny_model_write(const char *path, tiny_options options)
     tiny_u64(f, n);
     tiny_u64(f, 20);
     tiny_key_string(f, "general.architecture", "llama");
-    tiny_key_u32(f, "llama.block_count", TINY_LAYERS);
+    tiny_key_u32(f, "llama.block_count", layers);
     tiny_key_u32(f, "llama.embedding_length", TINY_EMBD);
     tiny_key_u32(f, "llama.attention.head_count", TINY_HEADS);
     tiny_key_u32(f, "llama.attention.head_count_kv", TINY_KV_HEADS);

@@ -13,6 +13,7 @@ typedef struct { uint8_t *codes, *sink, *ring; kvant_codec codec; } part;
 struct kvcache {
     const kvcache_codecs *codecs;
     uint32_t capacity, length;
+    uint32_t first_layer;          /* layers below have no memory */
     part *parts;                   /* [n_layer][n_kv_head][2] */
     uint8_t *memory;
     uint64_t bytes_key, bytes_value;
@@ -81,7 +82,14 @@ static part_bytes part_size(const kvcache_codecs *codecs, uint32_t layer, uint32
 
 kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcache **cache, kvant_error *err)
 {
+    return kvcache_open_from(codecs, 0, capacity, cache, err);
+}
+
+kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache, kvant_error *err)
+{
     const kvcache_shape *shape = &codecs->shape;
+    if (first_layer >= shape->n_layer)
+        return kvant_fail(err, KVANT_INVALID, "a cache from layer %u on; the model's last is %u", first_layer, shape->n_layer - 1);
     kvcache *c = calloc(1, sizeof *c);
     if (c)
         c->parts = calloc((size_t)shape->n_layer * shape->n_kv_head * 2, sizeof *c->parts);
@@ -91,7 +99,8 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
     }
     c->codecs = codecs;
     c->capacity = capacity;
-    for (uint32_t layer = 0; layer < shape->n_layer; layer++)
+    c->first_layer = first_layer;
+    for (uint32_t layer = first_layer; layer < shape->n_layer; layer++)
         for (uint32_t head = 0; head < shape->n_kv_head; head++)
             for (int side = 0; side < 2; side++) {
                 const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
@@ -104,8 +113,8 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
         return kvant_fail(err, KVANT_NOMEM, "no memory for a cache of %u tokens (%.1f MiB)", capacity, mib);
     }
     uint8_t *at = c->memory;
-    part *p = c->parts;
-    for (uint32_t layer = 0; layer < shape->n_layer; layer++)
+    part *p = part_of(c, first_layer, 0, KVANT_KEY);
+    for (uint32_t layer = first_layer; layer < shape->n_layer; layer++)
         for (uint32_t head = 0; head < shape->n_kv_head; head++)
             for (int side = 0; side < 2; side++, p++) {
                 const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
@@ -145,6 +154,7 @@ void kvcache_reset(kvcache *cache)
 
 uint32_t kvcache_length(const kvcache *cache) { return cache->length; }
 uint32_t kvcache_capacity(const kvcache *cache) { return cache->capacity; }
+uint32_t kvcache_first_layer(const kvcache *cache) { return cache->first_layer; }
 const kvcache_codecs *kvcache_codecs_of(const kvcache *cache) { return cache->codecs; }
 void kvcache_advance(kvcache *cache, uint32_t n) { cache->length += n; }
 

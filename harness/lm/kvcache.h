@@ -78,10 +78,13 @@ static inline const kvant_codec *kvcache_codec(const kvcache_codecs *codecs, uin
 /* One sequence's cache. */
 typedef struct kvcache kvcache;
 kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcache **cache, kvant_error *err);
+/* The same with memory for layers first_layer and on only, for passes that resume there (lm_resume_hidden). */
+kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache, kvant_error *err);
 void kvcache_close(kvcache *cache);
 void kvcache_reset(kvcache *cache);                                    /* back to length 0, memory kept */
 uint32_t kvcache_length(const kvcache *cache);
 uint32_t kvcache_capacity(const kvcache *cache);
+uint32_t kvcache_first_layer(const kvcache *cache);                    /* 0 unless opened from another */
 const kvcache_codecs *kvcache_codecs_of(const kvcache *cache);
 
 /* Bytes for `length` tokens of all layers and heads: accounted from plan(), codes and f16 parts, and f16's own. */

@@ -73,8 +73,10 @@ static void observe_layer(const lm_pass *p, const lm_observer *observe, uint32_t
 {
     const lm_shape *s = &p->model->shape;
     const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
-    const float *k = gather(p, q, kv, p->gate_up), *v = gather(p, q + kv, kv, p->gate_up + p->n_rows * kv);
-    observe->kv(observe->user, layer, k, v, p->n_rows);
+    if (observe->kv) {
+        const float *k = gather(p, q, kv, p->gate_up), *v = gather(p, q + kv, kv, p->gate_up + p->n_rows * kv);
+        observe->kv(observe->user, layer, k, v, p->n_rows);
+    }
     if (observe->queries)
         observe->queries(observe->user, layer, gather(p, 0, q, p->attended), p->n_rows);
 }
@@ -216,6 +218,8 @@ void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, 
     const lm_layer *layer = &p->model->layers[index];
     const size_t q = (size_t)s->n_head * s->head_dim, row_floats = q + 2 * (size_t)s->n_kv_head * s->head_dim;
     const bool last = index + 1 == s->n_layer;
+    if (observe && observe->residual)
+        observe->residual(observe->user, index, p->x, p->n_rows);
     const double t0 = seconds_now();
     lm_norm_rows(p, &layer->attn_norm, p->x, p->normed, p->n_rows);
     const double t1 = seconds_now();

@@ -51,18 +51,22 @@ typedef struct {
     const uint8_t *want;           /* [n] nonzero: this token's logits are wanted; NULL: none */
 } lm_segment;
 
-/* Seconds by part, added to by every forward pass. */
-typedef struct { double matmul, encode, attention, rest; uint64_t tokens; } lm_times;
+/* Seconds by part, added to by every forward pass, and what was computed: tokens, layers that each of them went through, rows of
+ * logits. */
+typedef struct { double matmul, encode, attention, rest; uint64_t tokens, layers, logits; } lm_times;
 
 /* Runs the batch. logits [rows][n_vocab] holds the wanted rows in order of segments and tokens. Fails before any cache
  * changes: token ids out of range, a cache that would overflow, n > 1 with LM_DECODE. After KVANT_INTERRUPTED caches must
- * be reset. `observe`, when not NULL, sees each layer's keys and values before they are coded. */
+ * be reset. `observe`, when not NULL, is told what its functions ask for; those that are NULL are
+ * not called. */
 typedef struct {
-    /* k, v [n_rows][n_kv_head][head_dim] of one layer, post-RoPE; n_rows over all segments in order */
+    /* the residual stream x [n_rows][n_embd] that enters a layer; n_rows over all segments in order */
+    void (*residual)(void *user, uint32_t layer, const float *x, size_t n_rows);
+    /* k, v [n_rows][n_kv_head][head_dim] of one layer, post-RoPE, before they are coded */
     void (*kv)(void *user, uint32_t layer, const float *k, const float *v, size_t n_rows);
-    /* the same keys before RoPE, told before kv; NULL: not wanted */
+    /* the same keys before RoPE, told before kv */
     void (*unrotated)(void *user, uint32_t layer, const float *k, size_t n_rows);
-    /* q [n_rows][n_head][head_dim], post-RoPE and times attn_scale, so that <q,k> is a score as it is before a cap; NULL: not wanted */
+    /* q [n_rows][n_head][head_dim], post-RoPE and times attn_scale, so that <q,k> is a score as it is before a cap */
     void (*queries)(void *user, uint32_t layer, const float *q, size_t n_rows);
     void *user;
 } lm_observer;
@@ -72,6 +76,11 @@ kvant_status lm_forward(lm_model *model, lm_path path, const lm_segment *segment
 /* The same up to the final norm: hidden [rows][n_embd] of the wanted rows, for callers that take the logits piecewise. */
 kvant_status lm_forward_hidden(lm_model *model, lm_path path, const lm_segment *segments, size_t n_segments, float *hidden,
                                const lm_observer *observe, kvant_error *err);
+/* The same from a layer on, which all caches were opened from (kvcache_open_from): residual [n_rows][n_embd] is what an observer saw
+ * enter it. The layers below are those of the pass that was observed, and the result is that of a whole pass over caches that agree
+ * there with the observed ones, bit for bit. A pass from layer 0 is lm_forward_hidden. */
+kvant_status lm_resume_hidden(lm_model *model, lm_path path, const lm_segment *segments, size_t n_segments, const float *residual,
+                              float *hidden, const lm_observer *observe, kvant_error *err);
 void lm_logits(lm_model *model, const float *hidden, size_t n, float *logits);      /* [n][n_embd] -> [n][n_vocab] */
 
 lm_times lm_times_of(const lm_model *model);

@@ -14,6 +14,9 @@ static kvant_status check_batch(const lm_model *m, lm_path path, const lm_segmen
         const uint32_t length = kvcache_length(s->cache), capacity = kvcache_capacity(s->cache);
         if (c->n_layer != m->shape.n_layer || c->n_kv_head != m->shape.n_kv_head || c->head_dim != m->shape.head_dim)
             return kvant_fail(err, KVANT_INVALID, "the cache was made for a model of another shape");
+        if (kvcache_first_layer(s->cache) != kvcache_first_layer(segments[0].cache))
+            return kvant_fail(err, KVANT_INVALID, "caches of one batch begin at layers %u and %u", kvcache_first_layer(segments[0].cache),
+                              kvcache_first_layer(s->cache));
         if (s->n == 0 || (path == LM_DECODE && s->n > 1))
             return kvant_fail(err, KVANT_INVALID, "a segment of %u tokens; the decode path takes one at a time", s->n);
         if (s->n > capacity - length || length + s->n > m->context)
@@ -91,6 +94,7 @@ kvant_status lm_pass_set_up(lm_pass *p, kvant_error *err)
     const kvant_status status = check_batch(m, p->path, p->segments, p->n_segments, err);
     if (status != KVANT_OK)
         return status;
+    p->first_layer = kvcache_first_layer(p->segments[0].cache);
     p->first_row = calloc(p->n_segments + 1, sizeof *p->first_row);
     p->side_first = calloc(2 * p->n_segments + 1, sizeof *p->side_first);
     p->sides = calloc(p->n_segments * m->shape.n_kv_head * 2, sizeof *p->sides);

@@ -11,6 +11,7 @@ typedef struct {
     lm_model *model;
     lm_path path;
     const lm_segment *segments;
+    uint32_t first_layer;          /* of the caches: where the pass begins */
     size_t n_segments, n_rows, n_wanted;
     size_t *first_row;             /* [n_segments + 1] */
     uint32_t *position;            /* [n_rows] */

@@ -5,6 +5,7 @@
 #include "harness/experiment/captured.h"
 #include "harness/measure/fidelity.h"
 #include "harness/measure/logits.h"
+#include "harness/measure/prefix.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
 
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WEIGHTS, GROUPS, SIDES, COUNT, LENGTH, DRAW, BATCH };
+enum { WEIGHTS, GROUPS, SIDES, COUNT, LENGTH, DRAW, BATCH, RESIDUAL_MIB };
 enum { OF_ACTIVATION, OF_DISTORTION, OF_KL };
 enum { LOGIT_ROWS = 64 };          /* taken at a time, of the reference too: the product may round by its number of rows */
 
@@ -29,6 +30,8 @@ static const kvant_param params[] = {
     { "length", "tokens of a window", KVANT_INT, 512, 16, 1 << 20, NULL },
     { "calibration_seed", "which windows are drawn", KVANT_INT, 42, 0, UINT32_MAX, NULL },
     { "batch", "tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
+    { "residual_mib", "MiB of residual streams that weights = kl keeps of a window's f16 run, so that a group's run begins at its layer; "
+      "where fewer fit, it begins at a layer below, which takes time and moves no result", KVANT_INT, 256, 0, 1 << 20, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
 
@@ -63,7 +66,7 @@ typedef struct {
     /* of kl: */
     kvcache_codecs f16;
     const kvant_codec **of;        /* table of the cell at work: the group's codecs, and f16 */
-    uint8_t *want;                 /* [batch] ones: all logits are wanted */
+    prefix shared;                 /* the window's f16 run */
     float *hidden;                 /* [length][n_embd] */
     float *reference, *logits;     /* [length][n_vocab], [LOGIT_ROWS][n_vocab] */
     logits_mass *mass;             /* [length] of the reference */
@@ -75,14 +78,15 @@ static uint32_t context_of(const kvant_args *args)
     return (uint32_t)args->v[LENGTH];
 }
 
-/* kl runs the model once per group, and how many there are is the model's affair: as many as small models have. */
+/* kl runs the model from each group's layer on, half of it on average; how many groups there are is the model's affair: as many as small
+ * models have. */
 static double cost(const kvant_args *args, const kvant_data *data)
 {
     enum { TYPICAL_LAYERS = 30, TYPICAL_HEADS = 4 };
     (void)data;
     double runs = 1;
     if (args->v[WEIGHTS] == OF_KL)
-        runs = TYPICAL_LAYERS * (args->v[GROUPS] == GROUPS_HEAD ? TYPICAL_HEADS : 1) * (args->v[SIDES] == SIDES_APART ? 2 : 1);
+        runs = TYPICAL_LAYERS / 2 * (args->v[GROUPS] == GROUPS_HEAD ? TYPICAL_HEADS : 1) * (args->v[SIDES] == SIDES_APART ? 2 : 1);
     return args->v[LENGTH] * args->v[COUNT] * runs;
 }
 
@@ -95,16 +99,14 @@ static kvant_status open_kl(const probe_job *job, sensitivity_probe *p, kvant_er
     if (status)
         return status;
     p->of = calloc((size_t)p->shape.n_layer * p->shape.n_kv_head * 2, sizeof *p->of);
-    p->want = malloc(p->batch);
     p->hidden = kvant_alloc((size_t)p->length * shape->n_embd * sizeof(float));
     p->reference = kvant_alloc((size_t)p->length * shape->n_vocab * sizeof(float));
     p->logits = kvant_alloc((size_t)LOGIT_ROWS * shape->n_vocab * sizeof(float));
     p->mass = calloc(p->length, sizeof *p->mass);
     p->divergence = calloc(LOGIT_ROWS, sizeof *p->divergence);
-    if (!p->of || !p->want || !p->hidden || !p->reference || !p->logits || !p->mass || !p->divergence)
+    if (!p->of || !p->hidden || !p->reference || !p->logits || !p->mass || !p->divergence)
         return kvant_fail(err, KVANT_NOMEM, "sensitivity: no memory for %u rows of logits; lower length", p->length);
-    memset(p->want, 1, p->batch);
-    return KVANT_OK;
+    return prefix_open(&p->shared, job->model, p->length, p->batch, (uint64_t)job->args.v[RESIDUAL_MIB] << 20, err);
 }
 
 static kvant_status open_vectors(const probe_job *job, sensitivity_probe *p, kvant_error *err)
@@ -142,10 +144,10 @@ static void close_job(probe_job *job)
         return;
     captured_close(&p->captured);
     kvcache_codecs_close(&p->f16);
+    prefix_close(&p->shared);
     free(p->ids);
     free(p->measured);
     free(p->of);
-    free(p->want);
     free(p->hidden);
     free(p->reference);
     free(p->logits);
@@ -157,29 +159,10 @@ static void close_job(probe_job *job)
 
 /* ---- Divergence of the output ------------------------------------------------------------------ */
 
-/* Hidden states of all tokens of the window at work, by a cache of these codecs. */
-static kvant_status run_model(const probe_job *job, sensitivity_probe *p, const kvcache_codecs *codecs, kvant_error *err)
-{
-    const size_t n_embd = lm_model_shape(job->model)->n_embd;
-    kvcache *cache = NULL;
-    kvant_status status = kvcache_open(codecs, p->length, &cache, err);
-    for (uint32_t at = 0; at < p->length && !status; at += p->batch) {
-        if (interrupted()) {
-            status = kvant_fail(err, KVANT_INTERRUPTED, "sensitivity: interrupted");
-            break;
-        }
-        const uint32_t n = p->length - at < p->batch ? p->length - at : p->batch;
-        const lm_segment segment = { cache, p->ids + p->window * p->length + at, n, p->want };
-        status = lm_forward_hidden(job->model, LM_PREFILL, &segment, 1, p->hidden + at * n_embd, NULL, err);
-    }
-    kvcache_close(cache);
-    return status;
-}
-
 static kvant_status begin_kl(const probe_job *job, sensitivity_probe *p, kvant_error *err)
 {
     const lm_shape *shape = lm_model_shape(job->model);
-    const kvant_status status = run_model(job, p, &p->f16, err);
+    const kvant_status status = prefix_run(&p->shared, p->ids + p->window * p->length, &p->f16, p->hidden, err);
     for (size_t row = 0; row < p->length && !status; row += LOGIT_ROWS) {
         const size_t n = p->length - row < LOGIT_ROWS ? p->length - row : LOGIT_ROWS;
         lm_logits(job->model, p->hidden + row * shape->n_embd, n, p->reference + row * shape->n_vocab);
@@ -213,7 +196,7 @@ static kvant_status kl_unit(probe_job *job, size_t index, size_t cell, kvant_err
     const lm_shape *shape = lm_model_shape(job->model);
     const cache_group group = cache_group_at(&p->shape, p->groups, p->sides, index);
     const kvcache_codecs view = only_group(p, &job->codecs[cell], &group);
-    const kvant_status status = run_model(job, p, &view, err);
+    const kvant_status status = prefix_resume(&p->shared, group.layer, &view, p->hidden, err);
     if (status)
         return status;
     double sum = 0;
