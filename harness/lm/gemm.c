@@ -3,6 +3,7 @@
 #include "harness/lm/gemm.h"
 
 #include "harness/lm/dequant.h"
+#include "harness/lm/gemm_bf16.h"
 
 #include <dnnl.h>
 #include <omp.h>
@@ -26,6 +27,7 @@ kvant_status gemm_init(gemm_matrix *w, size_t n_out, size_t n_in, kvant_error *e
 void gemm_free(gemm_matrix *w)
 {
     free(w->panels);
+    gemm_bf16_free(w);
     *w = (gemm_matrix){ 0 };
 }
 
@@ -54,20 +56,16 @@ void gemm_set_rows(gemm_matrix *w, size_t out0, size_t n, const float *x)
 
 enum { UNPACK_ROWS = 16 };         /* rows that are dequantised at a time: a cache line of a panel */
 
-/* Room that a thread needs: a panel, then rows. */
-static size_t room_bytes(const gemm_matrix *w)
-{
-    const size_t panel = (GEMM_PANEL * w->n_in * sizeof(float) + 63) & ~(size_t)63;
-    return (panel + UNPACK_ROWS * w->n_in * sizeof(float) + 63) & ~(size_t)63;
-}
+/* A panel, then rows. */
+size_t gemm_unpack_bytes(const gemm_matrix *w) { return (GEMM_PANEL + UNPACK_ROWS) * w->n_in * sizeof(float); }
 
 kvant_status gemm_init_stream(gemm_matrix *w, size_t n_out, size_t n_in, gemm_room *room, kvant_error *err)
 {
     *w = (gemm_matrix){ .n_out = n_out, .n_in = n_in, .room = room };
     if (n_in == 0 || n_out == 0 || n_in > SIZE_MAX / sizeof(float) / (2 * GEMM_PANEL))
         return kvant_fail(err, KVANT_INVALID, "a weight matrix of %zu x %zu is not possible", n_out, n_in);
-    const size_t bytes = room_bytes(w);
-    room->bytes = bytes > room->bytes ? bytes : room->bytes;
+    const size_t bytes = gemm_unpack_bytes(w);
+    room->bytes = bytes > room->bytes ? (bytes + 63) & ~(size_t)63 : room->bytes;
     return KVANT_OK;
 }
 
@@ -98,20 +96,17 @@ void gemm_room_close(gemm_room *room)
     *room = (gemm_room){ 0 };
 }
 
-/* Fills room with a panel, as gemm_set_rows would have. */
-static const float *unpack_panel(const gemm_matrix *w, size_t panel, char *room)
+void gemm_unpack(const gemm_matrix *w, size_t out0, size_t width, float *panel)
 {
-    const size_t first = panel * GEMM_PANEL, width = panel_width(w, panel), end = first + width;
-    float *out = (float *)room, *x = (float *)(room + ((GEMM_PANEL * w->n_in * sizeof(float) + 63) & ~(size_t)63));
+    float *x = panel + GEMM_PANEL * w->n_in;
     for (const gemm_piece *p = w->pieces; p < w->pieces + w->n_pieces; p++) {
-        const size_t from = first > p->out0 ? first : p->out0, to = min_size(end, p->out0 + p->n);
+        const size_t from = out0 > p->out0 ? out0 : p->out0, to = min_size(out0 + width, p->out0 + p->n);
         for (size_t at = from; at < to; at += UNPACK_ROWS) {
             const size_t rows = min_size(UNPACK_ROWS, to - at);
             dequant_rows(p->tensor, p->row0 + at - p->out0, rows, x, NULL);       /* gemm_add_piece has checked type and rows */
-            set_lanes(out, width, at - first, rows, w->n_in, x);
+            set_lanes(panel, width, at - out0, rows, w->n_in, x);
         }
     }
-    return out;
 }
 
 /* ---- Products ------------------------------------------------------------------------------------ */
@@ -128,7 +123,11 @@ static void apply_block(const gemm_matrix *w, const float *weights, size_t panel
 void gemm_apply(const gemm_matrix *w, const float *x, size_t ldx, size_t n, float *y, size_t ldy)
 {
     const size_t panels = (w->n_out + GEMM_PANEL - 1) / GEMM_PANEL, blocks = (n + GEMM_ROWS - 1) / GEMM_ROWS;
-    if (!w->room) {
+    if (w->bf16) {
+        gemm_bf16_apply(w, x, ldx, n, y, ldy);
+        return;
+    }
+    if (w->panels) {
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
         for (size_t p = 0; p < panels; p++)
             for (size_t b = 0; b < blocks; b++)
@@ -138,7 +137,8 @@ void gemm_apply(const gemm_matrix *w, const float *x, size_t ldx, size_t n, floa
     const int threads = omp_get_max_threads() < w->room->threads ? omp_get_max_threads() : w->room->threads;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (size_t p = 0; p < panels; p++) {
-        const float *weights = unpack_panel(w, p, w->room->memory + w->room->bytes * (size_t)omp_get_thread_num());
+        float *weights = (float *)(w->room->memory + w->room->bytes * (size_t)omp_get_thread_num());
+        gemm_unpack(w, p * GEMM_PANEL, panel_width(w, p), weights);
         for (size_t b = 0; b < blocks; b++)
             apply_block(w, weights, p, b, x, ldx, n, y, ldy);
     }

@@ -14,13 +14,16 @@ typedef struct { const gguf_tensor *tensor; size_t row0, out0, n; } gemm_piece;
 /* Memory to unpack a panel in for every thread, shared by the streamed matrices of a model. Zero-initialise. */
 typedef struct { char *memory; size_t bytes; int threads; } gemm_room;
 
-/* Held as panels; or streamed: pieces say where each panel's weights are when it is multiplied. n_out 0: not made yet. */
+/* Held as panels; streamed: pieces say where each panel's weights are when it is multiplied; or as bf16 (gemm_bf16.h), which has its
+ * own panels. n_out 0: not made yet. */
 typedef struct {
     size_t n_out, n_in;
     float *panels;
     const gemm_room *room;         /* NULL: not streamed */
     gemm_piece pieces[GEMM_PIECES];
     size_t n_pieces, covered;      /* outputs 0 ... covered-1 have a piece */
+    struct gemm_bf16 *bf16;        /* NULL: not as bf16 */
+    struct dnnl_memory **packed;
 } gemm_matrix;
 
 kvant_status gemm_init(gemm_matrix *w, size_t n_out, size_t n_in, kvant_error *err);   /* panels are zeroed */
@@ -33,6 +36,9 @@ void gemm_set_rows(gemm_matrix *w, size_t out0, size_t n, const float *x);
 kvant_status gemm_init_stream(gemm_matrix *w, size_t n_out, size_t n_in, gemm_room *room, kvant_error *err);
 /* KVANT_INVALID: a gap, rows that are not there or not of n_in values, a type that dequant_rows does not read. */
 kvant_status gemm_add_piece(gemm_matrix *w, const gemm_piece *piece, kvant_error *err);
+/* Outputs out0 ... of a streamed matrix as a panel [n_in][width] at the front of `panel`, width <= GEMM_PANEL; the rest is scratch. */
+size_t gemm_unpack_bytes(const gemm_matrix *w);
+void gemm_unpack(const gemm_matrix *w, size_t out0, size_t width, float *panel);
 kvant_status gemm_room_open(gemm_room *room, kvant_error *err);         /* for as many threads as there are now */
 void gemm_room_close(gemm_room *room);
 

@@ -4,7 +4,7 @@
 #define KVANT_LM_INTERNAL_H
 
 #include "harness/lm/arch.h"
-#include "harness/lm/gemm.h"
+#include "harness/lm/gemm_bf16.h"
 
 /* What an architecture does not have is NULL. */
 typedef struct { float *weight, *bias; } lm_norm;
@@ -40,6 +40,7 @@ struct lm_model {
     lm_linear output;
     lm_weights weights;
     gemm_room room;                /* of streamed matrices */
+    gemm_bf16 *bf16;               /* products of matrices as bf16 */
     uint64_t weight_bytes;
     tokenizer *tokenizer;
     kvant_error tokenizer_error;   /* why there is none */

@@ -54,8 +54,11 @@ static kvant_status load_rows(loader *l, const char *name, gemm_matrix *w, size_
     kvant_status status = find_tensor(l, name, w->n_in, rows, &t);
     if (status != KVANT_OK)
         return status;
-    if (l->model->weights == LM_WEIGHTS_STREAM)
-        return gemm_add_piece(w, &(gemm_piece){ .tensor = t, .out0 = out0, .n = rows }, l->err);
+    if (l->model->weights != LM_WEIGHTS_F32) {
+        status = gemm_add_piece(w, &(gemm_piece){ .tensor = t, .out0 = out0, .n = rows }, l->err);
+        return status || l->model->weights != LM_WEIGHTS_BF16 || w->covered < w->n_out ? status
+               : gemm_bf16_pack(l->model->bf16, w, l->err);
+    }
     /* Pieces end where panels end, since one panel takes one writer. */
     const size_t first_panel = out0 / GEMM_PANEL, last_panel = (out0 + rows - 1) / GEMM_PANEL;
     int failed = 0;
@@ -78,8 +81,8 @@ static kvant_status load_matrix(loader *l, const char *name, gemm_matrix *w, siz
 {
     if (w->n_out == 0) {
         lm_model *m = l->model;
-        kvant_status status = m->weights == LM_WEIGHTS_STREAM ? gemm_init_stream(w, total, n_in, &m->room, l->err)
-                                                              : gemm_init(w, total, n_in, l->err);
+        kvant_status status = m->weights == LM_WEIGHTS_F32 ? gemm_init(w, total, n_in, l->err)
+                                                           : gemm_init_stream(w, total, n_in, &m->room, l->err);
         if (status != KVANT_OK)
             return status;
         m->weight_bytes += total * n_in * sizeof(float);
@@ -161,6 +164,8 @@ static kvant_status load_weights(loader *l)
     const lm_shape *s = &m->shape;
     const size_t e = s->n_embd, v = s->n_vocab;
     kvant_status status = find_tensor(l, "token_embd.weight", e, v, &m->embedding);
+    if (status == KVANT_OK && m->weights == LM_WEIGHTS_BF16)
+        status = gemm_bf16_open(&m->bf16, l->err);
     if (status == KVANT_OK)
         status = load_vector(l, "output_norm.weight", &m->output_norm.weight, e, 0, e);
     if (status == KVANT_OK && m->arch->layer_norm)
@@ -172,7 +177,7 @@ static kvant_status load_weights(loader *l)
     for (uint32_t i = 0; i < s->n_layer && status == KVANT_OK; i++) {
         status = load_layer(l, i);
         if (m->weights != LM_WEIGHTS_STREAM)
-            gguf_forget(m->file);      /* the quantized form of what is f32 now */
+            gguf_forget(m->file);      /* the quantized form of what is unpacked now */
     }
     return status || m->weights != LM_WEIGHTS_STREAM ? status : gemm_room_open(&m->room, l->err);
 }
@@ -281,6 +286,7 @@ void lm_close(lm_model *m)
         free(m->rope[i].frequency);
     free(m->work);
     gemm_room_close(&m->room);
+    gemm_bf16_close(m->bf16);
     tokenizer_close(m->tokenizer);
     gguf_close(m->file);
     free(m);
