@@ -363,6 +363,38 @@ static void test_estimate_learns_from_the_store(void **state)
     store_close(db);
 }
 
+/* The reference runs once for all cells, and the f16 cell is a pass of its own where there is one beside it. */
+static void test_passes_are_counted(void **state)
+{
+    (void)state;
+    char *path = seeded_store("passes.db", model.store), *path_of_spec = in_folder(folder, "passes.json");
+    static const char format[] = "{ \"name\": \"passes\", \"probe\": \"%s\", \"model\": \"%s/tiny.gguf\", \"data\": \"%s/prose.txt\",\n"
+                                 "%s, \"key\": { \"quantizer\": \"affine\", \"bits\": [3, 8], \"group_size\": 16 } }";
+    static const struct { const char *probe, *args; run_passes passes[PASS_KINDS]; } cases[] = {
+        /* tokens of a chunk but its last, and those of its second half */
+        { "divergence", "\"context\": 64, \"chunks\": 3",
+          { { 3, 189, 378, 378, 93 }, { 3, 189, 378, 378, 93 }, { 6, 378, 756, 756, 186 } } },
+        { "perplexity", "\"context\": 64, \"chunks\": 3", { { 3, 189, 378, 378, 93 }, { 0 }, { 6, 378, 756, 756, 186 } } },
+        /* a window is a reference; a unit is one of its two layers */
+        { "sensitivity", "\"n\": 3, \"length\": 40",
+          { { 3, 120, 240, 240, 120 }, { 6, 240, 360, 480, 240 }, { 12, 480, 720, 960, 480 } } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *json = text_format(format, cases[i].probe, folder, folder, cases[i].args);
+        write_text(path_of_spec, json);
+        order o = { .spec = path_of_spec, .store = path, .trap.at = -1 };
+        run_result result;
+        assert_ok(run_order(&o, &result, err));
+        assert_memory_equal(result.passes, cases[i].passes, sizeof result.passes);
+        assert_ok(run_order(&o, &result, err));
+        assert_int_equal(result.passes[PASS_REFERENCE].passes + result.passes[PASS_CANDIDATE].passes, 0);
+        free(json);
+    }
+    remove_store(path);
+    free(path);
+    free(path_of_spec);
+}
+
 static void test_failing_store_ends_the_run(void **state)
 {
     (void)state;
@@ -436,6 +468,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_shards_merge_to_the_whole),
         cmocka_unit_test(test_shards_share_a_store),
         cmocka_unit_test(test_estimate_learns_from_the_store),
+        cmocka_unit_test(test_passes_are_counted),
         cmocka_unit_test(test_failing_store_ends_the_run),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -3,6 +3,7 @@
 #include "harness/experiment/experiment.h"
 #include "harness/experiment/run.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,12 +55,32 @@ static void print_times(const experiment *e, const run_times *t)
     part("harness: rest", own > 0 ? own : 0, total);
 }
 
+/* How often the model ran over a unit's tokens, and for what. */
+static void print_passes(const run_passes passes[PASS_KINDS])
+{
+    static const char *const names[PASS_KINDS] = { "reference", "control", "candidate" };
+    const char *separator = "passes: ";
+    for (int i = 0; i < PASS_KINDS; i++) {
+        const run_passes *p = &passes[i];
+        if (!p->passes)
+            continue;
+        fprintf(stderr, "%s%" PRIu64 " %s (%" PRIu64 " tokens, %" PRIu64 " with logits", separator, p->passes, names[i], p->tokens, p->logits);
+        if (p->layers < p->whole)
+            fprintf(stderr, ", %.0f %% of all layers", 100 * (double)p->layers / (double)p->whole);
+        fprintf(stderr, ")");
+        separator = ", ";
+    }
+    if (*separator == ',')
+        fputc('\n', stderr);
+}
+
 static void print_end(const experiment *e, const run_result *r, const char *shard, const char *folder)
 {
     char memory[16];
     bytes_text(peak_bytes(), memory);
     if (r->done)
         print_times(e, &r->times);
+    print_passes(r->passes);
     fprintf(stderr, "%zu cell%s%s%s: %zu done now, %zu already there; %zu skipped; at most %s of memory\n", r->cells,
             r->cells == 1 ? "" : "s", shard ? " of shard " : "", shard ? shard : "", r->done, r->already, r->skipped, memory);
     if (e->states) {

@@ -23,12 +23,19 @@ typedef struct run_options {
 /* Seconds by part. model is the engine's own split; probe is what probes took beside it. */
 typedef struct { double load, codecs, checks, probe, store, total; lm_times model; } run_times;
 
+/* Runs of a model: those of one unit are one pass. whole: layers, had every token gone through all of them. */
+typedef struct { uint64_t passes, tokens, layers, whole, logits; } run_passes;
+/* reference: what the cells of a unit are compared with, run once for all of them; where a probe has no such thing, the f16 cells'.
+ * control: the f16 cells, where there is a reference beside them. */
+enum { PASS_REFERENCE, PASS_CONTROL, PASS_CANDIDATE, PASS_KINDS };
+
 typedef struct {
     size_t cells;                  /* of this shard */
     size_t already;                /* of them, finished before */
     size_t done;                   /* of them, finished now */
     size_t skipped;                /* combinations and cells that did not suit */
     run_times times;
+    run_passes passes[PASS_KINDS];
 } run_result;
 
 /* Runs what is missing; a quantizer whose checks for this code version the store lacks is checked first, and KVANT_FAILED when

@@ -165,6 +165,20 @@ static double model_seconds(const runner *r)
     return t.matmul + t.encode + t.attention + t.rest;
 }
 
+/* Counts what the model ran since `before`, if it ran. */
+static void count_pass(runner *r, const lm_times *before, int kind)
+{
+    const lm_times now = stock_times(&r->stock);
+    run_passes *p = &r->result->passes[kind];
+    if (now.tokens == before->tokens)
+        return;
+    p->passes++;
+    p->tokens += now.tokens - before->tokens;
+    p->layers += now.layers - before->layers;
+    p->whole += (now.tokens - before->tokens) * lm_model_shape(r->stock.model)->n_layer;
+    p->logits += now.logits - before->logits;
+}
+
 static kvant_status measure(work *w, uint32_t unit, size_t index, kvant_error *err)
 {
     runner *r = w->r;
@@ -176,8 +190,10 @@ static kvant_status measure(work *w, uint32_t unit, size_t index, kvant_error *e
     w->units = units;
     run_say(r, w->seconds > 0 ? w->cost / w->seconds : 0, "%s, %s: unit %u of %zu, %s", w->probe->name,
             m->cell->model ? m->cell->model->input.name : m->cell->data->name, unit + 1, w->job.n_units, m->cell->label);
+    const lm_times before = stock_times(&r->stock);
     double began = seconds_now(), model = model_seconds(r);
     kvant_status status = w->probe->unit(&w->job, unit, index, err);
+    count_pass(r, &before, !m->cell->reference ? PASS_CANDIDATE : w->probe->begin ? PASS_CONTROL : PASS_REFERENCE);
     double seconds = seconds_now() - began, planned = m->cell->seconds / (double)w->job.n_units;
     model = model_seconds(r) - model;
     r->result->times.probe += seconds - model;
@@ -207,8 +223,10 @@ static kvant_status measure_unit(work *w, uint32_t unit, kvant_error *err)
         if (interrupted())
             return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
         if (!begun && w->probe->begin) {
+            const lm_times before = stock_times(&w->r->stock);
             double began = seconds_now(), model = model_seconds(w->r);
             status = w->probe->begin(&w->job, unit, err);
+            count_pass(w->r, &before, PASS_REFERENCE);
             w->r->result->times.probe += seconds_now() - began - (model_seconds(w->r) - model);
         }
         begun = true;
