@@ -47,6 +47,8 @@ typedef struct {
     uint32_t (*context)(const kvant_args *args);
     /* Tokens (or vectors) that one cell costs, for the estimate; from arguments and the data's size alone. */
     double (*cost)(const kvant_args *args, const kvant_data *data);
+    /* Bytes that a job on a model keeps beside weights and caches: logits, hidden states; NULL: 128 rows of logits. */
+    double (*memory)(const kvant_args *args, const lm_shape *shape);
     kvant_status (*open)(probe_job *job, kvant_error *err);
     /* Once before the cells of a unit, for what they share (a reference, a prompt); may be NULL. */
     kvant_status (*begin)(probe_job *job, size_t unit, kvant_error *err);

@@ -284,6 +284,17 @@ static void fewer_streams_take_more_layers_and_no_more_memory(void **state)
     kvcache_codecs_close(&codecs);
 }
 
+static void the_estimate_counts_streams_and_logits(void **state)
+{
+    (void)state;
+    const kvant_probe *probe = probe_of("sensitivity");
+    const probe_job all = job_of("residual_mib=1", NULL, 0), none = job_of("residual_mib=0", NULL, 0);
+    const lm_shape *shape = lm_model_shape(deep);
+    const double least = probe->memory(&none.args, shape), streams = 29.0 * LENGTH * TINY_EMBD * sizeof(float);
+    assert_near(probe->memory(&all.args, shape) - least, streams, 0);
+    assert_near(least, ((2 * LENGTH + 24.0) * TINY_VOCAB + LENGTH * TINY_EMBD) * sizeof(float), 0);      /* of them 64 at a time */
+}
+
 /* A pass must begin where its caches do. */
 static void passes_from_another_layer_are_refused(void **state)
 {
@@ -506,6 +517,7 @@ int main(void)
         cmocka_unit_test(threads_and_other_cells_do_not_matter),
         cmocka_unit_test(no_bit_depends_on_what_is_kept),
         cmocka_unit_test(fewer_streams_take_more_layers_and_no_more_memory),
+        cmocka_unit_test(the_estimate_counts_streams_and_logits),
         cmocka_unit_test(passes_from_another_layer_are_refused),
         cmocka_unit_test(thirty_layers_cost_little_more_than_they_must),
         cmocka_unit_test(norms_and_errors_are_those_of_the_keys_and_values),

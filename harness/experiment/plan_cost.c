@@ -9,7 +9,7 @@
 
 /* Floating-point operations per second and core: of oneDNN's matrix products, and of scalar quantizers. Only for the guess. */
 static const double matmul_rate = 60e9, scalar_rate = 1e9;
-enum { LOGIT_ROWS = 128 };         /* logits that a probe holds at a time */
+enum { LOGIT_ROWS = 128 };         /* logits that a probe holds at a time, if it does not say */
 
 static double parameter(const plan_cell *c, const char *name, double fallback)
 {
@@ -30,7 +30,7 @@ kvant_status plan_memory(plan_cell *c, kvant_error *err)
         double coordinates = 2.0 * s->n_layer * s->n_kv_head * s->head_dim * c->probe->context(&c->args);
         weights = 4.0 * (double)c->model->weights;
         caches = parameter(c, "lockstep", 1) * coordinates * c->bits_stored / 8;
-        logits = (double)LOGIT_ROWS * s->n_vocab * 4;
+        logits = c->probe->memory ? c->probe->memory(&c->args, s) : (double)LOGIT_ROWS * s->n_vocab * 4;
         data += 2.0 * s->n_layer * s->n_kv_head * s->head_dim * 4 * learnt;
     } else
         data = ((double)c->data->data.n * (4 + 4 + c->bits_stored / 8) + 4 * learnt) * (double)c->data->data.dim;

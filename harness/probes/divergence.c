@@ -84,6 +84,14 @@ static double cost(const kvant_args *args, const kvant_data *data)
     return args->v[CONTEXT] * args->v[CHUNKS];
 }
 
+static double memory(const kvant_args *args, const lm_shape *s)
+{
+    const double chunks = args->v[PATH] == LM_DECODE ? fmin(args->v[LOCKSTEP], args->v[CHUNKS]) : 1;
+    const double rows = chunks * args->v[CONTEXT] / (args->v[CONVENTION] == CONVENTION_LLAMA ? 2 : 1);
+    const double kept = fmin(rows * s->n_vocab * sizeof(float), args->v[REFERENCE_MIB] * 1048576);
+    return kept + (2.0 * LOGIT_ROWS * s->n_vocab + 2 * rows * s->n_embd) * sizeof(float);
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------- */
 
 static kvant_status make_room(divergence *d, const lm_shape *shape, uint64_t reference_bytes, kvant_error *err)
@@ -421,6 +429,7 @@ const kvant_probe probe_divergence = {
     .wants_text = true, .wants_reference = true,
     .context = context_of,
     .cost = cost,
+    .memory = memory,
     .open = open_job,
     .begin = begin,
     .unit = run_unit,

@@ -90,6 +90,16 @@ static double cost(const kvant_args *args, const kvant_data *data)
     return args->v[LENGTH] * args->v[COUNT] * runs;
 }
 
+/* The reference's logits are the most of kl's memory; the others keep keys and values. */
+static double memory(const kvant_args *args, const lm_shape *s)
+{
+    const double length = args->v[LENGTH];
+    if (args->v[WEIGHTS] != OF_KL)
+        return 2.0 * s->n_layer * length * s->n_kv_head * s->head_dim * sizeof(float);
+    return ((length + LOGIT_ROWS) * s->n_vocab + length * s->n_embd) * sizeof(float) +
+           (double)prefix_bytes(s, (uint32_t)length, (uint64_t)args->v[RESIDUAL_MIB] << 20);
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------- */
 
 static kvant_status open_kl(const probe_job *job, sensitivity_probe *p, kvant_error *err)
@@ -467,6 +477,7 @@ const kvant_probe probe_sensitivity = {
     .wants_text = true, .wants_reference = true,
     .context = context_of,
     .cost = cost,
+    .memory = memory,
     .open = open_job,
     .begin = begin,
     .unit = run_unit,
