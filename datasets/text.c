@@ -83,7 +83,7 @@ static kvant_status load(const char *path, const kvant_args *args, kvant_data *d
 }
 
 static const kvant_param params[] = { { .name = NULL } };
-static const char *const suffixes[] = { "txt", "text", "raw", "md", "gz", NULL };
+static const char *const suffixes[] = { "txt", "text", "raw", "md", "jsonl", "gz", NULL };
 
 const kvant_dataset dataset_text = {
     .name = "text",

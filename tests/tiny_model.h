@@ -20,8 +20,9 @@ enum {
 };
 
 /* uniform: the output matrix is zero, so that every token is as likely as any other, and token 0 is the first of them. bos: the
- * tokenizer puts one before a text. ends: token 0 ends a text. layers: 0 for TINY_LAYERS. */
-typedef struct { bool uniform, bos, ends; unsigned layers; } tiny_options;
+ * tokenizer puts one before a text. ends: token 0 ends a text. layers: 0 for TINY_LAYERS. says: the layers add nothing, and a byte of
+ * this text is followed by the one behind it, so no byte but the last may stand there twice. */
+typedef struct { bool uniform, bos, ends; unsigned layers; const char *says; } tiny_options;
 
 enum { TINY_U32 = 4, TINY_F32 = 6, TINY_BOOL = 7, TINY_STRING = 8, TINY_ARRAY = 9, TINY_I32 = 5 };
 
@@ -98,6 +99,16 @@ static inline void tiny_vocabulary(FILE *f)
 
 typedef struct { char name[64]; uint64_t columns, rows; double scale, mean; } tiny_tensor;
 
+/* Rows of the output matrix are embeddings of what they follow. */
+static inline void tiny_say(FILE *f, const char *says, float embedding[TINY_VOCAB][TINY_EMBD])
+{
+    static float output[TINY_VOCAB][TINY_EMBD];
+    memset(output, 0, sizeof output);
+    for (const char *c = says; c[0] && c[1]; c++)
+        memcpy(output[(unsigned char)c[1]], embedding[(unsigned char)c[0]], sizeof *output);
+    tiny_put(f, output, sizeof output);
+}
+
 static inline size_t tiny_tensors(bool uniform, unsigned layers, tiny_tensor t[4 + 9 * TINY_LAYERS_MAX])
 {
     static const struct { const char *name; uint64_t columns, rows; } parts[] = {
@@ -173,11 +184,19 @@ static inline void tiny_model_write(const char *path, tiny_options options)
         tiny_put(f, "", 1);
     gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
     assert_non_null(rng);
-    for (size_t i = 0; i < n; i++)
-        for (uint64_t j = 0; j < tensors[i].columns * tensors[i].rows; j++) {
-            float x = (float)(tensors[i].mean + tensors[i].scale * gsl_ran_gaussian_ziggurat(rng, 1));
-            tiny_put(f, &x, sizeof x);
-        }
+    static float embedding[TINY_VOCAB][TINY_EMBD];
+    for (size_t i = 0; i < n; i++) {
+        const bool silent = options.says && i > 0;
+        if (options.says && !strcmp(tensors[i].name, "output.weight"))
+            tiny_say(f, options.says, embedding);
+        else
+            for (uint64_t j = 0; j < tensors[i].columns * tensors[i].rows; j++) {
+                float x = (float)(tensors[i].mean + (silent ? 0 : tensors[i].scale * gsl_ran_gaussian_ziggurat(rng, 1)));
+                if (i == 0)
+                    embedding[j / TINY_EMBD][j % TINY_EMBD] = x;
+                tiny_put(f, &x, sizeof x);
+            }
+    }
     gsl_rng_free(rng);
     assert_int_equal(fclose(f), 0);
 }

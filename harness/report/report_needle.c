@@ -47,16 +47,17 @@ static const cJSON *find(const cJSON *cells, const char *label, double depth, do
     return NULL;
 }
 
-static double value_of(const cJSON *cell, const char *metric)
+static double number_of(const cJSON *cell, const char *metric, const char *member)
 {
-    return member_number(report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), metric), "value");
+    return member_number(report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), metric), member);
 }
 
 /* One value of the grid; of other labels than the reference with the reference's beside. */
 static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const char *metric, bool accuracy)
 {
-    double value = value_of(cell, metric), beside = value_of(reference, metric);
-    const char *mark = !accuracy ? "" : beside == 1 ? "^" : beside == 0 ? "v" : "";
+    static const char *const marks[] = { [REPORT_TELLS] = "", [REPORT_LOSSES] = "^", [REPORT_NOTHING] = "v" };
+    double value = number_of(cell, metric, "value"), beside = number_of(reference, metric, "value");
+    const char *mark = accuracy ? marks[report_telling(beside, number_of(reference, metric, "lo"), 0)] : "";
     if (isnan(value))
         table_cell(t, "%s", cell ? "not finite" : "");
     else if (cell == reference || !reference)

@@ -68,6 +68,11 @@ const cJSON *report_row(const cJSON *list, const char *metric)
     return NULL;
 }
 
+report_tells report_telling(double value, double lo, double floor)
+{
+    return value == 1 ? REPORT_LOSSES : value <= floor || lo <= floor ? REPORT_NOTHING : REPORT_TELLS;
+}
+
 /* ---- Metrics ------------------------------------------------------------------------------------------------------------ */
 
 /* Place in the probe's table; names that are not there come last. */
@@ -290,6 +295,33 @@ void report_note(const report_options *options, text *out, const char *format, .
     add_line(options, out, line);
 }
 
+/* A reference at the floor of a share, NAME_floor of NAME_accuracy, or at its ceiling. */
+static void warn_of_floor(const cJSON *block, const report_options *options, text *out)
+{
+    static const char tail[] = "_floor";
+    const cJSON *first = cJSON_GetObjectItemCaseSensitive(block, "cells")->child, *floor;
+    const cJSON *measured = cJSON_GetObjectItemCaseSensitive(first, "measurements");
+    if (member_number(first, "reference") != 1)
+        return;
+    cJSON_ArrayForEach(floor, measured) {
+        const char *name = member_text(floor, "metric");
+        const size_t n = strlen(name), stem = n > strlen(tail) ? n - strlen(tail) : 0;
+        char share[64], number[96];
+        if (!stem || stem > 40 || strcmp(name + stem, tail))
+            continue;
+        snprintf(share, sizeof share, "%.*s_accuracy", (int)stem, name);
+        const cJSON *row = report_row(measured, share);
+        const double value = member_number(row, "value"), lo = member_number(row, "lo"), least = member_number(floor, "value");
+        const report_tells tells = report_telling(value, lo, least);
+        report_estimate(value, (double)NAN, lo, member_number(row, "hi"), number);
+        if (tells == REPORT_NOTHING)
+            report_note(options, out, "warning: %s of %s, %s, is not clearly above its floor of %.3g: on this model it tells nothing of caches",
+                        share, reference_label(block), number, least);
+        else if (tells == REPORT_LOSSES)
+            report_note(options, out, "%s of %s is 1: only losses can show", share, reference_label(block));
+    }
+}
+
 static void warn_of_block(const cJSON *report, const cJSON *block, const report_options *options, text *out)
 {
     const cJSON *cells = cJSON_GetObjectItemCaseSensitive(block, "cells"), *cell, *row;
@@ -316,6 +348,7 @@ static void warn_of_block(const cJSON *report, const cJSON *block, const report_
                         member_text(row, "label"), member_text(row, "other_label"),
                         strcmp(member_text(row, "pairing"), member_text(row, "other_pairing")) ? " of another setting" : "",
                         member_text(row, "metric"));
+    warn_of_floor(block, options, out);
     if (unproven)
         report_note(options, out, "*no oracle*: no analytic value holds this quantizer, only the gates that all pass");
 }

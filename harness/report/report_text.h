@@ -13,6 +13,10 @@ void report_label(table *t, const cJSON *cell);
 bool report_lacks_oracle(const cJSON *cell);
 /* "+0.031 [+0.012, +0.050]", with "undecided" where the interval holds 0. */
 void report_difference(const cJSON *row, char out[96]);
+/* What others' shares tell beside a reference whose own is `value`, its interval beginning at `lo`: nothing where that is not clearly
+ * above what needs no skill, the floor; of losses only where nothing is left to gain. NaN tells what others do. */
+typedef enum { REPORT_TELLS, REPORT_LOSSES, REPORT_NOTHING } report_tells;
+report_tells report_telling(double value, double lo, double floor);
 /* A line below a table; control characters become '?'. */
 void report_note(const report_options *options, text *out, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
