@@ -10,6 +10,7 @@ static const lm_arch architectures[] = {
     { .name = "llama", .pairing = KVANT_ROPE_INTERLEAVED, .factors = LM_FACTORS_ONE },
     { .name = "qwen2", .pairing = KVANT_ROPE_HALF, .qkv_bias = true },
     { .name = "qwen3", .pairing = KVANT_ROPE_HALF, .qk_norm = true },
+    { .name = "qwen3moe", .pairing = KVANT_ROPE_HALF, .qk_norm = true, .experts = true },
     { .name = "granite", .pairing = KVANT_ROPE_INTERLEAVED, .factors = LM_FACTORS_ONE, .multipliers = true },
     { .name = "phi3", .pairing = KVANT_ROPE_HALF, .factors = LM_FACTORS_LONG_SHORT, .windows = true },
     { .name = "gemma3", .pairing = KVANT_ROPE_HALF, .activation = LM_GELU_GATED, .qk_norm = true, .post_norm = true,
@@ -18,6 +19,7 @@ static const lm_arch architectures[] = {
       .wide_layers = 46, .windows = true, .window = 4096, .period = 2, .caps = true, .attn_cap = 50, .logit_cap = 30 },
     { .name = "phi2", .pairing = KVANT_ROPE_HALF, .activation = LM_GELU, .layer_norm = true, .parallel = true, .qkv_bias = true,
       .other_bias = true },
+    { .name = "olmo2", .pairing = KVANT_ROPE_HALF, .no_pre_norm = true, .wide_qk_norm = true, .post_norm = true },
 };
 
 enum { N_ARCH = sizeof architectures / sizeof *architectures };
@@ -73,6 +75,8 @@ static const char *norm_key(const lm_arch *a)
     return a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
 }
 
+static const char *feed_forward_key(const lm_arch *a) { return a->experts ? "expert_feed_forward_length" : "feed_forward_length"; }
+
 static kvant_status check_shape(const gguf *file, const lm_arch *a, const lm_shape *s, kvant_error *err)
 {
     const char *wrong = s->n_layer == 0 || s->n_layer > 4096             ? "block_count"
@@ -80,7 +84,9 @@ static kvant_status check_shape(const gguf *file, const lm_arch *a, const lm_sha
                         : s->n_head == 0 || s->n_head > 4096             ? "attention.head_count"
                         : s->n_kv_head == 0 || s->n_head % s->n_kv_head  ? "attention.head_count_kv"
                         : s->head_dim < 8 || s->head_dim > 512           ? "attention.key_length"
-                        : s->n_ff == 0 || s->n_ff > 1u << 22             ? "feed_forward_length"
+                        : s->n_ff == 0 || s->n_ff > 1u << 22             ? feed_forward_key(a)
+                        : a->experts && (s->n_expert == 0 || s->n_expert > 4096) ? "expert_count"
+                        : a->experts && (s->n_used == 0 || s->n_used > s->n_expert) ? "expert_used_count"
                         : s->n_context == 0                              ? "context_length"
                         : s->rope.width % 2 || s->rope.width > s->head_dim ? "rope.dimension_count"
                         : !(s->norm_eps > 0)                             ? norm_key(a)
@@ -128,10 +134,15 @@ static kvant_status check_variants(const gguf *file, const lm_arch *a, const lm_
     snprintf(key, sizeof key, "%s.rope.scaling.finetuned", s->arch);
     if (a->multipliers && gguf_get_bool(file, key, &rotated) && !rotated)
         return kvant_fail(err, KVANT_INVALID, "%s: %s is false: models without RoPE are not supported", gguf_path(file), key);
+    uint32_t n;
     snprintf(key, sizeof key, "%s.expert_count", s->arch);
-    uint32_t experts;
-    if (gguf_get_u32(file, key, &experts) && experts > 0)
-        return kvant_fail(err, KVANT_INVALID, "%s: %s is %u: mixtures of experts are not supported", gguf_path(file), key, experts);
+    if (!a->experts && gguf_get_u32(file, key, &n) && n > 0)
+        return kvant_fail(err, KVANT_INVALID, "%s: %s is %u: of mixtures of experts only qwen3moe is supported", gguf_path(file), key,
+                          n);
+    snprintf(key, sizeof key, "%s.attention.sliding_window", s->arch);
+    if (!a->windows && gguf_get_u32(file, key, &n) && n > 0)
+        return kvant_fail(err, KVANT_INVALID, "%s: %s is %u: a sliding window is not part of architecture %s as this engine knows it",
+                          gguf_path(file), key, n, s->arch);
     return KVANT_OK;
 }
 
@@ -155,7 +166,9 @@ kvant_status lm_read_shape(const gguf *file, lm_shape *shape, kvant_error *err)
         (status = lm_key_u32(file, s.arch, "embedding_length", NULL, &s.n_embd, err)) ||
         (status = lm_key_u32(file, s.arch, "attention.head_count", NULL, &s.n_head, err)) ||
         (status = lm_key_u32(file, s.arch, "attention.head_count_kv", &s.n_head, &s.n_kv_head, err)) ||
-        (status = lm_key_u32(file, s.arch, "feed_forward_length", NULL, &s.n_ff, err)) ||
+        (status = lm_key_u32(file, s.arch, feed_forward_key(a), NULL, &s.n_ff, err)) ||
+        (a->experts && (status = lm_key_u32(file, s.arch, "expert_count", NULL, &s.n_expert, err))) ||
+        (a->experts && (status = lm_key_u32(file, s.arch, "expert_used_count", NULL, &s.n_used, err))) ||
         (status = lm_key_u32(file, s.arch, "context_length", NULL, &s.n_context, err)) ||
         (status = lm_key_f32(file, s.arch, norm_key(a), NULL, &s.norm_eps, err)))
         return status;

@@ -8,8 +8,8 @@
 typedef enum { LM_SILU_GATED, LM_GELU_GATED, LM_GELU } lm_activation;      /* of the MLP: f(gate) * up, or f(up); GELU by tanh */
 typedef enum { LM_FACTORS_NONE, LM_FACTORS_ONE, LM_FACTORS_LONG_SHORT } lm_rope_factors;
 
-/* What is zero or false is as in llama: RMSNorm before each part, no biases, SiLU-gated MLP, full attention. Query, key and value
- * matrices, and gate and up, may always be fused. */
+/* What is zero or false is as in llama: RMSNorm before each part, no biases, one SiLU-gated MLP, full attention. Query, key and
+ * value matrices, and gate and up, may always be fused. */
 typedef struct {
     const char *name;              /* general.architecture */
     kvant_rope_pairing pairing;
@@ -18,8 +18,11 @@ typedef struct {
     bool layer_norm;               /* LayerNorm with a bias instead of RMSNorm */
     bool parallel;                 /* attention and MLP have the same input, normed once */
     bool qkv_bias, other_bias;     /* on queries, keys, values; on all other products, the output's too */
+    bool no_pre_norm;              /* attention and MLP read the residual stream as it is */
     bool qk_norm;                  /* RMSNorm of every query and key head before RoPE */
+    bool wide_qk_norm;             /* RMSNorm of all query heads together, and of all key heads, before RoPE */
     bool post_norm;                /* RMSNorm of what attention and MLP give, before it is added */
+    bool experts;                  /* many MLPs: a router's best expert_used_count, weighted by its softmax over those alone */
     bool multipliers;              /* keys for factors on embedding, attention, residual stream and logits */
     bool scaled_embedding;         /* embedding times sqrt(n_embd) */
     uint32_t wide_layers;          /* a model of so many layers scales attention by sqrt(n_head / n_embd), not by 1/sqrt(head_dim) */

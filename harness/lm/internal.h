@@ -9,15 +9,18 @@
 /* What an architecture does not have is NULL. */
 typedef struct { float *weight, *bias; } lm_norm;
 typedef struct { gemm_matrix weight; float *bias; } lm_linear;
+typedef struct { lm_linear up, down; } lm_expert;
 
 typedef struct {
-    lm_norm attn_norm, ffn_norm;   /* [n_embd]; ffn_norm none when attention and MLP share the first */
+    lm_norm attn_norm, ffn_norm;   /* [n_embd]; ffn_norm none when attention and MLP share the first, or both none */
     lm_norm attn_post_norm, ffn_post_norm;
-    lm_norm q_norm, k_norm;        /* [head_dim], of every head */
+    lm_norm q_norm, k_norm;        /* [head_dim], of every head; or of all heads together */
     lm_linear qkv;                 /* query heads, key heads, value heads, one after another */
     lm_linear attn_out;
     lm_linear up;                  /* n_ff rows of the gate, if there is one, then n_ff of up */
     lm_linear down;
+    lm_linear router;              /* n_expert rows: what a token is worth to each, when there are experts, */
+    lm_expert *experts;            /* [n_expert], which have the place of up and down */
     uint32_t window;               /* tokens that it attends to; 0: all */
     uint32_t rope;                 /* which of the model's */
 } lm_layer;

@@ -30,16 +30,27 @@ void lm_norm_rows(const lm_pass *p, const lm_norm *norm, const float *x, float *
             vec_rms_norm(out + row * n, x + row * n, norm->weight, n, m->shape.norm_eps);
 }
 
-/* Norms of query and key heads, in place. */
+/* What a part reads: the residual stream, normed by way of `normed` unless the architecture reads it as it is. */
+static const float *input_of(const lm_pass *p, const lm_norm *norm, size_t n_rows)
+{
+    if (!norm->weight)
+        return p->x;
+    lm_norm_rows(p, norm, p->x, p->normed, n_rows);
+    return p->normed;
+}
+
+/* Norms of query and key heads, in place: of every head, or of all queries and all keys of a row. */
 static void norm_heads(const lm_pass *p, const lm_layer *layer)
 {
     const lm_shape *s = &p->model->shape;
-    const size_t dim = s->head_dim, row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * dim;
+    const size_t dim = s->head_dim, q = s->n_head * dim, kv = s->n_kv_head * dim, row_floats = q + 2 * kv;
+    const bool wide = p->model->arch->wide_qk_norm;
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < p->n_rows; row++)
-        for (size_t head = 0; head < s->n_head + s->n_kv_head; head++) {
-            float *x = p->qkv + row * row_floats + head * dim;
-            vec_rms_norm(x, x, head < s->n_head ? layer->q_norm.weight : layer->k_norm.weight, dim, s->norm_eps);
+        for (size_t at = 0, n; at < q + kv; at += n) {
+            float *x = p->qkv + row * row_floats + at;
+            n = !wide ? dim : at < q ? q : kv;
+            vec_rms_norm(x, x, at < q ? layer->q_norm.weight : layer->k_norm.weight, n, s->norm_eps);
         }
 }
 
@@ -161,12 +172,11 @@ static size_t keep_wanted(const lm_pass *p)
     return kept;
 }
 
-/* x += what the product gives of `input`, normed and scaled as the architecture wants it, by way of `normed`. */
-static void add_product(const lm_pass *p, const lm_linear *l, const lm_norm *post, const float *input, size_t ld, size_t n_rows)
+/* x += `normed`, itself normed and scaled as the architecture wants it. */
+static void add_part(const lm_pass *p, const lm_norm *post, size_t n_rows)
 {
     const size_t n_embd = p->model->shape.n_embd;
     const float scale = p->model->shape.residual_scale;
-    lm_apply(l, input, ld, n_rows, p->normed, n_embd);
     if (post->weight)
         lm_norm_rows(p, post, p->normed, p->normed, n_rows);
 #pragma omp parallel for schedule(static)
@@ -175,7 +185,13 @@ static void add_product(const lm_pass *p, const lm_linear *l, const lm_norm *pos
             p->x[row * n_embd + i] += p->normed[row * n_embd + i] * scale;
 }
 
-static void activate(const lm_pass *p, size_t n_rows, size_t ld)
+static void add_product(const lm_pass *p, const lm_linear *l, const lm_norm *post, const float *input, size_t ld, size_t n_rows)
+{
+    lm_apply(l, input, ld, n_rows, p->normed, p->model->shape.n_embd);
+    add_part(p, post, n_rows);
+}
+
+void lm_activate(const lm_pass *p, size_t n_rows, size_t ld)
 {
     const size_t n_ff = p->model->shape.n_ff;
 #pragma omp parallel for schedule(static)
@@ -199,17 +215,24 @@ static void add_parts(const lm_pass *p, const lm_layer *layer, size_t n_rows, lm
     if (!parallel)
         add_product(p, &layer->attn_out, &layer->attn_post_norm, p->attended, q, n_rows);
     const double t1 = seconds_now();
-    lm_norm_rows(p, parallel ? &layer->attn_norm : &layer->ffn_norm, p->x, p->normed, n_rows);
+    const float *input = input_of(p, parallel ? &layer->attn_norm : &layer->ffn_norm, n_rows);
     const double t2 = seconds_now();
-    lm_apply(&layer->up, p->normed, s->n_embd, n_rows, p->gate_up, ups);
+    times->matmul += t1 - t0;
+    times->rest += t2 - t1;
+    if (layer->experts) {
+        lm_run_experts(p, layer, input, n_rows, times);
+        add_part(p, &layer->ffn_post_norm, n_rows);
+        return;
+    }
+    lm_apply(&layer->up, input, s->n_embd, n_rows, p->gate_up, ups);
     const double t3 = seconds_now();
-    activate(p, n_rows, ups);
+    lm_activate(p, n_rows, ups);
     const double t4 = seconds_now();
     if (parallel)
         add_product(p, &layer->attn_out, &layer->attn_post_norm, p->attended, q, n_rows);
     add_product(p, &layer->down, &layer->ffn_post_norm, p->gate_up, ups, n_rows);
-    times->rest += t2 - t1 + t4 - t3;
-    times->matmul += t1 - t0 + t3 - t2 + seconds_now() - t4;
+    times->rest += t4 - t3;
+    times->matmul += t3 - t2 + seconds_now() - t4;
 }
 
 void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, lm_times *times)
@@ -221,9 +244,9 @@ void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, 
     if (observe && observe->residual)
         observe->residual(observe->user, index, p->x, p->n_rows);
     const double t0 = seconds_now();
-    lm_norm_rows(p, &layer->attn_norm, p->x, p->normed, p->n_rows);
+    const float *input = input_of(p, &layer->attn_norm, p->n_rows);
     const double t1 = seconds_now();
-    lm_apply(&layer->qkv, p->normed, s->n_embd, p->n_rows, p->qkv, row_floats);
+    lm_apply(&layer->qkv, input, s->n_embd, p->n_rows, p->qkv, row_floats);
     const double t2 = seconds_now();
     if (layer->q_norm.weight)
         norm_heads(p, layer);

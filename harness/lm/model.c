@@ -12,16 +12,17 @@
 /* What a file's tensors are for: a tensor that nobody asked for makes the file unsupported. */
 typedef struct { lm_model *model; uint8_t *used; kvant_error *err; } loader;
 
-static kvant_status find_tensor(loader *l, const char *name, uint64_t columns, uint64_t rows, const gguf_tensor **tensor)
+static kvant_status find_tensor(loader *l, const char *name, uint64_t columns, uint64_t rows, uint64_t slices,
+                                const gguf_tensor **tensor)
 {
     const char *path = gguf_path(l->model->file);
     const gguf_tensor *t = gguf_tensor_find(l->model->file, name);
     if (!t)
         return kvant_fail(l->err, KVANT_INVALID, "%s: tensor %s is missing", path, name);
-    if (t->ne[0] != columns || t->ne[1] != rows || t->ne[2] != 1 || t->ne[3] != 1)
-        return kvant_fail(l->err, KVANT_INVALID, "%s: tensor %s is %llu x %llu x %llu, expected %llu x %llu", path, name,
+    if (t->ne[0] != columns || t->ne[1] != rows || t->ne[2] != slices || t->ne[3] != 1)
+        return kvant_fail(l->err, KVANT_INVALID, "%s: tensor %s is %llu x %llu x %llu, expected %llu x %llu x %llu", path, name,
                           (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)t->ne[2],
-                          (unsigned long long)columns, (unsigned long long)rows);
+                          (unsigned long long)columns, (unsigned long long)rows, (unsigned long long)slices);
     const ggml_type *type = ggml_type_find(t->type);
     if (!type || !type->row)
         return kvant_fail(l->err, KVANT_INVALID, "%s: tensor %s has type %s, which is not supported", path, name,
@@ -35,7 +36,7 @@ static kvant_status find_tensor(loader *l, const char *name, uint64_t columns, u
 static kvant_status load_vector(loader *l, const char *name, float **x, size_t total, size_t first, size_t n)
 {
     const gguf_tensor *t = NULL;
-    kvant_status status = find_tensor(l, name, n, 1, &t);
+    kvant_status status = find_tensor(l, name, n, 1, 1, &t);
     if (status != KVANT_OK)
         return status;
     if (!*x) {
@@ -47,15 +48,12 @@ static kvant_status load_vector(loader *l, const char *name, float **x, size_t t
     return dequant_rows(t, 0, 1, *x + first, l->err);
 }
 
-/* Fills outputs out0 ... of w from a tensor of `rows` rows, panel by panel on all threads; when streamed, they are filled later. */
-static kvant_status load_rows(loader *l, const char *name, gemm_matrix *w, size_t out0, size_t rows)
+/* Fills outputs out0 ... of w from `rows` rows of a tensor, row0 the first, panel by panel on all threads; when streamed, they are
+ * filled later. */
+static kvant_status fill_rows(loader *l, const gguf_tensor *t, size_t row0, gemm_matrix *w, size_t out0, size_t rows)
 {
-    const gguf_tensor *t = NULL;
-    kvant_status status = find_tensor(l, name, w->n_in, rows, &t);
-    if (status != KVANT_OK)
-        return status;
     if (l->model->weights != LM_WEIGHTS_F32) {
-        status = gemm_add_piece(w, &(gemm_piece){ .tensor = t, .out0 = out0, .n = rows }, l->err);
+        kvant_status status = gemm_add_piece(w, &(gemm_piece){ .tensor = t, .row0 = row0, .out0 = out0, .n = rows }, l->err);
         return status || l->model->weights != LM_WEIGHTS_BF16 || w->covered < w->n_out ? status
                : gemm_bf16_pack(l->model->bf16, w, l->err);
     }
@@ -67,27 +65,61 @@ static kvant_status load_rows(loader *l, const char *name, gemm_matrix *w, size_
         const size_t begin = panel * GEMM_PANEL > out0 ? panel * GEMM_PANEL : out0;
         const size_t end = (panel + 1) * GEMM_PANEL < out0 + rows ? (panel + 1) * GEMM_PANEL : out0 + rows;
         float *x = malloc((end - begin) * w->n_in * sizeof *x);
-        if (x && dequant_rows(t, begin - out0, end - begin, x, NULL) == KVANT_OK)
+        if (x && dequant_rows(t, row0 + begin - out0, end - begin, x, NULL) == KVANT_OK)
             gemm_set_rows(w, begin, end - begin, x);
         else
             failed = 1;
         free(x);
     }
-    return failed ? kvant_fail(l->err, KVANT_NOMEM, "no memory to unpack tensor %s", name) : KVANT_OK;
+    return failed ? kvant_fail(l->err, KVANT_NOMEM, "no memory to unpack tensor %.*s", (int)t->name.bytes, t->name.data) : KVANT_OK;
+}
+
+static kvant_status make_matrix(loader *l, gemm_matrix *w, size_t total, size_t n_in)
+{
+    lm_model *m = l->model;
+    if (w->n_out > 0)
+        return KVANT_OK;
+    m->weight_bytes += total * n_in * sizeof(float);
+    return m->weights == LM_WEIGHTS_F32 ? gemm_init(w, total, n_in, l->err) : gemm_init_stream(w, total, n_in, &m->room, l->err);
 }
 
 /* Fills outputs first ... first+n-1 of a matrix, which is made of `total` when it is not there yet. */
 static kvant_status load_matrix(loader *l, const char *name, gemm_matrix *w, size_t n_in, size_t total, size_t first, size_t n)
 {
-    if (w->n_out == 0) {
-        lm_model *m = l->model;
-        kvant_status status = m->weights == LM_WEIGHTS_F32 ? gemm_init(w, total, n_in, l->err)
-                                                           : gemm_init_stream(w, total, n_in, &m->room, l->err);
-        if (status != KVANT_OK)
-            return status;
-        m->weight_bytes += total * n_in * sizeof(float);
+    const gguf_tensor *t = NULL;
+    kvant_status status = find_tensor(l, name, n_in, n, 1, &t);
+    if (status == KVANT_OK)
+        status = make_matrix(l, w, total, n_in);
+    return status == KVANT_OK ? fill_rows(l, t, 0, w, first, n) : status;
+}
+
+/* The router, and the experts from tensors that hold one slice for each. */
+static kvant_status load_experts(loader *l, uint32_t index)
+{
+    static const char *const names[] = { "ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight" };
+    const lm_shape *s = &l->model->shape;
+    lm_layer *y = &l->model->layers[index];
+    const size_t e = s->n_embd, ff = s->n_ff;
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", index);
+    kvant_status status = load_matrix(l, name, &y->router.weight, e, s->n_expert, 0, s->n_expert);
+    y->experts = calloc(s->n_expert, sizeof *y->experts);
+    if (status == KVANT_OK && !y->experts)
+        return kvant_fail(l->err, KVANT_NOMEM, "no memory for %u experts", s->n_expert);
+    for (size_t part = 0; part < 3 && status == KVANT_OK; part++) {
+        const bool down = part == 2;
+        const size_t n_in = down ? ff : e, rows = down ? e : ff, total = down ? e : 2 * ff, first = part == 1 ? ff : 0;
+        const gguf_tensor *t = NULL;
+        snprintf(name, sizeof name, "blk.%u.%s", index, names[part]);
+        status = find_tensor(l, name, n_in, rows, s->n_expert, &t);
+        for (size_t i = 0; i < s->n_expert && status == KVANT_OK; i++) {
+            gemm_matrix *w = down ? &y->experts[i].down.weight : &y->experts[i].up.weight;
+            status = make_matrix(l, w, total, n_in);
+            if (status == KVANT_OK)
+                status = fill_rows(l, t, i * rows, w, first, rows);
+        }
     }
-    return load_rows(l, name, w, first, n);
+    return status;
 }
 
 static bool has(const loader *l, uint32_t layer, const char *part)
@@ -103,18 +135,19 @@ static kvant_status load_layer(loader *l, uint32_t index)
     const lm_arch *a = l->model->arch;
     lm_layer *y = &l->model->layers[index];
     const size_t e = s->n_embd, d = s->head_dim, q = s->n_head * d, kv = s->n_kv_head * d, qkv = q + 2 * kv, ff = s->n_ff;
-    const bool gated = a->activation != LM_GELU, one_qkv = has(l, index, "attn_qkv.weight");
-    const bool one_up = gated && !has(l, index, "ffn_gate.weight");
+    const bool gated = a->activation != LM_GELU, one_qkv = has(l, index, "attn_qkv.weight"), mlp = !a->experts;
+    const bool one_up = gated && !has(l, index, "ffn_gate.weight"), wide = a->wide_qk_norm;
+    const size_t q_norm = wide ? q : d, k_norm = wide ? kv : d;
     const size_t ups = gated ? 2 * ff : ff, up = gated && !one_up ? ff : 0;      /* rows, and the first that ffn_up fills */
     /* Each is a vector or rows of a matrix of n_in columns: values first ... first+n-1 of `total`. */
     const struct { bool is_there; const char *name; float **vector; gemm_matrix *matrix; size_t n_in, total, first, n; } parts[] = {
-        { true, "attn_norm.weight", &y->attn_norm.weight, NULL, 0, e, 0, e },
+        { !a->no_pre_norm, "attn_norm.weight", &y->attn_norm.weight, NULL, 0, e, 0, e },
         { a->layer_norm, "attn_norm.bias", &y->attn_norm.bias, NULL, 0, e, 0, e },
         { a->post_norm, "post_attention_norm.weight", &y->attn_post_norm.weight, NULL, 0, e, 0, e },
-        { !a->parallel, "ffn_norm.weight", &y->ffn_norm.weight, NULL, 0, e, 0, e },
+        { !a->parallel && !a->no_pre_norm, "ffn_norm.weight", &y->ffn_norm.weight, NULL, 0, e, 0, e },
         { a->post_norm, "post_ffw_norm.weight", &y->ffn_post_norm.weight, NULL, 0, e, 0, e },
-        { a->qk_norm, "attn_q_norm.weight", &y->q_norm.weight, NULL, 0, d, 0, d },
-        { a->qk_norm, "attn_k_norm.weight", &y->k_norm.weight, NULL, 0, d, 0, d },
+        { a->qk_norm || wide, "attn_q_norm.weight", &y->q_norm.weight, NULL, 0, q_norm, 0, q_norm },
+        { a->qk_norm || wide, "attn_k_norm.weight", &y->k_norm.weight, NULL, 0, k_norm, 0, k_norm },
         { one_qkv, "attn_qkv.weight", NULL, &y->qkv.weight, e, qkv, 0, qkv },
         { !one_qkv, "attn_q.weight", NULL, &y->qkv.weight, e, qkv, 0, q },
         { !one_qkv, "attn_k.weight", NULL, &y->qkv.weight, e, qkv, q, kv },
@@ -125,10 +158,10 @@ static kvant_status load_layer(loader *l, uint32_t index)
         { a->qkv_bias && !one_qkv, "attn_v.bias", &y->qkv.bias, NULL, 0, qkv, q + kv, kv },
         { true, "attn_output.weight", NULL, &y->attn_out.weight, q, e, 0, e },
         { a->other_bias, "attn_output.bias", &y->attn_out.bias, NULL, 0, e, 0, e },
-        { gated && !one_up, "ffn_gate.weight", NULL, &y->up.weight, e, ups, 0, ff },
-        { true, "ffn_up.weight", NULL, &y->up.weight, e, ups, up, ups - up },
+        { mlp && gated && !one_up, "ffn_gate.weight", NULL, &y->up.weight, e, ups, 0, ff },
+        { mlp, "ffn_up.weight", NULL, &y->up.weight, e, ups, up, ups - up },
         { a->other_bias, "ffn_up.bias", &y->up.bias, NULL, 0, ups, up, ups - up },
-        { true, "ffn_down.weight", NULL, &y->down.weight, ff, e, 0, e },
+        { mlp, "ffn_down.weight", NULL, &y->down.weight, ff, e, 0, e },
         { a->other_bias, "ffn_down.bias", &y->down.bias, NULL, 0, e, 0, e },
     };
     kvant_status status = KVANT_OK;
@@ -140,7 +173,7 @@ static kvant_status load_layer(loader *l, uint32_t index)
         else if (parts[i].is_there)
             status = load_matrix(l, name, parts[i].matrix, parts[i].n_in, parts[i].total, parts[i].first, parts[i].n);
     }
-    return status;
+    return status == KVANT_OK && a->experts ? load_experts(l, index) : status;
 }
 
 /* Which layers attend to a window, and which RoPE they have. */
@@ -163,7 +196,7 @@ static kvant_status load_weights(loader *l)
     lm_model *m = l->model;
     const lm_shape *s = &m->shape;
     const size_t e = s->n_embd, v = s->n_vocab;
-    kvant_status status = find_tensor(l, "token_embd.weight", e, v, &m->embedding);
+    kvant_status status = find_tensor(l, "token_embd.weight", e, v, 1, &m->embedding);
     if (status == KVANT_OK && m->weights == LM_WEIGHTS_BF16)
         status = gemm_bf16_open(&m->bf16, l->err);
     if (status == KVANT_OK)
@@ -273,11 +306,16 @@ void lm_close(lm_model *m)
         lm_layer *layer = &m->layers[i];
         lm_norm *norms[] = { &layer->attn_norm, &layer->ffn_norm, &layer->attn_post_norm, &layer->ffn_post_norm, &layer->q_norm,
                              &layer->k_norm };
-        lm_linear *products[] = { &layer->qkv, &layer->attn_out, &layer->up, &layer->down };
+        lm_linear *products[] = { &layer->qkv, &layer->attn_out, &layer->up, &layer->down, &layer->router };
         for (size_t j = 0; j < sizeof norms / sizeof *norms; j++)
             free_norm(norms[j]);
         for (size_t j = 0; j < sizeof products / sizeof *products; j++)
             free_linear(products[j]);
+        for (uint32_t j = 0; layer->experts && j < m->shape.n_expert; j++) {
+            free_linear(&layer->experts[j].up);
+            free_linear(&layer->experts[j].down);
+        }
+        free(layer->experts);
     }
     free(m->layers);
     free_norm(&m->output_norm);

@@ -11,6 +11,7 @@
 typedef struct {
     char arch[32];
     uint32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_context;
+    uint32_t n_expert, n_used;     /* MLPs of n_ff each, of which a token takes n_used; 0: one MLP, for every token */
     float norm_eps;
     kvant_rope rope;
     bool tied;                     /* the output matrix is the embedding */

@@ -80,6 +80,12 @@ static size_t lay_out(lm_pass *p, char *memory)
     PLACE(p->qkv, p->n_rows * (q + 2 * kv));
     PLACE(p->attended, p->n_rows * q);
     PLACE(p->gate_up, p->n_rows * 2 * (s->n_ff > kv ? s->n_ff : kv));
+    PLACE(p->worth, p->n_rows * s->n_expert);
+    PLACE(p->routes, p->n_rows * s->n_used);
+    PLACE(p->place, p->n_rows * s->n_used);
+    PLACE(p->place_row, p->n_rows * s->n_used);
+    PLACE(p->expert_first, s->n_expert + 1);
+    PLACE(p->routed, p->n_rows * s->n_used * s->n_embd);
     PLACE(p->cos, p->model->n_rope * p->n_rows * pairs);
     PLACE(p->sin, p->model->n_rope * p->n_rows * pairs);
     PLACE(p->side_rows, p->side_first[2 * p->n_segments] * kv);
