@@ -22,7 +22,8 @@ static const kvant_param params[] = {
     { "prompt_tokens", "tokens that a prompt may have: room for the examples and the longest problem", KVANT_INT, 1024, 64, 1 << 20, NULL },
     { "format", "plain: text to go on with, for any model; chat: the same as the user's message, in the model's own format", KVANT_CHOICE,
       PLAIN, 0, 1, formats },
-    { "lockstep", "problems written on together, so that the weights are read once for all", KVANT_INT, 16, 1, 256, NULL },
+    { "lockstep", "problems written on together, so that the weights are read once for all", KVANT_INT, 12, 1, LM_MAX_LOCKSTEP,
+      NULL },
     { "batch", "tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
@@ -45,14 +46,8 @@ static const probe_metric metrics[] = {
 
 typedef struct { int32_t *ids; size_t n; } prompt;
 
-/* A solution on its way. number is empty where none stands. */
-typedef struct {
-    kvcache *cache;
-    int32_t *ids;                  /* [tokens] */
-    size_t n;
-    bool over, cut;
-    char number[NUMBER_TEXT];
-} solution;
+/* number is empty where none stands where it was asked for. */
+typedef struct { size_t n; bool cut; char number[NUMBER_TEXT]; } solution;
 
 typedef struct {
     word_problems set;
@@ -62,11 +57,11 @@ typedef struct {
     kvcache_codecs f16;            /* the first cell's, with another table */
     solution *reference, *here;    /* [lockstep]; of the unit at work */
     size_t n_reference;
-    int32_t *ids;                  /* of both: [2][lockstep][tokens] */
-    float *logits;                 /* [lockstep][n_vocab] */
-    lm_segment *segments;          /* [lockstep] */
-    solution **writing;            /* [lockstep] */
+    lm_continuation *writing;      /* [lockstep] */
+    int32_t *ids;                  /* [lockstep][tokens] */
     uint32_t tokens, lockstep;
+    kvant_status status;           /* of looking at what is written */
+    kvant_error err;
 } gsm8k;
 
 static uint32_t context_of(const kvant_args *args)
@@ -88,6 +83,12 @@ static double cost(const kvant_args *args, const kvant_data *data)
     }
     free(examples);
     return bytes / 4 + (double)n * args->v[TOKENS] / 2;
+}
+
+/* A row of logits for each solution, and those that fill a step up. */
+static double memory(const kvant_args *args, const lm_shape *s)
+{
+    return (args->v[LOCKSTEP] + 6) * s->n_vocab * sizeof(float);
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------- */
@@ -162,15 +163,11 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     p->f16.of = calloc(groups, sizeof *p->f16.of);
     p->f16.policy.sink = p->f16.policy.window = 0;
     p->reference = calloc(2 * n, sizeof *p->reference);
-    p->ids = calloc(2 * n * p->tokens, sizeof *p->ids);
-    p->logits = kvant_alloc(n * lm_model_shape(job->model)->n_vocab * sizeof(float));
-    p->segments = calloc(n, sizeof *p->segments);
-    p->writing = calloc(n, sizeof(solution *));
-    if (!p->f16.of || !p->reference || !p->ids || !p->logits || !p->segments || !p->writing)
+    p->writing = calloc(n, sizeof *p->writing);
+    p->ids = calloc(n * p->tokens, sizeof *p->ids);
+    if (!p->f16.of || !p->reference || !p->writing || !p->ids)
         return kvant_fail(err, KVANT_NOMEM, "gsm8k: no memory for %zu solutions of %u tokens", n, p->tokens);
     p->here = p->reference + n;
-    for (size_t i = 0; i < 2 * n; i++)
-        p->reference[i].ids = p->ids + i * p->tokens;
     for (size_t i = 0; i < groups; i++)
         p->f16.of[i] = p->f16.f16;
     return KVANT_OK;
@@ -187,88 +184,61 @@ static void close_job(probe_job *job)
     word_problems_free(&p->set);
     free(p->f16.of);
     free(p->reference);
-    free(p->ids);
-    free(p->logits);
-    free(p->segments);
     free(p->writing);
+    free(p->ids);
     free(p);
     job->state = NULL;
 }
 
 /* ---- Solving ----------------------------------------------------------------------------------- */
 
-/* Takes the likeliest next token, and sees whether the solution is over by it. */
-static kvant_status write_token(const gsm8k *p, const float *logits, size_t n_vocab, solution *s, kvant_error *err)
+static kvant_status words_of(const gsm8k *p, const lm_continuation *c, char **words, kvant_error *err)
 {
-    const int32_t id = lm_argmax(logits, n_vocab);
-    s->over = tokenizer_is_end(p->tok, id);
-    if (!s->over)
-        s->ids[s->n++] = id;
-    char *words = NULL;
     size_t bytes = 0;
-    kvant_status status = tokenizer_decode(p->tok, s->ids, s->n, false, &words, &bytes, err);
+    return tokenizer_decode(p->tok, c->out, c->n_out, false, words, &bytes, err);
+}
+
+/* Nothing more is written once a solution has said all that is asked for. */
+static bool is_solved(void *user, size_t index, const float *logits)
+{
+    (void)logits;
+    gsm8k *p = user;
+    char *words = NULL;
+    if (!p->status)
+        p->status = words_of(p, &p->writing[index], &words, &p->err);
+    const bool solved = p->status || word_problem_solved(words);
+    free(words);
+    return solved;
+}
+
+static kvant_status read_solution(const gsm8k *p, const lm_continuation *c, solution *out, kvant_error *err)
+{
+    char *words = NULL;
+    kvant_status status = words_of(p, c, &words, err);
     if (status)
         return status;
-    s->over = s->over || word_problem_solved(words);
-    s->cut = !s->over && s->n == p->tokens;
-    if ((s->over || s->cut) && !word_problem_answer(words, s->number))
-        s->number[0] = '\0';
+    *out = (solution){ .n = c->n_out, .cut = c->stop == LM_LIMIT && !word_problem_solved(words) };
+    if (!word_problem_answer(words, out->number))
+        out->number[0] = '\0';
     free(words);
     return KVANT_OK;
 }
 
-/* All that are still written on take a token each by one step of the decode path. */
-static kvant_status write_on(const probe_job *job, gsm8k *p, solution *all, size_t n, kvant_error *err)
-{
-    static const uint8_t wanted = 1;
-    const size_t n_vocab = lm_model_shape(job->model)->n_vocab;
-    size_t left = 0;
-    for (size_t i = 0; i < n; i++)
-        p->writing[left++] = &all[i];
-    for (;;) {
-        size_t live = 0;
-        for (size_t i = 0; i < left; i++) {
-            solution *s = p->writing[i];
-            kvant_status status = write_token(p, p->logits + i * n_vocab, n_vocab, s, err);
-            if (status)
-                return status;
-            if (!s->over && !s->cut) {
-                p->segments[live] = (lm_segment){ s->cache, &s->ids[s->n - 1], 1, &wanted };
-                p->writing[live++] = s;
-            }
-        }
-        left = live;
-        if (!left)
-            return KVANT_OK;
-        if (interrupted())
-            return kvant_fail(err, KVANT_INTERRUPTED, "gsm8k: interrupted");
-        kvant_status status = lm_forward(job->model, LM_DECODE, p->segments, left, p->logits, NULL, err);
-        if (status)
-            return status;
-    }
-}
-
-/* The unit's problems from first to last, through caches of these codecs. */
+/* The unit's problems, through caches of these codecs. */
 static kvant_status solve(const probe_job *job, gsm8k *p, const kvcache_codecs *codecs, size_t unit, solution *all, size_t *n,
                           kvant_error *err)
 {
-    const size_t first = unit * p->lockstep, n_vocab = lm_model_shape(job->model)->n_vocab;
-    kvant_status status = KVANT_OK;
+    const size_t first = unit * p->lockstep;
+    const lm_generation how = { (uint32_t)job->args.v[BATCH], p->lockstep, is_solved, p };
     *n = p->set.n - first < p->lockstep ? p->set.n - first : p->lockstep;
-    for (size_t i = 0; i < *n && !status; i++) {
-        const prompt *q = &p->prompts[first + i];
-        all[i].n = 0;
-        status = interrupted() ? kvant_fail(err, KVANT_INTERRUPTED, "gsm8k: interrupted")
-                               : kvcache_open(codecs, (uint32_t)q->n + p->tokens, &all[i].cache, err);
-        if (!status)
-            status = lm_prefill(job->model, all[i].cache, q->ids, q->n, (uint32_t)job->args.v[BATCH], p->logits + i * n_vocab, err);
-    }
-    if (!status)
-        status = write_on(job, p, all, *n, err);
-    for (size_t i = 0; i < *n; i++) {
-        kvcache_close(all[i].cache);
-        all[i].cache = NULL;
-    }
+    for (size_t i = 0; i < *n; i++)
+        p->writing[i] = (lm_continuation){ .prompt = p->prompts[first + i].ids, .n_prompt = p->prompts[first + i].n,
+                                           .out = p->ids + i * p->tokens, .limit = p->tokens };
+    kvant_status status = lm_generate(job->model, codecs, &how, p->writing, *n, err);
+    if (!status && p->status)
+        return kvant_fail(err, p->status, "%s", p->err.text);
+    for (size_t i = 0; i < *n && !status; i++)
+        status = read_solution(p, &p->writing[i], &all[i], err);
     return status;
 }
 
@@ -354,6 +324,7 @@ const kvant_probe probe_gsm8k = {
     .wants_text = true, .wants_reference = true,
     .context = context_of,
     .cost = cost,
+    .memory = memory,
     .open = open_job,
     .begin = begin,
     .unit = run_unit,
