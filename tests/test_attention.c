@@ -1,6 +1,6 @@
 /* test_attention.c - what a query sees: both paths against attention in double over forms chosen by the stated rule.
  * At position t: sinks, the last `window` tokens and the incomplete block of t in f16, everything else, t included, in codes; and
- * nothing in codes before the sequence has taught its codec, where it does. */
+ * nothing in codes before the sequence has taught its codec, where it does. A sliding window forgets what lies before it. */
 #include "algorithms/shared/half.h"
 #include "harness/lm/attention.h"
 
@@ -18,17 +18,19 @@
 
 enum { TOKENS = 200, GROUP = 3 };
 
-typedef struct { uint32_t sink, window, block, learns; } rule;
+typedef struct { uint32_t sink, window, sliding, block, learns; bool raw; } rule;
 
-static rule rule_of(const kvcache_policy *policy, const kvant_codec *codec)
+static rule rule_of(const kvcache_policy *policy, const kvant_codec *codec, uint32_t sliding)
 {
-    return (rule){ policy->sink, policy->window, (uint32_t)codec->plan.block,
-                   codec->plan.prompt ? (uint32_t)codec->plan.train_min : 0 };
+    return (rule){ policy->sink, policy->window, sliding, (uint32_t)codec->plan.block,
+                   codec->plan.prompt ? (uint32_t)codec->plan.train_min : 0, policy->prefill == PREFILL_RAW };
 }
 
-/* True when the token at position p is in codes for the query at position t. */
-static bool in_codes(const rule *r, uint32_t p, uint32_t t)
+/* True when the token at position p is in codes for the query at position t of a pass that begins at `start`. */
+static bool in_codes(const rule *r, uint32_t p, uint32_t t, uint32_t start)
 {
+    if ((r->sliding && r->window >= r->sliding) || (r->raw && p >= start))
+        return false;
     if (p < r->sink || p + r->window > t || t + 1 < r->sink + r->window + r->learns)
         return false;
     /* Its block, counted from the sinks, must be complete and out of the window as a whole. */
@@ -58,8 +60,9 @@ static void make_forms(const kvant_codec *codec, const rule *r, const float *x, 
 }
 
 typedef struct {
-    uint32_t dim;
-    attention_limits limits;
+    uint32_t dim, sliding;
+    bool unrotated;
+    attention_layer of;
     float *k, *v, *q;              /* [TOKENS][dim], queries [TOKENS][GROUP][dim] */
     float *decode;                 /* [TOKENS][GROUP][dim] results */
     double *wanted;
@@ -78,8 +81,22 @@ static double norm_max(const float *x, size_t n, size_t dim)
     return most;
 }
 
-/* Attention in double over the forms that the rule names. */
-static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, const rule *rv)
+/* A key as a query meets it. */
+static void meet(const problem *p, const float *row, uint32_t position, double *out)
+{
+    const attention_rope *r = &p->of.rope;
+    for (size_t j = 0; j < p->dim; j++)
+        out[j] = (double)row[j];
+    for (size_t j = 0; p->unrotated && j < r->width / 2; j++) {
+        const size_t a = r->half ? j : 2 * j, b = r->half ? j + r->width / 2 : 2 * j + 1;
+        const double c = (double)r->cos[position * (r->width / 2) + j], s = (double)r->sin[position * (r->width / 2) + j];
+        out[a] = c * (double)row[a] - s * (double)row[b];
+        out[b] = s * (double)row[a] + c * (double)row[b];
+    }
+}
+
+/* Attention in double over the forms that the rule names, in passes of `piece` tokens. */
+static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, const rule *rv, uint32_t piece)
 {
     const size_t dim = p->dim, bytes = TOKENS * dim * sizeof(float);
     float *forms[4];
@@ -91,13 +108,14 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
     for (uint32_t t = 0; t < TOKENS; t++)
         for (size_t g = 0; g < GROUP; g++) {
             double s[TOKENS], top = -INFINITY, sum = 0, *out = p->wanted + (t * GROUP + g) * dim;
-            const uint32_t begin = p->limits.window && t + 1 > p->limits.window ? t + 1 - p->limits.window : 0;
-            const double cap = (double)p->limits.cap;
+            const uint32_t begin = p->sliding && t + 1 > p->sliding ? t + 1 - p->sliding : 0, start = t / piece * piece;
+            const double cap = (double)p->of.cap;
             for (uint32_t i = begin; i <= t; i++) {
-                const float *row = forms[in_codes(rk, i, t)] + i * dim;
+                double key[128];
+                meet(p, forms[in_codes(rk, i, t, start)] + i * dim, i, key);
                 s[i] = 0;
                 for (size_t j = 0; j < dim; j++)
-                    s[i] += (double)p->q[(t * GROUP + g) * dim + j] * (double)row[j];
+                    s[i] += (double)p->q[(t * GROUP + g) * dim + j] * key[j];
                 s[i] = cap > 0 ? cap * tanh(s[i] / cap) : s[i];
                 top = fmax(top, s[i]);
             }
@@ -106,7 +124,7 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
             memset(out, 0, dim * sizeof *out);
             for (uint32_t i = begin; i <= t; i++)
                 for (size_t j = 0; j < dim; j++) {
-                    const double x = (double)forms[2 + in_codes(rv, i, t)][i * dim + j];
+                    const double x = (double)forms[2 + in_codes(rv, i, t, start)][i * dim + j];
                     out[j] += s[i] / sum * x;
                     largest = fmax(largest, fabs(x));
                 }
@@ -115,7 +133,7 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
      * of T weighted values by T 2^-24 of the largest one. Rotated domains cost two more products of dim terms each, and a
      * cap four roundings of values of its size. */
     const double eps = ldexp(1, -24), norms = norm_max(p->q, TOKENS * GROUP, dim) * norm_max(p->k, TOKENS, dim);
-    const double score = (3 * (double)dim * norms + 4 * (double)p->limits.cap) * eps;
+    const double score = (3 * (double)dim * norms + 4 * (double)p->of.cap) * eps;
     p->bound = (2 * score + 3e-7 + (TOKENS + 3 * (double)dim) * eps) * 2 * largest;
     for (int i = 0; i < 4; i++)
         free(forms[i]);
@@ -141,7 +159,7 @@ static void by_decode(const problem *p, const kvcache_codecs *codecs, float *out
     void *scratch = kvant_alloc(attention_decode_scratch(codecs, GROUP));
     for (uint32_t t = 0; t < TOKENS; t++) {
         attention_decode(cache, 0, 0, p->k + t * p->dim, p->v + t * p->dim, p->q + (size_t)t * GROUP * p->dim, GROUP,
-                         p->limits, out + (size_t)t * GROUP * p->dim, scratch);
+                         &p->of, out + (size_t)t * GROUP * p->dim, scratch);
         kvcache_advance(cache, 1);
     }
     free(scratch);
@@ -161,15 +179,15 @@ static void by_prefill(const problem *p, const kvcache_codecs *codecs, uint32_t 
         void *scratch = kvant_alloc(kvcache_scratch(codecs));
         for (int side = 0; side < 2; side++) {
             rows[side] = kvant_alloc((attention_side_rows(&rules[side], done, n) + 1) * dim * sizeof(float));
-            attention_extend(cache, 0, 0, side ? KVANT_VALUE : KVANT_KEY, (side ? p->v : p->k) + done * dim, dim, n, rows[side],
-                             &sides[side], scratch);
+            attention_extend(cache, 0, 0, side ? KVANT_VALUE : KVANT_KEY, (side ? p->v : p->k) + done * dim, dim, n, &p->of.rope,
+                             rows[side], &sides[side], scratch);
         }
         free(scratch);
         scratch = kvant_alloc(attention_block_scratch(&rules[0], &rules[1], done, n, GROUP, p->dim));
         for (uint32_t at = 0; at < n; at += ATTENTION_QUERIES) {
             const uint32_t m = n - at < ATTENTION_QUERIES ? n - at : ATTENTION_QUERIES;
             const size_t row = (size_t)(done + at) * GROUP * dim;
-            attention_block(&sides[0], &sides[1], done + at, m, GROUP, p->limits, p->q + row, GROUP * dim, out + row, GROUP * dim,
+            attention_block(&sides[0], &sides[1], done + at, m, GROUP, p->of.cap, p->q + row, GROUP * dim, out + row, GROUP * dim,
                             scratch);
         }
         free(scratch);
@@ -192,33 +210,55 @@ static void fill(float *x, size_t n, float scale, uint64_t *state)
         x[i] = scale * (uniform(state) + uniform(state) + uniform(state));
 }
 
-static void check_limits(const kvcache_policy *policy, uint32_t dim, attention_limits limits)
+/* Angles of a rotation that leaves some coordinates alone; 1.2 is a magnitude as some scalings have. */
+static attention_rope make_rope(uint32_t dim, float *tables)
+{
+    const uint32_t width = dim / 4 * 2;
+    float *sine = tables + TOKENS * (width / 2);
+    for (uint32_t i = 0; i < TOKENS * (width / 2); i++) {
+        tables[i] = 1.2f * cosf((float)(i / (width / 2)) / (float)(1 + i % (width / 2)));
+        sine[i] = 1.2f * sinf((float)(i / (width / 2)) / (float)(1 + i % (width / 2)));
+    }
+    return (attention_rope){ tables, sine, width, dim % 16 == 0 && dim > 64 };
+}
+
+static kvcache_shape shape_of(uint32_t dim, uint32_t sliding)
+{
+    return (kvcache_shape){ .n_layer = 1, .n_kv_head = 1, .head_dim = dim, .sliding = { sliding, { sliding > 0 } } };
+}
+
+static void check_layer(const kvcache_policy *policy, uint32_t dim, uint32_t sliding, float cap)
 {
     static const uint32_t pieces[] = { TOKENS, 64, 33, 7, 1 };
+    static float tables[2 * TOKENS * 64];
     char what[160];
     kvcache_codecs codecs;
     kvant_error err;
-    const kvcache_shape shape = { .n_layer = 1, .n_kv_head = 1, .head_dim = dim };
+    const kvcache_shape shape = shape_of(dim, sliding);
     if (kvcache_codecs_open(policy, &shape, NULL, &codecs, &err) != KVANT_OK)
         fail_msg("%s", err.text);
-    const rule rk = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_KEY));
-    const rule rv = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_VALUE));
+    const rule rk = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_KEY), sliding);
+    const rule rv = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_VALUE), sliding);
     const size_t n = (size_t)TOKENS * dim;
-    problem p = { .dim = dim, .limits = limits, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
+    problem p = { .dim = dim, .sliding = sliding, .unrotated = policy->key_stage == KEYS_PRE_ROPE,
+                  .of = { cap, make_rope(dim, tables) }, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
                   .wanted = calloc(n * GROUP, sizeof(double)) };
     uint64_t seed = dim + 7;
     fill(p.k, n, 1, &seed);
     fill(p.v, n, 1, &seed);
     fill(p.q, n * GROUP, 2 / sqrtf((float)dim), &seed);
-    solve(&p, &codecs, &rk, &rv);
-    snprintf(what, sizeof what, "%s/%s, dim %u, sink %u, window %u, seen %u, cap %g", policy->key.quantizer->name,
-             policy->value.quantizer->name, dim, policy->sink, policy->window, limits.window, (double)limits.cap);
+    solve(&p, &codecs, &rk, &rv, 1);
+    snprintf(what, sizeof what, "%s/%s, dim %u, sink %u, window %u, sliding %u, cap %g%s%s", policy->key.quantizer->name,
+             policy->value.quantizer->name, dim, policy->sink, policy->window, sliding, (double)cap, rk.raw ? ", raw" : "",
+             p.unrotated ? ", pre-RoPE" : "");
     by_decode(&p, &codecs, p.decode);
     compare(&p, p.decode, what);
     float *out = calloc(n * GROUP, sizeof *out);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         char detail[200];
         snprintf(detail, sizeof detail, "%s, prefill by %u", what, pieces[i]);
+        if (rk.raw)
+            solve(&p, &codecs, &rk, &rv, pieces[i]);
         by_prefill(&p, &codecs, pieces[i], out);
         compare(&p, out, detail);
     }
@@ -234,9 +274,8 @@ static void check_limits(const kvcache_policy *policy, uint32_t dim, attention_l
 /* Layers with full attention, and with a sliding window and capped scores. */
 static void check_policy(const kvcache_policy *policy, uint32_t dim)
 {
-    static const attention_limits limits[] = { { 0, 0 }, { 37, 0.5f } };
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-        check_limits(policy, dim, limits[i]);
+    check_layer(policy, dim, 0, 0);
+    check_layer(policy, dim, 37, .5f);
 }
 
 static kvcache_side side_of(const char *name, const char *args)
@@ -266,6 +305,28 @@ static void test_paths(void **state)
                     const kvcache_policy policy = { .key = pairs[i][0], .value = pairs[i][1], .sink = sinks[s], .window = windows[w] };
                     check_policy(&policy, dims[d]);
                 }
+}
+
+/* Windows shorter than a block, than the sinks, and one token long; keys before RoPE; passes that see themselves raw. */
+static void test_policies(void **state)
+{
+    (void)state;
+    const kvcache_side block = side_of("kivi", "bits=4,axis=channel"), affine = side_of("affine", "bits=4,group_size=16");
+    const kvcache_side f16 = side_of("f16", "");
+    const kvcache_side pairs[][2] = { { affine, affine }, { block, affine }, { f16, f16 } };
+    static const struct { uint32_t sliding, sink, window; kvcache_prefill prefill; kvcache_key_stage stage; } cases[] = {
+        { 1, 0, 0, PREFILL_PACKED, KEYS_POST_ROPE }, { 5, 3, 2, PREFILL_PACKED, KEYS_POST_ROPE },
+        { 5, 70, 0, PREFILL_PACKED, KEYS_POST_ROPE }, { 64, 2, 0, PREFILL_PACKED, KEYS_POST_ROPE },
+        { 0, 0, 0, PREFILL_RAW, KEYS_POST_ROPE }, { 0, 3, 7, PREFILL_RAW, KEYS_POST_ROPE },
+        { 37, 40, 0, PREFILL_RAW, KEYS_POST_ROPE }, { 0, 0, 0, PREFILL_PACKED, KEYS_PRE_ROPE },
+        { 37, 3, 7, PREFILL_PACKED, KEYS_PRE_ROPE }, { 50, 2, 0, PREFILL_RAW, KEYS_PRE_ROPE },
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+            const kvcache_policy policy = { .key = pairs[i][0], .value = pairs[i][1], .sink = cases[c].sink, .window = cases[c].window,
+                                            .prefill = cases[c].prefill, .key_stage = cases[c].stage };
+            check_layer(&policy, c % 2 ? 80 : 64, cases[c].sliding, 0);
+        }
 }
 
 /* nvfp4 with its second scale from the sequence's first 40 vectors. */
@@ -330,7 +391,7 @@ static void test_learners(void **state)
         kvcache_reset(cache);
         fill(x, TOKENS * 64, i == 1 ? 100 : 1, &seed);
         seed = 3;
-        kvcache_append(cache, 0, 0, KVANT_KEY, x, 64, TOKENS, true, waiting, scratch);
+        kvcache_append(cache, 0, 0, KVANT_KEY, x, 64, TOKENS, true, waiting, NULL, scratch);
         const kvant_codec *own = kvcache_rule_in(cache, 0, 0, KVANT_KEY).codec;
         assert_ptr_not_equal(own, codecs.of[0]);
         kvcache_run runs[KVCACHE_RUNS];
@@ -348,7 +409,7 @@ static void test_learners(void **state)
     kvcache_reset(cache);
     kvant_error err = { "" };
     assert_int_equal(kvcache_trained(cache, &err), KVANT_OK);
-    kvcache_append(cache, 0, 0, KVANT_KEY, x, 64, TOKENS, true, waiting, scratch);
+    kvcache_append(cache, 0, 0, KVANT_KEY, x, 64, TOKENS, true, waiting, NULL, scratch);
     assert_int_equal(kvcache_trained(cache, &err), KVANT_INVALID);
     assert_true(*err.text);
     free(scratch);
@@ -407,10 +468,59 @@ static void test_bytes(void **state)
     kvcache_codecs_close(&codecs);
 }
 
+/* Of two layers the second sees 50 tokens: beyond them its memory does not grow, whatever the capacity, and bytes count the 50, blocks
+ * of codes that hold one of them in whole. */
+static void test_sliding_bytes(void **state)
+{
+    (void)state;
+    kvcache_policy policy = { .key = side_of("kivi", "bits=8"), .value = side_of("affine", "bits=4,group_size=32") };
+    const kvcache_shape shape = { .n_layer = 2, .n_kv_head = 3, .head_dim = 64, .sliding = { 50, { 2 } } };
+    static const uint32_t lengths[] = { 20, 50, 60, 82, 1000 };
+    /* Blocks of 32 keys that are seen, and the keys behind the last of them. */
+    static const uint32_t blocks[] = { 0, 1, 1, 1, 2 }, waits[] = { 20, 18, 28, 18, 8 };
+    enum { BLOCK = 64 * 36, VECTOR = 128, CODE = 40 };
+    kvcache_codecs codecs;
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, NULL), KVANT_OK);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        const uint32_t n = lengths[i], seen = n < 50 ? n : 50;
+        const kvcache_bytes b = kvcache_accounted(&codecs, n);
+        assert_int_equal(b.key, 3 * (n / 32 * BLOCK + n % 32 * VECTOR + blocks[i] * BLOCK + waits[i] * VECTOR));
+        assert_int_equal(b.value, 3 * (n + seen) * CODE);
+        assert_int_equal(b.f16_key, 3 * (n + seen) * VECTOR);
+        kvcache *cache;
+        assert_int_equal(kvcache_open(&codecs, n, &cache, NULL), KVANT_OK);
+        const kvcache_bytes r = kvcache_resident(cache);
+        assert_true(r.key >= b.key && r.value >= b.value);
+        kvcache_close(cache);
+    }
+    kvcache *caches[2];
+    kvcache_bytes sizes[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(kvcache_open(&codecs, i ? 100000 : 1024, &caches[i], NULL), KVANT_OK);
+        sizes[i] = kvcache_resident(caches[i]);
+        kvcache_close(caches[i]);
+    }
+    /* The first layer's growth alone: 100000 / 32 blocks more, and nothing else; its ring of waiting keys is the same. */
+    assert_int_equal(sizes[1].key - sizes[0].key, 3 * (100000 / 32 - 1024 / 32) * BLOCK);
+    assert_int_equal(sizes[1].value - sizes[0].value, 3 * (100000 - 1024) * CODE);
+    /* The last 50 tokens lie in two blocks of codes at most, and in up to 32 that wait. */
+    assert_int_equal(sizes[0].key, 3 * (1024 / 32 * BLOCK + 32 * VECTOR + 2 * BLOCK + 32 * VECTOR));
+    kvcache_codecs_close(&codecs);
+
+    /* A window in f16 that covers the layer's makes it f16, of as many tokens. */
+    policy.window = 50;
+    policy.sink = 4;
+    assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, NULL), KVANT_OK);
+    const kvcache_bytes b = kvcache_accounted(&codecs, 1000);
+    assert_int_equal(b.value, 3 * ((1000 - 54) * CODE + 54 * VECTOR + 50 * VECTOR));
+    kvcache_codecs_close(&codecs);
+}
+
 int main(void)
 {
     omp_set_num_threads(1);        /* so that oneDNN stays on this thread, as it does inside a parallel region */
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_learners), cmocka_unit_test(test_allocation),
-                                        cmocka_unit_test(test_bytes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_policies), cmocka_unit_test(test_learners),
+                                        cmocka_unit_test(test_allocation), cmocka_unit_test(test_bytes),
+                                        cmocka_unit_test(test_sliding_bytes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,7 +67,8 @@ static kvant_status make_data(bench *b, uint32_t dim, kvant_error *err)
 static kvant_status make_cache(bench *b, const kvcache_policy *policy, kvant_error *err)
 {
     uint32_t dim = (uint32_t)b->dim;
-    kvcache_shape shape = { 1, 1, dim, { KVANT_ROPE_INTERLEAVED, dim / 2 * 2 } };      /* neighbours are pairs, for methods that ask */
+    const kvant_rope neighbours = { KVANT_ROPE_INTERLEAVED, dim / 2 * 2 };     /* are pairs, for methods that ask */
+    const kvcache_shape shape = { .n_layer = 1, .n_kv_head = 1, .head_dim = dim, .rope = neighbours };
     kvant_status status = kvcache_codecs_open(policy, &shape, NULL, &b->codecs, err);
     if (!status)
         status = kvcache_open(&b->codecs, b->n, &b->cache, err);
@@ -95,11 +96,11 @@ static kvant_status fill(bench *b, bool attend, double *seconds, kvant_error *er
         if (interrupted())
             return kvant_fail(err, KVANT_INTERRUPTED, "interrupted");
         if (attend) {
-            attention_decode(b->cache, 0, 0, k, v, b->query + t * b->dim, 1, (attention_limits) { 0 },
+            attention_decode(b->cache, 0, 0, k, v, b->query + t * b->dim, 1, &(attention_layer) { .cap = 0 },
                              b->output + t * b->dim, b->scratch);
         } else {
-            kvcache_append(b->cache, 0, 0, KVANT_KEY, k, b->dim, 1, false, b->waiting, b->scratch);
-            kvcache_append(b->cache, 0, 0, KVANT_VALUE, v, b->dim, 1, false, b->waiting, b->scratch);
+            kvcache_append(b->cache, 0, 0, KVANT_KEY, k, b->dim, 1, false, b->waiting, NULL, b->scratch);
+            kvcache_append(b->cache, 0, 0, KVANT_VALUE, v, b->dim, 1, false, b->waiting, NULL, b->scratch);
         }
         kvcache_advance(b->cache, 1);
     }

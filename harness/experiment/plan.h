@@ -78,7 +78,8 @@ typedef struct {
     char *states;                  /* what config says of imported tables; NULL: there are none */
     char key_target[16], value_target[16], kept_target[16];    /* kept: of f16, for sinks, window and incomplete blocks */
     bool reference;                /* the f16 cell of its pairing */
-    double bits_asked, bits_stored;
+    double bits_asked, bits_stored;            /* per coordinate; of a cache, of those that it stores at the probe's context */
+    uint64_t cache_bytes;          /* of a sequence at the probe's context; 0 with vector data */
     double cost, seconds;          /* what the probe says; an estimate from it */
     uint64_t memory;               /* bytes that running it will take, estimated */
     size_t job;                    /* cells with equal pairing share a job */

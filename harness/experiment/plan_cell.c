@@ -78,7 +78,8 @@ static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *e
         status = see_training(cell, codecs.of[i], err);
     }
     kvcache_bytes bytes = kvcache_accounted(&codecs, context);
-    cell->bits_stored = 8.0 * ((double)bytes.key + (double)bytes.value) / ((double)groups * context * cache.head_dim);
+    cell->cache_bytes = bytes.key + bytes.value;
+    cell->bits_stored = 16.0 * (double)cell->cache_bytes / (double)(bytes.f16_key + bytes.f16_value);
     snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.of[0]->target);
     snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.of[1]->target);
     snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16->target);

@@ -27,9 +27,8 @@ kvant_status plan_memory(plan_cell *c, kvant_error *err)
     double weights = 0, caches = 0, logits = 0, data = (double)c->data->data.bytes;
     if (c->model) {
         const lm_shape *s = &c->model->shape;
-        double coordinates = 2.0 * s->n_layer * s->n_kv_head * s->head_dim * c->probe->context(&c->args);
         weights = 4.0 * (double)c->model->weights;
-        caches = parameter(c, "lockstep", 1) * coordinates * c->bits_stored / 8;
+        caches = parameter(c, "lockstep", 1) * (double)c->cache_bytes;
         logits = c->probe->memory ? c->probe->memory(&c->args, s) : (double)LOGIT_ROWS * s->n_vocab * 4;
         data += 2.0 * s->n_layer * s->n_kv_head * s->head_dim * 4 * learnt;
     } else

@@ -79,7 +79,7 @@ static const char *feed_forward_key(const lm_arch *a) { return a->experts ? "exp
 
 static kvant_status check_shape(const gguf *file, const lm_arch *a, const lm_shape *s, kvant_error *err)
 {
-    const char *wrong = s->n_layer == 0 || s->n_layer > 4096             ? "block_count"
+    const char *wrong = s->n_layer == 0 || s->n_layer > KVCACHE_LAYERS             ? "block_count"
                         : s->n_embd == 0 || s->n_embd > 1u << 20         ? "embedding_length"
                         : s->n_head == 0 || s->n_head > 4096             ? "attention.head_count"
                         : s->n_kv_head == 0 || s->n_head % s->n_kv_head  ? "attention.head_count_kv"
@@ -146,6 +146,28 @@ static kvant_status check_variants(const gguf *file, const lm_arch *a, const lm_
     return KVANT_OK;
 }
 
+/* Which layers attend to a sliding window of so many tokens; needs n_layer, checked. */
+static kvant_status read_windows(const gguf *file, const lm_arch *a, uint32_t tokens, lm_shape *s, kvant_error *err)
+{
+    char key[128];
+    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", s->arch);
+    const gguf_kv *pattern = a->windows ? gguf_find(file, key) : NULL;
+    uint32_t period = a->period;
+    if (pattern && pattern->type == GGUF_ARRAY && pattern->n != s->n_layer)
+        return kvant_fail(err, KVANT_INVALID, "%s: %s has %llu values, and the model %u layers", gguf_path(file), key,
+                          (unsigned long long)pattern->n, s->n_layer);
+    if (pattern && pattern->type != GGUF_ARRAY && !gguf_get_u32(file, key, &period))
+        return missing(file, key, err);
+    s->sliding.tokens = tokens;
+    for (uint32_t i = 0; i < s->n_layer && tokens > 0; i++) {
+        int64_t local = period == 0 || i % period < period - 1;
+        if (pattern && pattern->type == GGUF_ARRAY && !gguf_item_i64(pattern, i, &local))
+            return missing(file, key, err);
+        s->sliding.layers[i / 64] |= (uint64_t)(local != 0) << i % 64;
+    }
+    return KVANT_OK;
+}
+
 kvant_status lm_read_shape(const gguf *file, lm_shape *shape, kvant_error *err)
 {
     lm_shape s = { 0 };
@@ -184,29 +206,11 @@ kvant_status lm_read_shape(const gguf *file, lm_shape *shape, kvant_error *err)
     s.rope.pairing = a->pairing;
     if (s.n_head > 0 && (status = read_scales(file, a, &s, err)))
         return status;
-    if ((a->windows && (status = lm_key_u32(file, s.arch, "attention.sliding_window", &a->window, &s.window, err))) ||
-        (status = check_variants(file, a, &s, err)))
+    uint32_t window = 0;
+    if ((a->windows && (status = lm_key_u32(file, s.arch, "attention.sliding_window", &a->window, &window, err))) ||
+        (status = check_variants(file, a, &s, err)) || (status = check_shape(file, a, &s, err)) ||
+        (status = read_windows(file, a, window, &s, err)))
         return status;
     *shape = s;
-    return check_shape(file, a, &s, err);
-}
-
-kvant_status lm_read_windows(const gguf *file, const lm_arch *a, const lm_shape *s, bool *local, kvant_error *err)
-{
-    char key[128];
-    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", s->arch);
-    const gguf_kv *pattern = a->windows ? gguf_find(file, key) : NULL;
-    uint32_t period = a->period;
-    if (pattern && pattern->type == GGUF_ARRAY && pattern->n != s->n_layer)
-        return kvant_fail(err, KVANT_INVALID, "%s: %s has %llu values, and the model %u layers", gguf_path(file), key,
-                          (unsigned long long)pattern->n, s->n_layer);
-    if (pattern && pattern->type != GGUF_ARRAY && !gguf_get_u32(file, key, &period))
-        return missing(file, key, err);
-    for (uint32_t i = 0; i < s->n_layer; i++) {
-        int64_t sliding = period == 0 || i % period < period - 1;
-        if (pattern && pattern->type == GGUF_ARRAY && !gguf_item_i64(pattern, i, &sliding))
-            return missing(file, key, err);
-        local[i] = s->window > 0 && sliding;
-    }
     return KVANT_OK;
 }

@@ -41,7 +41,4 @@ kvant_status lm_key_u32(const gguf *file, const char *arch, const char *name, co
                         kvant_error *err);
 kvant_status lm_key_f32(const gguf *file, const char *arch, const char *name, const float *fallback, float *value, kvant_error *err);
 
-/* local [n_layer]: whether a layer attends to a sliding window only. */
-kvant_status lm_read_windows(const gguf *file, const lm_arch *arch, const lm_shape *shape, bool *local, kvant_error *err);
-
 #endif

@@ -1,5 +1,5 @@
 /* attention.c - decode: score and mix over tiles of codes with a running softmax; prefill: codes expanded once, then products.
- * A position has two forms only while it waits: codes for the queries that come after its block, f16 for those before. */
+ * A position has two forms only while it waits, or in its own pass where that sees it raw: f16 for some queries, codes for others. */
 #include "harness/lm/attention.h"
 
 #include "harness/lm/gemm.h"
@@ -32,17 +32,34 @@ size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
             const kvcache_rule k = kvcache_rule_of(codecs, layer, head, KVANT_KEY), v = kvcache_rule_of(codecs, layer, head, KVANT_VALUE);
             const size_t waiting = max_size(kvcache_waiting_max(&k, 1), kvcache_waiting_max(&v, 1)) * dim;
             const size_t bytes = aligned(group * k.codec->query) + aligned(group * v.codec->acc * sizeof(float)) +
-                                 aligned(waiting * sizeof(float));
+                                 aligned(waiting * sizeof(float)) +
+                                 (k.unrotated ? aligned(KVCACHE_TILE * dim * sizeof(float)) : 0);
             most = max_size(most, bytes);
         }
     return kvcache_scratch(codecs) + most + aligned(group * codecs->f16->query) + aligned(group * codecs->f16->acc * sizeof(float)) +
-           aligned(group * dim * sizeof(float)) + aligned(group * KVCACHE_TILE * sizeof(float)) + 2 * aligned(group * sizeof(float));
+           aligned(group * dim * sizeof(float)) + aligned(group * KVCACHE_TILE * sizeof(float)) + 2 * aligned(group * sizeof(float)) +
+           2 * aligned(kvant_bytes(codecs->f16, 1));
 }
 
-/* The first position that a query sees when `length` tokens are there, the last of them its own. */
-static uint32_t first_seen(attention_limits limits, uint32_t length)
+/* Rows [n][dim] of positions `first` and on. */
+static void rotate_rows(const attention_rope *rope, float *rows, uint32_t first, uint32_t n, size_t dim)
 {
-    return limits.window > 0 && length > limits.window ? length - limits.window : 0;
+    const size_t pairs = rope->width / 2;
+    for (uint32_t i = 0; i < n; i++) {
+        const size_t at = (size_t)(first + i) * pairs;
+        vec_rotate(rows + i * dim, rope->cos + at, rope->sin + at, rope->width, dim, rope->half, 1);
+    }
+}
+
+/* Lets the last position of the runs be its f16 form, which is made from x into `code`; returns how many runs there are then. */
+static size_t see_raw(const kvant_codec *f16, const float *x, uint8_t *code, kvcache_run *runs, size_t n, void *ops)
+{
+    kvcache_run *last = &runs[n - 1];
+    const uint32_t position = last->position + last->n - 1;
+    kvant_encode(f16, x, 0, 1, code, ops);
+    n -= --last->n == 0;
+    runs[n++] = (kvcache_run){ f16, code, 0, 1, position };
+    return n;
 }
 
 /* A running softmax over tiles, for `group` queries: the weights seen so far are relative to exp(top). */
@@ -79,7 +96,7 @@ static const kvcache_run *run_at(const kvcache_run *runs, size_t n_runs, uint32_
 }
 
 void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
-                      attention_limits limits, float *out, void *scratch)
+                      const attention_layer *of, float *out, void *scratch)
 {
     const kvcache_codecs *codecs = kvcache_codecs_of(cache);
     const size_t dim = codecs->shape.head_dim;
@@ -94,14 +111,20 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
     r.sum = take(&at, group * sizeof(float));
     r.acc_codes = take(&at, group * vc->acc * sizeof(float));
     r.acc_f16 = take(&at, group * f16->acc * sizeof(float));
+    uint8_t *raw_key = take(&at, kvant_bytes(f16, 1)), *raw_value = take(&at, kvant_bytes(f16, 1));
+    float *keys = key_rule.unrotated ? take(&at, KVCACHE_TILE * dim * sizeof *keys) : NULL;
     float *waiting = (float *)at;
-    kvcache_append(cache, layer, head, KVANT_KEY, k, dim, 1, false, key_rule.staged ? waiting : NULL, ops);
-    kvcache_append(cache, layer, head, KVANT_VALUE, v, dim, 1, false, value_rule.staged ? waiting : NULL, ops);
+    kvcache_append(cache, layer, head, KVANT_KEY, k, dim, 1, false, key_rule.staged ? waiting : NULL, NULL, ops);
+    kvcache_append(cache, layer, head, KVANT_VALUE, v, dim, 1, false, value_rule.staged ? waiting : NULL, NULL, ops);
 
-    kvcache_run key_runs[KVCACHE_RUNS], value_runs[KVCACHE_RUNS];
+    kvcache_run key_runs[KVCACHE_RUNS + 1], value_runs[KVCACHE_RUNS + 1];
     const uint32_t length = kvcache_length(cache) + 1;
-    const size_t n_key = kvcache_runs(cache, layer, head, KVANT_KEY, length, key_runs);
-    const size_t n_value = kvcache_runs(cache, layer, head, KVANT_VALUE, length, value_runs);
+    size_t n_key = kvcache_runs(cache, layer, head, KVANT_KEY, length, key_runs);
+    size_t n_value = kvcache_runs(cache, layer, head, KVANT_VALUE, length, value_runs);
+    if (key_rule.raw)
+        n_key = see_raw(f16, k, raw_key, key_runs, n_key, ops);
+    if (value_rule.raw)
+        n_value = see_raw(f16, v, raw_value, value_runs, n_value, ops);
     bool codes = false, halves = false;      /* values lie in codes, in f16 */
     for (size_t i = 0; i < n_value; i++)
         *(value_runs[i].codec == f16 ? &halves : &codes) = true;
@@ -113,15 +136,21 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
         r.top[g] = -INFINITY;
         r.sum[g] = 0;
     }
-    for (uint32_t position = first_seen(limits, length); position < length;) {
+    for (uint32_t position = kvcache_first_seen(&key_rule, length); position < length;) {
         uint32_t key_left = 0, value_left = 0;
         const kvcache_run *kr = run_at(key_runs, n_key, position, &key_left);
         const kvcache_run *vr = run_at(value_runs, n_value, position, &value_left);
         const uint32_t n = min_u32(KVCACHE_TILE, min_u32(key_left, value_left));
-        kvant_score(kr->codec, kr->codec == f16 ? query_f16 : query, group, kr->code, kr->first + position - kr->position, n, scores,
-                    ops);
-        if (limits.cap > 0)
-            vec_soft_cap(scores, (size_t)group * n, limits.cap);
+        const uint32_t first = kr->first + position - kr->position;
+        if (keys) {
+            kvant_decode(kr->codec, kr->code, first, n, keys, ops);
+            rotate_rows(&of->rope, keys, position, n, dim);
+            gemm_small(true, false, group, n, dim, q, dim, keys, dim, scores, n);
+        } else {
+            kvant_score(kr->codec, kr->codec == f16 ? query_f16 : query, group, kr->code, first, n, scores, ops);
+        }
+        if (of->cap > 0)
+            vec_soft_cap(scores, (size_t)group * n, of->cap);
         softmax_tile(&r, group, scores, n);
         kvant_mix(vr->codec, scores, group, vr->code, vr->first + position - vr->position, n,
                   vr->codec == f16 ? r.acc_f16 : r.acc_codes, ops);
@@ -142,64 +171,92 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
 
 /* ---- Prefill --------------------------------------------------------------------------------- */
 
-/* Positions that the codes and sinks cover when `length` tokens are there. */
-static uint32_t covered(const kvcache_rule *rule, uint32_t length)
+/* The first position whose codes a pass of tokens behind `length` decodes: the first that is seen, or the first that it codes. */
+static uint32_t first_row(const kvcache_rule *rule, uint32_t length)
 {
-    return min_u32(length, rule->sink + kvcache_coded(rule, length));
+    return min_u32(kvcache_first_seen(rule, length + 1), kvcache_covered(rule, length));
 }
 
 size_t attention_side_rows(const kvcache_rule *rule, uint32_t length, uint32_t n)
 {
-    return (size_t)covered(rule, length + n) + kvcache_waiting_max(rule, n);
+    return (size_t)kvcache_covered(rule, length + n) - first_row(rule, length) + kvcache_waiting_max(rule, n);
 }
 
 void attention_extend(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
-                      float *rows, attention_side *out, void *scratch)
+                      const attention_rope *rope, float *rows, attention_side *out, void *scratch)
 {
     const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
-    const uint32_t length = kvcache_length(cache), after = length + n, cover = covered(&rule, after);
+    const uint32_t length = kvcache_length(cache), after = length + n, covered = kvcache_covered(&rule, after);
+    const uint32_t before = kvcache_covered(&rule, length), first = first_row(&rule, length);
     const size_t dim = rule.codec->shape.dim;
-    *out = (attention_side){ .rule = rule, .coded = rows, .waiting = rows + cover * dim,
-                             .waiting_first = kvcache_coded(&rule, max_u32(length, rule.sink)) };
-    kvcache_append(cache, layer, head, side, x, stride, n, true, rule.staged ? out->waiting : NULL, scratch);
+    *out = (attention_side){ .rule = rule, .coded = rows, .waiting = rows + (covered - first) * dim, .coded_first = first,
+                             .waiting_first = rule.sink + kvcache_coded(&rule, max_u32(length, rule.sink)),
+                             .packed_end = rule.raw ? max_u32(length, rule.sink) : UINT32_MAX };
     kvcache_run runs[KVCACHE_RUNS];
-    const size_t n_runs = kvcache_runs(cache, layer, head, side, after, runs);
-    for (size_t i = 0; i < n_runs; i++)
-        if (runs[i].position < cover)
-            kvant_decode(runs[i].codec, runs[i].code, runs[i].first, min_u32(runs[i].n, cover - runs[i].position),
-                         rows + runs[i].position * dim, scratch);
+    const size_t n_runs = kvcache_runs(cache, layer, head, side, length, runs);
+    for (size_t i = 0; i < n_runs; i++) {
+        const uint32_t begin = max_u32(runs[i].position, first), end = min_u32(runs[i].position + runs[i].n, before);
+        if (begin < end)
+            kvant_decode(runs[i].codec, runs[i].code, runs[i].first + begin - runs[i].position, end - begin,
+                         rows + (begin - first) * dim, scratch);
+    }
+    kvcache_append(cache, layer, head, side, x, stride, n, true, rule.staged || rule.raw ? out->waiting : NULL,
+                   rows + (before - first) * dim, scratch);
+    if (!rule.unrotated)
+        return;
+    rotate_rows(rope, rows, first, covered - first, dim);
+    if ((rule.staged || rule.raw) && after > out->waiting_first)
+        rotate_rows(rope, out->waiting, out->waiting_first, after - out->waiting_first, dim);
 }
 
-/* What a block of queries (positions first ... last) reads of one side: columns 0 ... coded-1 in the form of `coded`, then
- * `waiting` columns, the first of which has position waiting_at. */
-typedef struct { uint32_t coded, waiting, waiting_at; } span;
+/* Where codes end for a query that is the last of `length` tokens. */
+static uint32_t codes_end(const attention_side *side, uint32_t length)
+{
+    return min_u32(kvcache_covered(&side->rule, length), side->packed_end);
+}
+
+/* What a block of queries (positions first ... last) reads of one side: `coded` columns from position `from` on, then `waiting` ones,
+ * the first of which has position waiting_at. */
+typedef struct { uint32_t from, coded, waiting, waiting_at; } span;
 
 static span span_of(const attention_side *side, uint32_t first, uint32_t last)
 {
-    span s = { .coded = covered(&side->rule, last + 1) };
-    if (side->rule.staged && last >= side->rule.sink) {
-        s.waiting_at = side->rule.sink + kvcache_coded(&side->rule, max_u32(first + 1, side->rule.sink));
+    span s = { .from = kvcache_first_seen(&side->rule, first + 1) };
+    s.coded = max_u32(codes_end(side, last + 1), s.from) - s.from;
+    if ((side->rule.staged || side->rule.raw) && last >= side->rule.sink) {
+        s.waiting_at = max_u32(codes_end(side, max_u32(first + 1, side->rule.sink)), s.from);
         s.waiting = last + 1 - s.waiting_at;
     }
     return s;
 }
 
+static const float *coded_rows(const attention_side *side, const span *s)
+{
+    return side->coded + (size_t)(s->from - side->coded_first) * side->rule.codec->shape.dim;
+}
+
 static const float *waiting_rows(const attention_side *side, const span *s)
 {
-    return side->waiting + (size_t)(s->waiting_at - side->rule.sink - side->waiting_first) * side->rule.codec->shape.dim;
+    return side->waiting + (size_t)(s->waiting_at - side->waiting_first) * side->rule.codec->shape.dim;
+}
+
+/* Columns that a block of queries reads of one side at most, when n tokens come behind `length`. */
+static size_t columns_max(const kvcache_rule *rule, uint32_t length, uint32_t n)
+{
+    const size_t all = (size_t)length + n, seen = rule->sliding ? (size_t)rule->sliding + ATTENTION_QUERIES - 1 : all;
+    return (seen < all ? seen : all) + kvcache_waiting_max(rule, rule->raw ? n : ATTENTION_QUERIES);
 }
 
 size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *value, uint32_t length, uint32_t n, uint32_t group,
                                uint32_t head_dim)
 {
-    const size_t rows = (size_t)group * ATTENTION_QUERIES, positions = (size_t)length + n;
-    const size_t most = positions + kvcache_waiting_max(key, ATTENTION_QUERIES) + kvcache_waiting_max(value, ATTENTION_QUERIES);
-    return 2 * aligned(rows * head_dim * sizeof(float)) + 2 * aligned(rows * most * sizeof(float)) +
-           aligned(positions * sizeof(float));
+    const size_t rows = (size_t)group * ATTENTION_QUERIES, k = columns_max(key, length, n), v = columns_max(value, length, n);
+    return 2 * aligned(rows * head_dim * sizeof(float)) + aligned(rows * k * sizeof(float)) + aligned(rows * v * sizeof(float)) +
+           aligned(((size_t)length + n) * sizeof(float));
 }
 
 void attention_block(const attention_side *key, const attention_side *value, uint32_t first, uint32_t n, uint32_t group,
-                     attention_limits limits, const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch)
+                     float cap, const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch)
 {
     const size_t dim = key->rule.codec->shape.dim, rows = (size_t)n * group;
     const uint32_t last = first + n - 1;
@@ -208,34 +265,36 @@ void attention_block(const attention_side *key, const attention_side *value, uin
     char *at = scratch;
     float *queries = take(&at, rows * dim * sizeof *queries), *result = take(&at, rows * dim * sizeof *result);
     float *scores = take(&at, rows * ld_s * sizeof *scores), *weights = take(&at, rows * ld_w * sizeof *weights);
-    float *line = take(&at, ((size_t)last + 1) * sizeof *line);
+    float *line = take(&at, ((size_t)last + 1 - ks.from) * sizeof *line);
     for (uint32_t t = 0; t < n; t++)
         memcpy(queries + (size_t)t * group * dim, q + t * q_stride, group * dim * sizeof *queries);
     if (ks.coded > 0)
-        gemm_small(true, false, rows, ks.coded, dim, queries, dim, key->coded, dim, scores, ld_s);
+        gemm_small(true, false, rows, ks.coded, dim, queries, dim, coded_rows(key, &ks), dim, scores, ld_s);
     if (ks.waiting > 0)
         gemm_small(true, false, rows, ks.waiting, dim, queries, dim, waiting_rows(key, &ks), dim, scores + ks.coded, ld_s);
     for (size_t row = 0; row < rows; row++) {
-        /* The row's own view: positions below key_codes (value_codes) by code, the rest up to its own by f16. */
-        const uint32_t position = first + (uint32_t)(row / group), seen = position + 1;
-        const uint32_t key_codes = covered(&key->rule, seen), value_codes = covered(&value->rule, seen);
+        /* The row's own view, in positions from ks.from on: those below key_codes (value_codes) by code, the rest up to its own by f16;
+         * it begins where its window does. */
+        const uint32_t length = first + (uint32_t)(row / group) + 1, seen = length - ks.from;
+        const uint32_t begin = kvcache_first_seen(&key->rule, length) - ks.from;
+        const uint32_t key_codes = max_u32(codes_end(key, length), ks.from) - ks.from;
+        const uint32_t value_codes = max_u32(codes_end(value, length), ks.from) - ks.from;
         const float *s = scores + row * ld_s;
         float *w = weights + row * ld_w;
         memcpy(line, s, key_codes * sizeof *line);
         if (seen > key_codes)
-            memcpy(line + key_codes, s + ks.coded + (key_codes - ks.waiting_at), (seen - key_codes) * sizeof *line);
-        const uint32_t begin = first_seen(limits, seen);
-        if (limits.cap > 0)
-            vec_soft_cap(line + begin, seen - begin, limits.cap);
+            memcpy(line + key_codes, s + ks.coded + (ks.from + key_codes - ks.waiting_at), (seen - key_codes) * sizeof *line);
+        if (cap > 0)
+            vec_soft_cap(line + begin, seen - begin, cap);
         const float scale = (float)(1.0 / vec_exp_sum(line + begin, seen - begin, vec_max(line + begin, seen - begin)));
         memset(w, 0, ld_w * sizeof *w);
         for (uint32_t i = begin; i < value_codes; i++)
             w[i] = line[i] * scale;
         for (uint32_t i = max_u32(begin, value_codes); i < seen; i++)
-            w[vs.coded + i - vs.waiting_at] = line[i] * scale;
+            w[vs.coded + (ks.from + i - vs.waiting_at)] = line[i] * scale;
     }
     if (vs.coded > 0)
-        gemm_small(false, false, rows, dim, vs.coded, weights, ld_w, value->coded, dim, result, dim);
+        gemm_small(false, false, rows, dim, vs.coded, weights, ld_w, coded_rows(value, &vs), dim, result, dim);
     if (vs.waiting > 0)
         gemm_small(false, vs.coded > 0, rows, dim, vs.waiting, weights + vs.coded, ld_w, waiting_rows(value, &vs), dim, result, dim);
     for (uint32_t t = 0; t < n; t++)

@@ -5,31 +5,39 @@
 
 #include "harness/lm/kvcache.h"
 
-/* What happens between scores and softmax: a query sees the last `window` tokens, its own included (0: all); a score s becomes
- * cap * tanh(s / cap) (0: stays). */
-typedef struct { uint32_t window; float cap; } attention_limits;
+/* How keys are rotated that a cache holds as they are before RoPE. */
+typedef struct {
+    const float *cos, *sin;        /* [position][width / 2] */
+    uint32_t width;                /* first coordinates of a head that are rotated */
+    bool half;                     /* pairs are half a width apart; else neighbours */
+} attention_rope;
+
+/* What a layer does with keys and scores: a score s becomes cap * tanh(s / cap) (0: stays); rope is read only where the cache's keys
+ * are unrotated. What a query sees is the cache's own affair (kvcache_rule). */
+typedef struct { float cap; attention_rope rope; } attention_layer;
 
 /* One token: k, v [head_dim] of KV head `head`, q [group][head_dim] already scaled, out [group][head_dim].
  * scratch: attention_decode_scratch bytes, 64-byte aligned. */
 size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group);
 void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
-                      attention_limits limits, float *out, void *scratch);
+                      const attention_layer *of, float *out, void *scratch);
 
-/* A run of n new tokens, in two steps. First each side is appended and expanded to float32: `coded` [sink + codes] holds the
- * sinks and everything that is codes after the run, `waiting` what was or became f16 (kvcache_append). Then any block of
- * queries attends to what each of them sees. */
+/* A run of n new tokens, in two steps. First each side is appended and expanded to float32: `coded` holds the sinks and everything that
+ * is codes after the run, from the first position on that one of its queries sees; `waiting` what was or became f16 (kvcache_append).
+ * Keys are rotated there, at the latest. Then any block of queries attends to what each of them sees. */
 typedef struct {
     kvcache_rule rule;
     float *coded;                  /* [attention_side_rows(...)][head_dim], coded rows first, then waiting */
     float *waiting;
-    uint32_t waiting_first;        /* index (position less sinks) of waiting's first row */
+    uint32_t coded_first, waiting_first;       /* positions of their first rows */
+    uint32_t packed_end;           /* positions from here on are seen as f16, whatever the cache holds of them */
 } attention_side;
 
 /* Rows of memory that a side needs for n tokens appended to a cache of `length`. */
 size_t attention_side_rows(const kvcache_rule *rule, uint32_t length, uint32_t n);
 /* x: [n] vectors, stride floats apart. rows: memory for the side. scratch: kvcache_scratch bytes. */
 void attention_extend(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
-                      float *rows, attention_side *out, void *scratch);
+                      const attention_rope *rope, float *rows, attention_side *out, void *scratch);
 
 enum { ATTENTION_QUERIES = 32 };   /* tokens of a block of queries */
 size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *value, uint32_t length, uint32_t n, uint32_t group,
@@ -37,6 +45,6 @@ size_t attention_block_scratch(const kvcache_rule *key, const kvcache_rule *valu
 /* Queries of tokens at positions first ... first+n-1, n <= ATTENTION_QUERIES: q and out are [n] tokens, so many floats apart,
  * each [group][head_dim]; q is already scaled. Called inside a parallel region. */
 void attention_block(const attention_side *key, const attention_side *value, uint32_t first, uint32_t n, uint32_t group,
-                     attention_limits limits, const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch);
+                     float cap, const float *q, size_t q_stride, float *out, size_t out_stride, void *scratch);
 
 #endif

@@ -5,7 +5,6 @@
 #include "harness/lm/vecmath.h"
 #include "harness/util.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,21 +21,6 @@ static void embed(lm_pass *p)
     }
 }
 
-static void rope_angles(lm_pass *p)
-{
-    const lm_model *m = p->model;
-    const size_t pairs = m->shape.rope.width / 2;
-#pragma omp parallel for schedule(static)
-    for (size_t row = 0; row < p->n_rows; row++)
-        for (size_t r = 0; r < m->n_rope; r++)
-            for (size_t j = 0; j < pairs; j++) {
-                const double angle = p->position[row] * m->rope[r].frequency[j];
-                const size_t at = (r * p->n_rows + row) * pairs + j;
-                p->cos[at] = (float)cos(angle) * m->rope[r].magnitude;
-                p->sin[at] = (float)sin(angle) * m->rope[r].magnitude;
-            }
-}
-
 /* residual NULL: from the embedding. */
 static kvant_status begin_pass(lm_pass *p, const float *residual, kvant_error *err)
 {
@@ -51,7 +35,6 @@ static kvant_status begin_pass(lm_pass *p, const float *residual, kvant_error *e
         memcpy(p->x, residual, p->n_rows * p->model->shape.n_embd * sizeof *p->x);
     else
         embed(p);
-    rope_angles(p);
     p->model->times.rest += seconds_now() - start;
     return KVANT_OK;
 }

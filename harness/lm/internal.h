@@ -21,12 +21,15 @@ typedef struct {
     lm_linear down;
     lm_linear router;              /* n_expert rows: what a token is worth to each, when there are experts, */
     lm_expert *experts;            /* [n_expert], which have the place of up and down */
-    uint32_t window;               /* tokens that it attends to; 0: all */
     uint32_t rope;                 /* which of the model's */
 } lm_layer;
 
 /* RoPE as frequencies: the angle of pair i at position p is p * frequency[i]; cos and sin are multiplied by `magnitude`. */
-typedef struct { double *frequency; float magnitude; } lm_rope;
+typedef struct {
+    double *frequency;
+    float magnitude;
+    float *cos, *sin;              /* [m->rope_positions][pairs], grown as needed */
+} lm_rope;
 
 enum { LM_ROPES = 2 };             /* of layers with full attention, and of those with a window when theirs is another */
 
@@ -37,7 +40,7 @@ struct lm_model {
     uint32_t context;              /* positions that callers may use */
     const gguf_tensor *embedding;  /* rows are dequantised when they are looked up */
     lm_rope rope[LM_ROPES];
-    uint32_t n_rope;
+    uint32_t n_rope, rope_positions;
     lm_layer *layers;
     lm_norm output_norm;
     lm_linear output;
@@ -56,5 +59,8 @@ struct lm_model {
 const gguf_tensor *lm_rope_factors_of(const lm_model *m);
 /* Fills rope and n_rope from the keys and tensors of the file. */
 kvant_status lm_rope_init(lm_model *m, kvant_error *err);
+/* Makes the tables of cos and sin reach `positions` at least. */
+kvant_status lm_rope_reach(lm_model *m, uint32_t positions, kvant_error *err);
+void lm_rope_free(lm_model *m);
 
 #endif

@@ -33,8 +33,14 @@ kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, uint3
     const kvant_codec *codec = kvcache_codec(codecs, layer, head, side);
     const uint32_t block = (uint32_t)codec->plan.block, learns = codec->plan.prompt ? (uint32_t)codec->plan.train_min : 0;
     const uint32_t least = learns > block ? (learns + block - 1) / block * block : block;
-    return (kvcache_rule){ .codec = codec, .sink = codecs->policy.sink, .window = codecs->policy.window, .least = least,
-                           .staged = codecs->policy.window > 0 || least > 1 };
+    const uint32_t sliding = kvcache_sliding_of(&codecs->shape.sliding, layer), window = codecs->policy.window;
+    kvcache_rule rule = { .codec = codec, .sink = codecs->policy.sink, .window = window, .sliding = sliding, .least = least,
+                          .staged = window > 0 || least > 1 };
+    if (sliding > 0 && (window >= sliding || codecs->policy.sliding == SLIDING_F16))
+        rule = (kvcache_rule){ .codec = codecs->f16, .sliding = sliding, .least = 1, .all_f16 = true };
+    rule.raw = codecs->policy.prefill == PREFILL_RAW;
+    rule.unrotated = side == KVANT_KEY && codecs->policy.key_stage == KEYS_PRE_ROPE;
+    return rule;
 }
 
 kvcache_rule kvcache_rule_in(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side)
@@ -53,9 +59,25 @@ uint32_t kvcache_coded(const kvcache_rule *rule, uint32_t length)
     return free_of_window < rule->least ? 0 : free_of_window - free_of_window % (uint32_t)rule->codec->plan.block;
 }
 
+uint32_t kvcache_covered(const kvcache_rule *rule, uint32_t length)
+{
+    return min_u32(length, rule->sink + kvcache_coded(rule, length));
+}
+
+kvcache_counts kvcache_count(const kvcache_rule *rule, uint32_t length)
+{
+    const uint32_t covered = kvcache_covered(rule, length), first = kvcache_first_seen(rule, length), sinks = min_u32(rule->sink, length);
+    kvcache_counts counts = { .kept = (first < sinks ? sinks - first : 0) + length - covered };
+    if (covered > sinks) {
+        const uint32_t gone = first > rule->sink ? min_u32(first - rule->sink, covered - rule->sink) : 0;
+        counts.coded = covered - rule->sink - gone / (uint32_t)rule->codec->plan.block * (uint32_t)rule->codec->plan.block;
+    }
+    return counts;
+}
+
 uint32_t kvcache_waiting_max(const kvcache_rule *rule, uint32_t n)
 {
-    return rule->staged ? rule->window + rule->least - 1 + n : 0;
+    return rule->staged ? rule->window + rule->least - 1 + n : rule->raw ? n : 0;
 }
 
 /* ---- Sizes and memory ------------------------------------------------------------------------ */
@@ -66,6 +88,25 @@ static uint32_t ring_size(const kvcache_rule *rule, uint32_t capacity)
     return rule->staged ? min_u32(capacity, rule->window + rule->least) : 0;
 }
 
+/* Tokens that the area of codes has room for. A sliding window needs the units that hold what is seen when most of it is codes, and these
+ * end with a whole block; older units are overwritten. */
+static uint32_t codes_size(const kvcache_rule *rule, uint32_t capacity)
+{
+    const uint32_t unit = (uint32_t)rule->codec->unit, block = (uint32_t)rule->codec->plan.block;
+    const uint32_t all = (kvcache_coded(rule, capacity) + unit - 1) / unit * unit;
+    if (!rule->sliding)
+        return all;
+    const uint32_t seen = rule->sliding - rule->window, units = seen > block ? (seen - block + unit - 1) / unit + 1 : 1;
+    return units < all / unit ? units * unit : all;
+}
+
+/* The same for sinks. */
+static uint32_t sinks_size(const kvcache_rule *rule, uint32_t capacity)
+{
+    const uint32_t all = min_u32(rule->sink, capacity);
+    return rule->sliding ? min_u32(all, rule->sliding) : all;
+}
+
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 /* Bytes of the areas of a part. */
@@ -74,8 +115,8 @@ typedef struct { size_t codes, sink, ring, state; } part_bytes;
 static part_bytes part_size(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side, uint32_t capacity)
 {
     const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side);
-    return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, kvcache_coded(&rule, capacity))),
-                         .sink = aligned(kvant_bytes(codecs->f16, min_u32(rule.sink, capacity))),
+    return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, codes_size(&rule, capacity))),
+                         .sink = aligned(kvant_bytes(codecs->f16, sinks_size(&rule, capacity))),
                          .ring = aligned(kvant_bytes(codecs->f16, ring_size(&rule, capacity))),
                          .state = rule.codec->plan.prompt ? aligned(rule.codec->plan.state) : 0 };
 }
@@ -162,16 +203,17 @@ kvcache_bytes kvcache_accounted(const kvcache_codecs *codecs, uint32_t length)
 {
     const kvcache_shape *shape = &codecs->shape;
     const uint64_t f16 = 2u * (uint64_t)shape->head_dim;
-    uint64_t bytes[2] = { 0, 0 };
+    uint64_t bytes[2] = { 0, 0 }, all_f16 = 0;
     for (uint32_t layer = 0; layer < shape->n_layer; layer++)
         for (uint32_t head = 0; head < shape->n_kv_head; head++)
             for (int side = 0; side < 2; side++) {
                 const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY);
                 const kvant_plan *plan = &rule.codec->plan;
-                const uint64_t coded = kvcache_coded(&rule, length);
-                bytes[side] += coded / plan->block * plan->code + (length - coded) * f16 + (plan->prompt && coded ? plan->trained : 0);
+                const kvcache_counts counts = kvcache_count(&rule, length);
+                bytes[side] += counts.coded / plan->block * plan->code + counts.kept * f16 +
+                               (plan->prompt && kvcache_coded(&rule, length) ? plan->trained : 0);
+                all_f16 += side ? 0 : (length - kvcache_first_seen(&rule, length)) * f16;
             }
-    const uint64_t all_f16 = f16 * length * shape->n_layer * shape->n_kv_head;
     return (kvcache_bytes){ .key = bytes[0], .value = bytes[1], .f16_key = all_f16, .f16_value = all_f16 };
 }
 
@@ -190,16 +232,36 @@ size_t kvcache_scratch(const kvcache_codecs *codecs)
     return aligned(codecs->scratch) + aligned(KVCACHE_TILE * (size_t)codecs->shape.head_dim * sizeof(float));
 }
 
-/* Encodes n strided vectors as first ... first+n-1 of `code`, gathering them tile by tile. */
-static void encode_strided(const kvant_codec *codec, const float *x, size_t stride, uint32_t first, uint32_t n, uint8_t *code,
-                           float *tile, void *scratch)
+/* Codes of one part: `size` tokens of `codec`, of which those of an index are at index modulo size. */
+typedef struct { const kvant_codec *codec; uint8_t *code; uint32_t size; } code_ring;
+
+/* Encodes x [n][dim] as indices first ... first+n-1, and decodes them into *stored, which moves on, unless it is NULL. */
+static void encode_ring(const code_ring *r, const float *x, uint32_t first, uint32_t n, float **stored, void *scratch)
 {
-    const size_t dim = codec->shape.dim;
+    const size_t dim = r->codec->shape.dim;
+    while (n > 0) {
+        const uint32_t slot = first % r->size, m = min_u32(n, r->size - slot);
+        kvant_encode(r->codec, x, slot, m, r->code, scratch);
+        if (*stored) {
+            kvant_decode(r->codec, r->code, slot, m, *stored, scratch);
+            *stored += m * dim;
+        }
+        x += m * dim;
+        first += m;
+        n -= m;
+    }
+}
+
+/* The same with vectors `stride` floats apart, gathered tile by tile. */
+static void encode_strided(const code_ring *r, const float *x, size_t stride, uint32_t first, uint32_t n, float **stored, float *tile,
+                           void *scratch)
+{
+    const size_t dim = r->codec->shape.dim;
     for (uint32_t done = 0; done < n;) {
         const uint32_t m = min_u32(n - done, KVCACHE_TILE);
         for (uint32_t i = 0; i < m; i++)
             memcpy(tile + i * dim, x + (done + i) * stride, dim * sizeof *tile);
-        kvant_encode(codec, tile, first + done, m, code, scratch);
+        encode_ring(r, tile, first + done, m, stored, scratch);
         done += m;
     }
 }
@@ -217,6 +279,19 @@ static void ring_copy(const kvant_codec *f16, uint8_t *ring, uint32_t size, uint
         x += (size_t)m * f16->shape.dim;
         index += m;
         n -= m;
+    }
+}
+
+/* f16 forms of n vectors, `stride` floats apart, into out [n][dim]; code: room for a tile. */
+static void make_halves(const kvant_codec *f16, const float *x, size_t stride, uint32_t n, float *out, uint8_t *code, void *scratch)
+{
+    const size_t dim = f16->shape.dim;
+    for (uint32_t i = 0; i < n; i++)
+        memcpy(out + i * dim, x + i * stride, dim * sizeof *out);
+    for (uint32_t done = 0; done < n; done += KVCACHE_TILE) {
+        const uint32_t m = min_u32(n - done, KVCACHE_TILE);
+        kvant_encode(f16, out + done * dim, 0, m, code, scratch);
+        kvant_decode(f16, code, 0, m, out + done * dim, scratch);
     }
 }
 
@@ -240,10 +315,11 @@ kvant_status kvcache_trained(const kvcache *cache, kvant_error *err)
 
 /* n tokens whose index (position less sinks) starts at `index`: into the ring, and out of it into codes. */
 static void append_staged(kvcache *cache, const kvcache_rule *rule, part *p, uint32_t index, const float *x, size_t stride,
-                          uint32_t n, bool all_waiting, float *waiting, void *scratch)
+                          uint32_t n, bool all_waiting, float *waiting, float **stored, void *scratch)
 {
-    const kvant_codec *f16 = cache->codecs->f16, *codec = rule->codec;
-    const size_t dim = codec->shape.dim;
+    const kvant_codec *f16 = cache->codecs->f16;
+    const code_ring codes = { rule->codec, p->codes, codes_size(rule, cache->capacity) };
+    const size_t dim = f16->shape.dim;
     const uint32_t size = ring_size(rule, cache->capacity);
     const uint32_t old = kvcache_coded(rule, index + rule->sink), new = kvcache_coded(rule, index + n + rule->sink);
     const uint32_t held = index - old;                      /* waited before */
@@ -258,29 +334,48 @@ static void append_staged(kvcache *cache, const kvcache_rule *rule, part *p, uin
         ring_copy(f16, p->ring, size, index + done, m, fresh + done * dim, false, scratch);
         done += m;
     }
-    if (codec == &p->codec && !old && new)
+    if (rule->codec == &p->codec && !old && new)
         train_part(cache, p, waiting);
-    kvant_encode(codec, waiting, old, new - old, p->codes, scratch);
+    encode_ring(&codes, waiting, old, new - old, stored, scratch);
     if (held + n > size)           /* what waits now may have been overwritten on that trip */
         ring_copy(f16, p->ring, size, new, index + n - new, waiting + (new - old) * dim, true, scratch);
 }
 
 void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
-                    bool all_waiting, float *waiting, void *scratch)
+                    bool all_waiting, float *waiting, float *stored, void *scratch)
 {
     const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     part *p = part_of(cache, layer, head, side);
+    const code_ring codes = { rule.codec, p->codes, codes_size(&rule, cache->capacity) };
+    const code_ring sinks = { cache->codecs->f16, p->sink, sinks_size(&rule, cache->capacity) };
     float *tile = (float *)((char *)scratch + aligned(cache->codecs->scratch));
     const uint32_t at = cache->length, in_sink = at < rule.sink ? min_u32(n, rule.sink - at) : 0;
-    encode_strided(cache->codecs->f16, x, stride, at, in_sink, p->sink, tile, scratch);
+    encode_strided(&sinks, x, stride, at, in_sink, &stored, tile, scratch);
     if (in_sink == n)
         return;
     x += in_sink * stride;
     const uint32_t index = at + in_sink - rule.sink;
-    if (rule.staged)
-        append_staged(cache, &rule, p, index, x, stride, n - in_sink, all_waiting || n > 1, waiting, scratch);
-    else
-        encode_strided(rule.codec, x, stride, index, n - in_sink, p->codes, tile, scratch);
+    if (rule.staged) {
+        append_staged(cache, &rule, p, index, x, stride, n - in_sink, all_waiting || n > 1, waiting, &stored, scratch);
+        return;
+    }
+    encode_strided(&codes, x, stride, index, n - in_sink, &stored, tile, scratch);
+    if (rule.raw && all_waiting)
+        make_halves(cache->codecs->f16, x, stride, n - in_sink, waiting, (uint8_t *)tile, scratch);
+}
+
+/* Adds positions from ... from+n-1, which a ring of `size` has from `index` on, less what lies before `first`. */
+static size_t add_ring(const kvant_codec *codec, const uint8_t *code, uint32_t size, uint32_t index, uint32_t from, uint32_t n,
+                       uint32_t first, kvcache_run *runs)
+{
+    const uint32_t skip = first > from ? min_u32(first - from, n) : 0;
+    size_t n_runs = 0;
+    for (uint32_t done = skip; done < n;) {
+        const uint32_t slot = (index + done) % size, m = min_u32(n - done, size - slot);
+        runs[n_runs++] = (kvcache_run){ codec, code, slot, m, from + done };
+        done += m;
+    }
+    return n_runs;
 }
 
 size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
@@ -289,19 +384,9 @@ size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_s
     const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     const part *p = part_of(cache, layer, head, side);
     const kvant_codec *f16 = cache->codecs->f16;
-    size_t n = 0;
-    if (rule.sink > 0)
-        runs[n++] = (kvcache_run){ f16, p->sink, 0, min_u32(rule.sink, length), 0 };
-    if (length <= rule.sink)
-        return n;
-    const uint32_t coded = kvcache_coded(&rule, length), waits = length - rule.sink - coded;
-    if (coded > 0)
-        runs[n++] = (kvcache_run){ rule.codec, p->codes, 0, coded, rule.sink };
-    if (waits > 0) {
-        const uint32_t size = ring_size(&rule, cache->capacity), slot = coded % size, m = min_u32(waits, size - slot);
-        runs[n++] = (kvcache_run){ f16, p->ring, slot, m, rule.sink + coded };
-        if (waits > m)
-            runs[n++] = (kvcache_run){ f16, p->ring, 0, waits - m, rule.sink + coded + m };
-    }
-    return n;
+    const uint32_t first = kvcache_first_seen(&rule, length), sinks = min_u32(rule.sink, length);
+    const uint32_t coded = length > sinks ? kvcache_coded(&rule, length) : 0;
+    size_t n = add_ring(f16, p->sink, sinks_size(&rule, cache->capacity), 0, 0, sinks, first, runs);
+    n += add_ring(rule.codec, p->codes, codes_size(&rule, cache->capacity), 0, sinks, coded, first, runs + n);
+    return n + add_ring(f16, p->ring, ring_size(&rule, cache->capacity), coded, sinks + coded, length - sinks - coded, first, runs + n);
 }

@@ -7,6 +7,14 @@
 
 typedef enum { SEED_SHARED, SEED_PER_LAYER } kvcache_seed_rule;       /* effective seed: seed, or seed + layer */
 
+/* What the tokens of one forward pass attend to of each other: what the cache holds of them afterwards; or the tokens themselves as f16,
+ * as engines do that append after attention, earlier tokens being what the cache holds. A decode step is a pass of one token. */
+typedef enum { PREFILL_PACKED, PREFILL_RAW } kvcache_prefill;
+/* Keys are stored rotated by RoPE; or as they are before, sinks and window too, and are rotated whenever they are read. */
+typedef enum { KEYS_POST_ROPE, KEYS_PRE_ROPE } kvcache_key_stage;
+/* Layers with a sliding window are coded as all others, or are f16. */
+typedef enum { SLIDING_QUANTIZED, SLIDING_F16 } kvcache_sliding_layers;
+
 typedef struct { const kvant_quantizer *quantizer; kvant_args args; } kvcache_side;
 
 /* A quantizer for every group, where a policy's sides are not the same everywhere. */
@@ -28,17 +36,31 @@ typedef struct {
     uint32_t window;               /* last tokens kept in f16 */
     uint32_t seed;
     kvcache_seed_rule seed_rule;
+    kvcache_prefill prefill;
+    kvcache_key_stage key_stage;
+    kvcache_sliding_layers sliding;
     const char *isa;               /* NULL: the best */
     const kvcache_states *states;  /* NULL: all are made when they are opened; not owned */
 } kvcache_policy;
 
+/* Layers whose queries see no more than the last `tokens`, their own included; 0: there are none. */
+enum { KVCACHE_LAYERS = 4096 };    /* the most that a model may have */
+typedef struct { uint32_t tokens; uint64_t layers[KVCACHE_LAYERS / 64]; /* bit by bit */ } kvcache_sliding;
+
 /* Shape of a model's cache. */
-typedef struct { uint32_t n_layer, n_kv_head, head_dim; kvant_rope rope; } kvcache_shape;
+typedef struct { uint32_t n_layer, n_kv_head, head_dim; kvant_rope rope; kvcache_sliding sliding; } kvcache_shape;
+
+/* Tokens that a layer's queries see, their own included; 0: all. */
+static inline uint32_t kvcache_sliding_of(const kvcache_sliding *sliding, uint32_t layer)
+{
+    return sliding->layers[layer / 64] >> layer % 64 & 1 ? sliding->tokens : 0;
+}
 
 /* What a policy says of one layer, head and side. */
 const kvcache_side *kvcache_side_of(const kvcache_policy *policy, uint32_t layer, uint32_t head, kvant_side side);
 
-/* Keys and values that trained quantizers learn from: n tokens of every layer and KV head, post-RoPE, as the model made them. */
+/* Keys and values that trained quantizers learn from: n tokens of every layer and KV head, as the model made them, keys at the policy's
+ * stage. */
 typedef struct { size_t n; const float *key, *value; /* [n_layer][n][n_kv_head][head_dim] */ } kvcache_calibration;
 
 /* The codecs of a policy, shared by every cache that follows it. One serves all heads of a layer and side that have the same
@@ -87,19 +109,25 @@ uint32_t kvcache_capacity(const kvcache *cache);
 uint32_t kvcache_first_layer(const kvcache *cache);                    /* 0 unless opened from another */
 const kvcache_codecs *kvcache_codecs_of(const kvcache *cache);
 
-/* Bytes for `length` tokens of all layers and heads: accounted from plan(), codes and f16 parts, and f16's own. */
+/* Bytes for `length` tokens of all layers and heads: accounted from plan(), codes and f16 parts, and f16's own. Layers with a sliding
+ * window count what the last token sees, codes by whole blocks, and what still waits to be coded. */
 typedef struct { uint64_t key, value, f16_key, f16_value; } kvcache_bytes;
 kvcache_bytes kvcache_accounted(const kvcache_codecs *codecs, uint32_t length);
 kvcache_bytes kvcache_resident(const kvcache *cache);                  /* what was allocated; f16_* as above, at capacity */
 
 /* ---- For the forward pass -------------------------------------------------------------------- */
 
-/* One side of one head: whose codec, and what of it is in codes. */
+/* One side of one head: whose codec, and what of it is in codes. In a layer with a sliding window, sinks are f16 for as long as they are
+ * seen; where the policy says so, or its window covers the layer's, all that is seen is f16, and so is the codec. */
 typedef struct {
     const kvant_codec *codec;
     uint32_t sink, window;
+    uint32_t sliding;              /* tokens that a query sees, its own included; 0: all */
     uint32_t least;                /* tokens that are coded first, all at once: those that the sequence trains on, or a block */
     bool staged;                   /* tokens wait in f16 before they are coded: window + least > 1 */
+    bool all_f16;                  /* by the policy: the codes are f16 */
+    bool raw;                      /* tokens of a pass see each other as f16 */
+    bool unrotated;                /* keys before RoPE: what is read has to be rotated */
 } kvcache_rule;
 kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side);
 /* The same with the sequence's own codec, where it trains one. */
@@ -108,15 +136,27 @@ kvcache_rule kvcache_rule_in(const kvcache *cache, uint32_t layer, uint32_t head
 /* Who sees what: with `length` tokens in the cache, the last of them being the query's own, tokens sink ... sink + coded - 1 are
  * codes and all others f16. This is what decode does, and what batched prefill reproduces query by query. */
 uint32_t kvcache_coded(const kvcache_rule *rule, uint32_t length);
+/* The first position that the query of the last of `length` tokens sees. */
+static inline uint32_t kvcache_first_seen(const kvcache_rule *rule, uint32_t length)
+{
+    return rule->sliding > 0 && length > rule->sliding ? length - rule->sliding : 0;
+}
+/* Of `length` tokens, those whose bytes count: in codes, whole blocks, and in f16. */
+typedef struct { uint32_t coded, kept; } kvcache_counts;
+kvcache_counts kvcache_count(const kvcache_rule *rule, uint32_t length);
 
 /* Appends n tokens of one layer, head and side: x [n] vectors, `stride` floats apart. The length is unchanged until
- * kvcache_advance, after the last layer. waiting (NULL unless staged): room for kvcache_waiting_max(n) vectors; gets the f16
- * forms of the tokens that were not in codes before, then of the new ones - when all_waiting, else what it pleases.
+ * kvcache_advance, after the last layer. waiting: room for kvcache_waiting_max(n) vectors; gets the f16 forms
+ * of the tokens that were not in codes before, then of the new ones behind the sinks - when all_waiting, else what it pleases, and it
+ * may then be NULL unless staged. stored (may be NULL): gets what is decoded of all that this call stores for good, sinks and codes, in order of position from
+ * kvcache_covered(length) on; codes of a sliding window may be overwritten by later ones of the same call.
  * scratch: kvcache_scratch bytes. */
 enum { KVCACHE_TILE = 64 };
 size_t kvcache_scratch(const kvcache_codecs *codecs);
 void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
-                    bool all_waiting, float *waiting, void *scratch);
+                    bool all_waiting, float *waiting, float *stored, void *scratch);
+/* Positions that sinks and codes cover when `length` tokens are there. */
+uint32_t kvcache_covered(const kvcache_rule *rule, uint32_t length);
 void kvcache_advance(kvcache *cache, uint32_t n);
 /* KVANT_OK, or what went wrong when the sequence trained a codec on its first tokens; until the next reset. */
 kvant_status kvcache_trained(const kvcache *cache, kvant_error *err);
@@ -126,8 +166,9 @@ uint32_t kvcache_waiting_max(const kvcache_rule *rule, uint32_t n);
 
 /* A stretch of stored tokens of one codec: vectors first ... first+n-1 of `code`, at positions `position` and on. */
 typedef struct { const kvant_codec *codec; const uint8_t *code; uint32_t first, n, position; } kvcache_run;
-enum { KVCACHE_RUNS = 4 };         /* sinks, codes, and a ring in two pieces */
-/* The runs that hold `length` tokens (appended, whether advanced over or not), in order of position; returns how many. */
+enum { KVCACHE_RUNS = 6 };         /* sinks, codes and what waits, each a ring and so in up to two pieces */
+/* The runs that hold what the last of `length` tokens (appended, whether advanced over or not) sees, in order of position; returns how
+ * many. */
 size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
                     kvcache_run runs[KVCACHE_RUNS]);
 

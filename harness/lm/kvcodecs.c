@@ -63,6 +63,10 @@ static kvant_status open_group(opener *open, uint32_t layer, uint32_t head, kvan
     const kvcache_policy *policy = &codecs->policy;
     const kvcache_side *wanted = kvcache_side_of(policy, layer, head, side);
     const kvant_codec **of = &codecs->of[kvcache_group(&codecs->shape, layer, head, side)];
+    if (policy->sliding == SLIDING_F16 && kvcache_sliding_of(&codecs->shape.sliding, layer)) {
+        *of = codecs->f16;
+        return KVANT_OK;
+    }
     *of = shared_codec(codecs, layer, head, side);
     if (*of)
         return KVANT_OK;

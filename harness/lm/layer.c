@@ -54,18 +54,33 @@ static void norm_heads(const lm_pass *p, const lm_layer *layer)
         }
 }
 
-/* RoPE on queries and keys; the scale of the scores goes into the queries. */
+/* RoPE on queries, and on keys but for caches that take them before it; the scale of the scores goes into the queries. */
 static void rope_rows(const lm_pass *p, const lm_layer *layer)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, width = s->rope.width, row_floats = (s->n_head + 2 * (size_t)s->n_kv_head) * dim;
     const bool half = s->rope.pairing == KVANT_ROPE_HALF;
+    const lm_rope *rope = &p->model->rope[layer->rope];
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < p->n_rows; row++) {
-        const size_t at = (layer->rope * p->n_rows + row) * (width / 2);
-        for (size_t head = 0; head < s->n_head + s->n_kv_head; head++)
-            vec_rotate(p->qkv + row * row_floats + head * dim, p->cos + at, p->sin + at, width, dim, half,
+        const size_t at = (size_t)p->position[row] * (width / 2), heads = s->n_head + (p->unrotated[row] ? 0 : s->n_kv_head);
+        for (size_t head = 0; head < heads; head++)
+            vec_rotate(p->qkv + row * row_floats + head * dim, rope->cos + at, rope->sin + at, width, dim, half,
                        head < s->n_head ? s->attn_scale : 1);
+    }
+}
+
+/* RoPE on a copy of the keys, where the cache takes them before it. */
+static void rope_copy(const lm_pass *p, const lm_layer *layer, float *k)
+{
+    const lm_shape *s = &p->model->shape;
+    const lm_rope *rope = &p->model->rope[layer->rope];
+    const size_t dim = s->head_dim, width = s->rope.width;
+    for (size_t row = 0; row < p->n_rows; row++) {
+        const size_t at = (size_t)p->position[row] * (width / 2);
+        for (size_t head = 0; p->unrotated[row] && head < s->n_kv_head; head++)
+            vec_rotate(k + (row * s->n_kv_head + head) * dim, rope->cos + at, rope->sin + at, width, dim,
+                       s->rope.pairing == KVANT_ROPE_HALF, 1);
     }
 }
 
@@ -86,6 +101,7 @@ static void observe_layer(const lm_pass *p, const lm_observer *observe, uint32_t
     const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
     if (observe->kv) {
         const float *k = gather(p, q, kv, p->gate_up), *v = gather(p, q + kv, kv, p->gate_up + p->n_rows * kv);
+        rope_copy(p, &p->model->layers[layer], p->gate_up);
         observe->kv(observe->user, layer, k, v, p->n_rows);
     }
     if (observe->queries)
@@ -99,9 +115,12 @@ static void observe_unrotated(const lm_pass *p, const lm_observer *observe, uint
     observe->unrotated(observe->user, layer, gather(p, q, kv, p->gate_up), p->n_rows);
 }
 
-static attention_limits limits_of(const lm_pass *p, uint32_t layer)
+static attention_layer attention_of(const lm_pass *p, uint32_t layer)
 {
-    return (attention_limits){ .window = p->model->layers[layer].window, .cap = p->model->shape.attn_cap };
+    const lm_shape *s = &p->model->shape;
+    const lm_rope *rope = &p->model->rope[p->model->layers[layer].rope];
+    return (attention_layer){ .cap = s->attn_cap,
+                              .rope = { rope->cos, rope->sin, s->rope.width, s->rope.pairing == KVANT_ROPE_HALF } };
 }
 
 static void *scratch_of(const lm_pass *p) { return p->scratch + p->scratch_bytes * (size_t)omp_get_thread_num(); }
@@ -110,13 +129,13 @@ static void attend_decode(const lm_pass *p, uint32_t layer)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, group = s->n_head / s->n_kv_head;
+    const attention_layer of = attention_of(p, layer);
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < p->n_segments * s->n_kv_head; task++) {
         const size_t row = task / s->n_kv_head, head = task % s->n_kv_head;
         const float *at = p->qkv + row * (q + 2 * kv);
         attention_decode(p->segments[row].cache, layer, (uint32_t)head, at + q + head * dim, at + q + kv + head * dim,
-                         at + head * group * dim, (uint32_t)group, limits_of(p, layer), p->attended + row * q + head * group * dim,
-                         scratch_of(p));
+                         at + head * group * dim, (uint32_t)group, &of, p->attended + row * q + head * group * dim, scratch_of(p));
     }
 }
 
@@ -125,17 +144,18 @@ static void extend_all(const lm_pass *p, uint32_t layer)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, heads = s->n_kv_head;
+    const attention_layer of = attention_of(p, layer);
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < p->n_segments * heads * 2; task++) {
         const size_t i = task / (heads * 2), head = task / 2 % heads, side = task % 2;
         const size_t begin = p->side_first[2 * i + side], rows = p->side_first[2 * i + side + 1] - begin;
         const float *x = p->qkv + p->first_row[i] * (q + 2 * kv) + q + side * kv + head * dim;
         attention_extend(p->segments[i].cache, layer, (uint32_t)head, side ? KVANT_VALUE : KVANT_KEY, x, q + 2 * kv,
-                         p->segments[i].n, p->side_rows + (begin * heads + head * rows) * dim, &p->sides[task], scratch_of(p));
+                         p->segments[i].n, &of.rope, p->side_rows + (begin * heads + head * rows) * dim, &p->sides[task], scratch_of(p));
     }
 }
 
-static void attend_prefill(const lm_pass *p, uint32_t layer, size_t segment)
+static void attend_prefill(const lm_pass *p, size_t segment)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, heads = s->n_kv_head, group = s->n_head / heads;
@@ -148,7 +168,7 @@ static void attend_prefill(const lm_pass *p, uint32_t layer, size_t segment)
         const uint32_t begin = (uint32_t)(block * ATTENTION_QUERIES), m = n - begin < ATTENTION_QUERIES ? n - begin : ATTENTION_QUERIES;
         const attention_side *side = &p->sides[(segment * heads + head) * 2];
         const size_t row = p->first_row[segment] + begin;
-        attention_block(&side[0], &side[1], first + begin, m, (uint32_t)group, limits_of(p, layer),
+        attention_block(&side[0], &side[1], first + begin, m, (uint32_t)group, s->attn_cap,
                         p->qkv + row * (q + 2 * kv) + head * group * dim, q + 2 * kv, p->attended + row * q + head * group * dim, q,
                         scratch_of(p));
     }
@@ -263,7 +283,7 @@ void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, 
         extend_all(p, index);
         t4 = seconds_now();
         for (size_t i = 0; i < p->n_segments; i++)
-            attend_prefill(p, index, i);
+            attend_prefill(p, i);
     }
     const double t5 = seconds_now();
     const size_t n_rows = last ? keep_wanted(p) : p->n_rows;

@@ -176,21 +176,6 @@ static kvant_status load_layer(loader *l, uint32_t index)
     return status == KVANT_OK && a->experts ? load_experts(l, index) : status;
 }
 
-/* Which layers attend to a window, and which RoPE they have. */
-static kvant_status set_windows(lm_model *m, kvant_error *err)
-{
-    bool *local = calloc(m->shape.n_layer, sizeof *local);
-    if (!local)
-        return kvant_fail(err, KVANT_NOMEM, "no memory for a model");
-    kvant_status status = lm_read_windows(m->file, m->arch, &m->shape, local, err);
-    for (uint32_t i = 0; i < m->shape.n_layer && status == KVANT_OK; i++) {
-        m->layers[i].window = local[i] ? m->shape.window : 0;
-        m->layers[i].rope = local[i] ? m->n_rope - 1 : 0;
-    }
-    free(local);
-    return status;
-}
-
 static kvant_status load_weights(loader *l)
 {
     lm_model *m = l->model;
@@ -267,8 +252,8 @@ kvant_status lm_open_as(const char *path, uint32_t context, lm_weights weights, 
         status = m->layers && l.used ? load_weights(&l) : kvant_fail(err, KVANT_NOMEM, "no memory for a model");
         if (status == KVANT_OK)
             status = check_used(&l);
-        if (status == KVANT_OK)
-            status = set_windows(m, err);
+        for (uint32_t i = 0; status == KVANT_OK && i < m->shape.n_layer; i++)
+            m->layers[i].rope = kvcache_sliding_of(&m->shape.sliding, i) ? m->n_rope - 1 : 0;
     }
     free(l.used);
     if (status == KVANT_OK) {
@@ -320,8 +305,7 @@ void lm_close(lm_model *m)
     free(m->layers);
     free_norm(&m->output_norm);
     free_linear(&m->output);
-    for (uint32_t i = 0; i < LM_ROPES; i++)
-        free(m->rope[i].frequency);
+    lm_rope_free(m);
     free(m->work);
     gemm_room_close(&m->room);
     gemm_bf16_close(m->bf16);
@@ -339,7 +323,7 @@ lm_times lm_times_of(const lm_model *m) { return m->times; }
 kvcache_shape lm_cache_shape(const lm_shape *shape)
 {
     return (kvcache_shape){ .n_layer = shape->n_layer, .n_kv_head = shape->n_kv_head, .head_dim = shape->head_dim,
-                            .rope = shape->rope };
+                            .rope = shape->rope, .sliding = shape->sliding };
 }
 
 const tokenizer *lm_tokenizer(const lm_model *m, kvant_error *err)

@@ -18,7 +18,7 @@ typedef struct {
     float attn_scale;              /* of scores, before the softmax */
     float embedding_scale, residual_scale, logit_scale;      /* factors on embeddings, on what a part adds, on logits; 1: none */
     float attn_cap, logit_cap;     /* a score or logit x becomes cap tanh(x / cap); 0: none */
-    uint32_t window;               /* tokens that layers with a sliding window attend to, their own included; 0: no such layers */
+    kvcache_sliding sliding;       /* layers that attend to a sliding window */
 } lm_shape;
 
 /* From the header alone. KVANT_INVALID: not a model that this engine can run. */

@@ -17,6 +17,9 @@ static kvant_status check_batch(const lm_model *m, lm_path path, const lm_segmen
         if (kvcache_first_layer(s->cache) != kvcache_first_layer(segments[0].cache))
             return kvant_fail(err, KVANT_INVALID, "caches of one batch begin at layers %u and %u", kvcache_first_layer(segments[0].cache),
                               kvcache_first_layer(s->cache));
+        for (uint32_t layer = 0; layer < c->n_layer; layer++)
+            if (kvcache_sliding_of(&c->sliding, layer) != kvcache_sliding_of(&m->shape.sliding, layer))
+                return kvant_fail(err, KVANT_INVALID, "the cache was made for a model with other sliding windows");
         if (s->n == 0 || (path == LM_DECODE && s->n > 1))
             return kvant_fail(err, KVANT_INVALID, "a segment of %u tokens; the decode path takes one at a time", s->n);
         if (s->n > capacity - length || length + s->n > m->context)
@@ -68,7 +71,7 @@ static void size_attention(lm_pass *p)
 static size_t lay_out(lm_pass *p, char *memory)
 {
     const lm_shape *s = &p->model->shape;
-    const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim, pairs = s->rope.width / 2;
+    const size_t q = (size_t)s->n_head * s->head_dim, kv = (size_t)s->n_kv_head * s->head_dim;
     size_t used = 0;
 #define PLACE(array, count)                                                       \
     do {                                                                          \
@@ -86,8 +89,6 @@ static size_t lay_out(lm_pass *p, char *memory)
     PLACE(p->place_row, p->n_rows * s->n_used);
     PLACE(p->expert_first, s->n_expert + 1);
     PLACE(p->routed, p->n_rows * s->n_used * s->n_embd);
-    PLACE(p->cos, p->model->n_rope * p->n_rows * pairs);
-    PLACE(p->sin, p->model->n_rope * p->n_rows * pairs);
     PLACE(p->side_rows, p->side_first[2 * p->n_segments] * kv);
     PLACE(p->scratch, p->scratch_bytes * (size_t)omp_get_max_threads());
 #undef PLACE
@@ -113,14 +114,22 @@ kvant_status lm_pass_set_up(lm_pass *p, kvant_error *err)
     }
     p->n_rows = p->first_row[p->n_segments];
     p->position = calloc(p->n_rows, sizeof *p->position);
+    p->unrotated = calloc(p->n_rows, sizeof *p->unrotated);
     p->token = calloc(p->n_rows, sizeof *p->token);
-    if (!p->position || !p->token)
+    if (!p->position || !p->unrotated || !p->token)
         return kvant_fail(err, KVANT_NOMEM, "no memory for a batch of %zu tokens", p->n_rows);
+    uint32_t reach = 0;
     for (size_t i = 0; i < p->n_segments; i++)
         for (uint32_t t = 0; t < p->segments[i].n; t++) {
-            p->position[p->first_row[i] + t] = kvcache_length(p->segments[i].cache) + t;
+            const uint32_t position = kvcache_length(p->segments[i].cache) + t;
+            reach = position >= reach ? position + 1 : reach;
+            p->position[p->first_row[i] + t] = position;
+            p->unrotated[p->first_row[i] + t] = kvcache_codecs_of(p->segments[i].cache)->policy.key_stage == KEYS_PRE_ROPE;
             p->token[p->first_row[i] + t] = p->segments[i].tokens[t];
         }
+    const kvant_status reached = lm_rope_reach(m, reach, err);
+    if (reached != KVANT_OK)
+        return reached;
     size_attention(p);
     const size_t bytes = lay_out(p, NULL);
     if (bytes > m->work_bytes) {
@@ -142,5 +151,6 @@ void lm_pass_tear_down(lm_pass *p)
     free(p->side_first);
     free(p->sides);
     free(p->position);
+    free(p->unrotated);
     free(p->token);
 }

@@ -18,6 +18,7 @@ typedef struct {
     size_t n_segments, n_rows, n_wanted;
     size_t *first_row;             /* [n_segments + 1] */
     uint32_t *position;            /* [n_rows] */
+    uint8_t *unrotated;            /* [n_rows] nonzero: the row's cache takes keys before RoPE */
     int32_t *token;                /* [n_rows] */
     float *x, *normed;             /* [n_rows][n_embd]: residual stream, normed input of a part */
     float *qkv;                    /* [n_rows][q + 2 kv] */
@@ -28,7 +29,6 @@ typedef struct {
     size_t *place, *place_row;     /* [n_rows * n_used]: place of each route among all by expert; the row of each place */
     size_t *expert_first;          /* [n_expert + 1]: where each expert's places begin */
     float *routed;                 /* [n_rows * n_used][n_embd]: what an expert takes, then what it gives, by place */
-    float *cos, *sin;              /* [n_rope][n_rows][rope width / 2] */
     attention_side *sides;         /* [n_segments][n_kv_head][2], prefill only */
     float *side_rows;              /* their rows */
     size_t *side_first;            /* [n_segments * 2 + 1]: where a segment's side begins, in vectors per KV head */

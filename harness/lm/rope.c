@@ -103,7 +103,7 @@ kvant_status lm_rope_init(lm_model *m, kvant_error *err)
     const uint32_t pairs = m->shape.rope.width / 2;
     scaling k = { 0 }, local = { .factor = 1, .attention_factor = 1, .original = m->shape.n_context };
     kvant_status status = read_scaling(m, &k, err);
-    m->n_rope = m->shape.window > 0 && m->arch->local_base > 0 ? 2 : 1;
+    m->n_rope = m->shape.sliding.tokens > 0 && m->arch->local_base > 0 ? 2 : 1;
     if (status == KVANT_OK && m->n_rope == 2)
         status = lm_key_f32(m->file, m->shape.arch, "rope.freq_base_swa", &m->arch->local_base, &local.base, err);
     if (status == KVANT_OK && m->n_rope == 2 && !(local.base > 1))
@@ -119,4 +119,39 @@ kvant_status lm_rope_init(lm_model *m, kvant_error *err)
         status = fill(m, i ? &local : &k, divide, &m->rope[i], err);
     free(divide);
     return status;
+}
+
+kvant_status lm_rope_reach(lm_model *m, uint32_t positions, kvant_error *err)
+{
+    const size_t pairs = m->shape.rope.width / 2, had = m->rope_positions;
+    if (positions <= had)
+        return KVANT_OK;
+    const size_t twice = 2 * had < m->context ? 2 * had : m->context, reach = twice > positions ? twice : positions;
+    for (uint32_t r = 0; r < m->n_rope; r++) {
+        lm_rope *rope = &m->rope[r];
+        float *cosine = realloc(rope->cos, (reach * pairs + 1) * sizeof *cosine);
+        rope->cos = cosine ? cosine : rope->cos;
+        float *sine = realloc(rope->sin, (reach * pairs + 1) * sizeof *sine);
+        rope->sin = sine ? sine : rope->sin;
+        if (!cosine || !sine)
+            return kvant_fail(err, KVANT_NOMEM, "no memory for RoPE's angles at %zu positions", reach);
+#pragma omp parallel for schedule(static)
+        for (size_t p = had; p < reach; p++)
+            for (size_t j = 0; j < pairs; j++) {
+                const double angle = (double)p * rope->frequency[j];
+                rope->cos[p * pairs + j] = (float)cos(angle) * rope->magnitude;
+                rope->sin[p * pairs + j] = (float)sin(angle) * rope->magnitude;
+            }
+    }
+    m->rope_positions = (uint32_t)reach;
+    return KVANT_OK;
+}
+
+void lm_rope_free(lm_model *m)
+{
+    for (uint32_t i = 0; i < LM_ROPES; i++) {
+        free(m->rope[i].frequency);
+        free(m->rope[i].cos);
+        free(m->rope[i].sin);
+    }
 }

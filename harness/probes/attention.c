@@ -60,9 +60,9 @@ static kvant_status open_text(probe_job *job, attention *p, kvant_error *err)
     if (p->queries > half)
         return kvant_fail(err, KVANT_INVALID, "attention: %u queries do not fit into half of %u tokens; lower queries", p->queries,
                           p->context);
-    if (shape->attn_cap > 0 || (shape->window > 0 && shape->window < p->context))
+    if (shape->attn_cap > 0 || (shape->sliding.tokens > 0 && shape->sliding.tokens < p->context))
         return kvant_fail(err, KVANT_SKIP, "attention: layers of this model (%s) cap their scores or see the last %u tokens only, and "
-                          "this probe weighs all of %u by plain softmax", shape->arch, shape->window, p->context);
+                          "this probe weighs all of %u by plain softmax", shape->arch, shape->sliding.tokens, p->context);
     p->group = shape->n_head / shape->n_kv_head;
     p->seen = calloc(p->queries * p->group, sizeof *p->seen);
     p->measured = calloc((size_t)shape->n_layer * shape->n_kv_head, sizeof *p->measured);

@@ -16,11 +16,12 @@ static const kvant_param params[] = {
 static const probe_metric metrics[] = {
     { "bytes_key", "bytes", "keys of the whole sequence, all layers and heads, f16 parts included", -1, false },
     { "bytes_value", "bytes", "the same of values", -1, false },
-    { "bytes_kept", "bytes", "of these, keys and values that are f16 by the policy: sinks, window, blocks not yet whole", -1, false },
+    { "bytes_kept", "bytes", "of these, keys and values that are f16 by the policy: sinks, window, blocks not yet whole, layers with a "
+      "sliding window where it says so", -1, false },
     { "bytes_resident", "bytes", "what was allocated for the cache: areas are rounded up to 64 bytes, and a block that is not yet "
       "whole has room for all of it", -1, false },
     { "resident_ratio", "x", "bytes_resident over bytes_key + bytes_value", -1, false },
-    { "bits_key", "bits", "stored per coordinate of a key, f16 parts included", -1, false },
+    { "bits_key", "bits", "stored per coordinate of the keys that are held, f16 parts included", -1, false },
     { "bits_value", "bits", "the same of values", -1, false },
     FOOTPRINT_METRICS,
     { "bytes_per_vector", "bytes", "vector data: its code, norms, scales and padding within a block included", -1, false },
@@ -83,8 +84,9 @@ static void measure_codes(const kvcache_codecs *codecs, uint32_t tokens, double 
     uint32_t heads = codecs->shape.n_kv_head, groups = codecs->shape.n_layer * heads * 2;
     *kept = *overhead = 0;
     for (uint32_t i = 0; i < groups; i++) {
-        kvcache_rule rule = kvcache_rule_of(codecs, i / 2 / heads, i / 2 % heads, i % 2 ? KVANT_VALUE : KVANT_KEY);
-        *kept += 2.0 * (tokens - kvcache_coded(&rule, tokens)) * codecs->shape.head_dim;
+        const kvcache_rule rule = kvcache_rule_of(codecs, i / 2 / heads, i / 2 % heads, i % 2 ? KVANT_VALUE : KVANT_KEY);
+        const kvcache_counts counts = kvcache_count(&rule, tokens);
+        *kept += 2.0 * (counts.kept + (rule.all_f16 ? counts.coded : 0)) * codecs->shape.head_dim;
         *overhead += (kvant_bits(rule.codec) - rule.codec->plan.bits_asked) / groups;
     }
 }
@@ -100,15 +102,15 @@ static kvant_status cache_unit(probe_job *job, size_t cell, kvant_error *err)
     kvcache_bytes all = kvcache_accounted(codecs, tokens), allocated = kvcache_resident(cache);
     footprint_state states = footprint_states(codecs);
     double key = (double)all.key, value = (double)all.value, resident = (double)allocated.key + (double)allocated.value;
-    double coordinates = (double)tokens * codecs->shape.n_layer * codecs->shape.n_kv_head * codecs->shape.head_dim, kept, overhead;
+    double kept, overhead;
     measure_codes(codecs, tokens, &kept, &overhead);
     emit_one(job, cell, "bytes_key", key);
     emit_one(job, cell, "bytes_value", value);
     emit_one(job, cell, "bytes_kept", kept);
     emit_one(job, cell, "bytes_resident", resident);
     emit_one(job, cell, "resident_ratio", resident / (key + value));
-    emit_one(job, cell, "bits_key", 8 * key / coordinates);
-    emit_one(job, cell, "bits_value", 8 * value / coordinates);
+    emit_one(job, cell, "bits_key", 16 * key / (double)all.f16_key);
+    emit_one(job, cell, "bits_value", 16 * value / (double)all.f16_value);
     emit_one(job, cell, "overhead_bits", overhead);
     emit_one(job, cell, "state_bytes", (double)states.held);
     emit_one(job, cell, "state_bytes_distinct", (double)states.distinct);

@@ -121,7 +121,7 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     p->f16 = job->codecs[0];
     const size_t groups = (size_t)p->f16.shape.n_layer * p->f16.shape.n_kv_head * 2;
     p->f16.of = calloc(groups, sizeof *p->f16.of);
-    p->f16.policy.sink = p->f16.policy.window = 0;
+    p->f16.policy = (kvcache_policy){ .key = p->f16.policy.key, .value = p->f16.policy.value, .isa = p->f16.policy.isa };
     p->logits = kvant_alloc(lm_model_shape(job->model)->n_vocab * sizeof(float));
     p->reference.ids = calloc(p->tokens, sizeof *p->reference.ids);
     p->here.ids = calloc(p->tokens, sizeof *p->here.ids);
