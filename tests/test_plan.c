@@ -174,6 +174,23 @@ static void test_equal_cells_collapse(void **state)
     close_plan(&p);
 }
 
+/* What stands in `cache` is the same cell as under `key` and `value`. */
+static void test_caches_are_keys_and_values(void **state)
+{
+    (void)state;
+    planned pairs, sides;
+    make_model_plan("\"cache\": [{\"key\": {\"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 16}, \"value\": \"f32\"}, \"f32\"]", &pairs);
+    make_model_plan("\"key\": [{\"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 16}, \"f32\"], \"value\": \"f32\"", &sides);
+    assert_int_equal(pairs.plan.n_cells, 3);       /* and the reference */
+    assert_int_equal(sides.plan.n_cells, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(pairs.plan.cells[i].key, sides.plan.cells[i].key);
+        assert_string_equal(pairs.plan.cells[i].label, sides.plan.cells[i].label);
+    }
+    close_plan(&pairs);
+    close_plan(&sides);
+}
+
 static void test_references(void **state)
 {
     (void)state;
@@ -397,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_config_is_canonical_and_complete),
         cmocka_unit_test(test_pairing_ignores_quantizers_and_policy_only),
         cmocka_unit_test(test_equal_cells_collapse),
+        cmocka_unit_test(test_caches_are_keys_and_values),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_skips_have_reasons),
         cmocka_unit_test(test_skips_what_a_model_or_probe_cannot),

@@ -208,6 +208,65 @@ static void test_checks_expectations(void **state)
     refused("\"expect\": [{\"metrik\": \"m\"}]", "x.json:2: expect[0].metrik: unknown key; did you mean `metric`?");
 }
 
+/* Pairs of key and value as one axis. */
+static void test_reads_caches(void **state)
+{
+    (void)state;
+    spec s;
+    assert_ok(parse("{\"name\": \"t\", \"probe\": \"perplexity\", \"cache\": [\"f16\", {\"quantizer\": \"affine\", \"bits\": [2, 3]}, "
+                    "{\"key\": [\"q8_0\", {\"quantizer\": \"affine\", \"bits\": 5}], \"value\": [\"same\", {\"bits\": [6, 7], \"quantizer\": "
+                    "\"affine\"}]}, {\"key\": \"q4_0\"}]}", &s, err));
+    static const struct { const char *key, *value; double key_bits, value_bits; } expected[] = {
+        { "f16", "f16", 0, 0 }, { "affine", "affine", 2, 2 }, { "affine", "affine", 3, 3 }, { "q8_0", "q8_0", 0, 0 },
+        { "q8_0", "affine", 0, 6 }, { "q8_0", "affine", 0, 7 }, { "affine", "affine", 5, 5 }, { "affine", "affine", 5, 6 },
+        { "affine", "affine", 5, 7 }, { "q4_0", "q4_0", 0, 0 },
+    };
+    const spec_axis *axis = spec_find(&s, SPEC_CACHE);
+    assert_int_equal(axis->n, sizeof expected / sizeof *expected);
+    for (size_t i = 0; i < axis->n; i++) {
+        const spec_choice *c = &axis->choices[i];
+        assert_string_equal(c->side.quantizer->name, expected[i].key);
+        assert_string_equal(c->value.quantizer->name, expected[i].value);
+        assert_true(!expected[i].key_bits || c->side.args.v[0] == expected[i].key_bits);
+        assert_true(!expected[i].value_bits || c->value.args.v[0] == expected[i].value_bits);
+    }
+    spec_close(&s);
+    refused("\"cache\": {\"value\": \"f16\"}", "x.json:2: cache: must be a quantizer, or a pair that says its `key`");
+    refused("\"cache\": [\"f16\",\n{\"key\": \"f16\", \"sink\": 4}]", "x.json:3: cache[1].sink: unknown key; a pair has");
+    refused("\"cache\": {\"key\": {\"quantizer\": \"affine\", \"bit\": 2}}", "x.json:2: cache.key.bit: quantizer 'affine' has no parameter");
+    refused("\"cache\": {\"key\": \"same\"}", "x.json:2: cache.key: ");
+    refused("\"cache\": 4", "x.json:2: cache: must be a name in quotes or an object");
+    refused("\"cache\": \"f16\",\n\"key\": \"f16\"", "x.json:3: key: `cache` stands for `key` and `value`");
+    refused("\"value\": \"f16\", \"cache\": \"f16\"", "x.json:2: cache: `cache` stands for `key` and `value`");
+}
+
+static void test_checks_questions(void **state)
+{
+    (void)state;
+    spec s;
+    assert_ok(parse("{\"name\": \"t\", \"probe\": \"needle\", \"questions\": [{\"name\": \"a\", \"question\": \"A?\", \"metric\": [\"m\", "
+                    "\"n\"], \"compare\": [[\"x\", \"key=y\"]]}, {\"name\": \"b\", \"correlate\": [[\"m\", \"n\"], [\"m\", \"o\"]]}]}", &s, err));
+    assert_int_equal(s.n_axes, 1);
+    spec_close(&s);
+    refused("\"questions\": {}", "x.json:2: questions: must be an array");
+    refused("\"questions\": [3]", "x.json:2: questions[0]: must be an object");
+    refused("\"questions\": [{\"compare\": [[\"a\", \"b\"]]}]", "x.json:2: questions[0]: `name` is missing");
+    refused("\"questions\": [{\"name\": \"\"}]", "x.json:2: questions[0].name: must be a text");
+    refused("\"questions\": [{\"name\": \"a\"}]", "x.json:2: questions[0]: must have `compare`");
+    refused("\"questions\": [{\"name\": \"a\", \"compare\": [[\"a\", \"b\"]], \"correlate\": [[\"a\", \"b\"]]}]",
+            "x.json:2: questions[0]: must have `compare`");
+    refused("\"questions\": [{\"name\": \"a\", \"compare\": \"a\"}]", "x.json:2: questions[0].compare: must be an array of pairs of cells");
+    refused("\"questions\": [{\"name\": \"a\", \"compare\": [[\"a\"]]}]", "x.json:2: questions[0].compare[0]: must be a pair of cells");
+    refused("\"questions\": [{\"name\": \"a\", \"compare\": [[\"a\", 3]]}]", "x.json:2: questions[0].compare[0]: must be a pair of cells");
+    refused("\"questions\": [{\"name\": \"a\", \"correlate\": [[\"a\", \"b\", \"c\"]]}]", "x.json:2: questions[0].correlate[0]: must be a pair of "
+            "metrics");
+    refused("\"questions\": [{\"name\": \"a\", \"metric\": 3, \"compare\": [[\"a\", \"b\"]]}]", "x.json:2: questions[0].metric: must be a metric");
+    refused("\"questions\": [{\"name\": \"a\", \"metric\": \"m\", \"correlate\": [[\"a\", \"b\"]]}]", "x.json:2: questions[0]: `metric` goes with");
+    refused("\"questions\": [{\"name\": \"a\", \"compared\": 3}]", "x.json:2: questions[0].compared: unknown key; did you mean `compare`?");
+    refused("\"questions\": [{\"name\": \"a\", \"compare\": [[\"a\", \"b\"]]},\n{\"name\": \"a\", \"compare\": [[\"a\", \"c\"]]}]",
+            "x.json:3: questions[1]: two questions of one name");
+}
+
 static void test_overrides(void **state)
 {
     (void)state;
@@ -333,6 +392,8 @@ int main(void)
         cmocka_unit_test(test_refuses_what_the_whole_lacks),
         cmocka_unit_test(test_refuses_wrong_data),
         cmocka_unit_test(test_checks_expectations),
+        cmocka_unit_test(test_reads_caches),
+        cmocka_unit_test(test_checks_questions),
         cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_refuses_hostile_texts),
         cmocka_unit_test(test_reads_files),

@@ -220,10 +220,11 @@ static kvant_status set_policy(const builder *b, plan_cell *cell, kvant_error *e
         policy->key = pick[SPEC_VECTOR]->side;
         return KVANT_OK;
     }
-    if (!pick[SPEC_KEY])
+    if (!pick[SPEC_KEY] && !pick[SPEC_CACHE])
         return missing(b, "key", "the quantizer of the cache's keys, e.g. {\"quantizer\": \"affine\", \"bits\": 4}", err);
-    policy->key = pick[SPEC_KEY]->side;
-    policy->value = pick[SPEC_VALUE] && pick[SPEC_VALUE]->side.quantizer ? pick[SPEC_VALUE]->side : policy->key;
+    policy->key = pick[SPEC_CACHE] ? pick[SPEC_CACHE]->side : pick[SPEC_KEY]->side;
+    policy->value = pick[SPEC_CACHE] ? pick[SPEC_CACHE]->value
+                  : pick[SPEC_VALUE] && pick[SPEC_VALUE]->side.quantizer ? pick[SPEC_VALUE]->side : policy->key;
     policy->sink = pick[SPEC_SINK] ? (uint32_t)pick[SPEC_SINK]->number : 0;
     policy->window = pick[SPEC_WINDOW] ? (uint32_t)pick[SPEC_WINDOW]->number : 0;
     policy->seed_rule = pick[SPEC_SEED_RULE] ? (kvcache_seed_rule)pick[SPEC_SEED_RULE]->number : SEED_SHARED;

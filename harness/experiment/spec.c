@@ -3,6 +3,7 @@
 #include "harness/allocation/budget_spec.h"
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/spec.h"
+#include "harness/experiment/spec_rows.h"
 #include "harness/kernels.h"
 
 #include <math.h>
@@ -13,7 +14,7 @@ enum { CHOICES_MAX = 100000, NAMES_MAX = 1024 };
 
 static const struct { const char *name; spec_kind kind; } keys[] = {
     { "probe", SPEC_PROBE }, { "model", SPEC_MODEL }, { "data", SPEC_DATA }, { "key", SPEC_KEY }, { "value", SPEC_VALUE },
-    { "vector", SPEC_VECTOR }, { "sink", SPEC_SINK }, { "window", SPEC_WINDOW }, { "seed", SPEC_SEED },
+    { "cache", SPEC_CACHE }, { "vector", SPEC_VECTOR }, { "sink", SPEC_SINK }, { "window", SPEC_WINDOW }, { "seed", SPEC_SEED },
     { "seed_rule", SPEC_SEED_RULE }, { "isa", SPEC_ISA }, { "calibration", SPEC_CALIBRATION },
     { "allocator", SPEC_ALLOCATOR },
 };
@@ -267,16 +268,51 @@ static kvant_status add_value(const spec *s, spec_axis *axis, const cJSON *item,
     return status ? status : add_choice(s, axis, &choice, err);
 }
 
+static kvant_status add_values(const spec *s, spec_axis *axis, const cJSON *item, kvant_error *err);
+
+/* One value of `cache`: a quantizer for both sides, or {"key": ..., "value": ...}, whose choices are multiplied out. */
+static kvant_status add_cache(const spec *s, spec_axis *axis, const cJSON *item, kvant_error *err)
+{
+    const bool pair = cJSON_IsObject(item) && !cJSON_GetObjectItemCaseSensitive(item, "quantizer");
+    spec_axis sides[2] = { { .kind = SPEC_KEY, .name = "key" }, { .kind = SPEC_VALUE, .name = "value" } };
+    kvant_status status = pair ? KVANT_OK : add_value(s, &sides[0], item, err);
+    for (const cJSON *c = pair ? item->child : NULL; c && !status; c = c->next) {
+        const size_t side = !strcmp(c->string, "value");
+        status = side || !strcmp(c->string, "key") ? add_values(s, &sides[side], c, err)
+                                                   : document_fail(s->doc, c, err, "unknown key; a pair has `key` and `value`");
+    }
+    if (!status && !sides[0].n)
+        status = document_fail(s->doc, item, err, "must be a quantizer, or a pair that says its `key`");
+    for (size_t i = 0; i < sides[0].n && !status; i++)
+        for (size_t k = 0; k < (sides[1].n ? sides[1].n : 1) && !status; k++) {
+            spec_choice choice = { .item = item, .side = sides[0].choices[i].side, .value = sides[0].choices[i].side };
+            if (sides[1].n && sides[1].choices[k].side.quantizer)          /* not "same" */
+                choice.value = sides[1].choices[k].side;
+            status = add_choice(s, axis, &choice, err);
+        }
+    free(sides[0].choices);
+    free(sides[1].choices);
+    return status;
+}
+
+/* A value, or each of an array. */
+static kvant_status add_values(const spec *s, spec_axis *axis, const cJSON *item, kvant_error *err)
+{
+    kvant_status status = KVANT_OK;
+    const bool several = cJSON_IsArray(item);
+    for (const cJSON *c = several ? item->child : item; c && !status; c = several ? c->next : NULL)
+        status = axis->kind == SPEC_CACHE ? add_cache(s, axis, c, err) : add_value(s, axis, c, err);
+    return status;
+}
+
 static kvant_status add_axis(spec *s, spec_kind kind, const cJSON *item, kvant_error *err)
 {
+    const bool side = kind == SPEC_KEY || kind == SPEC_VALUE;
+    if ((kind == SPEC_CACHE && (spec_find(s, SPEC_KEY) || spec_find(s, SPEC_VALUE))) || (side && spec_find(s, SPEC_CACHE)))
+        return document_fail(s->doc, item, err, "`cache` stands for `key` and `value`: a spec has it or them");
     spec_axis *axis = &s->axes[s->n_axes++];
     *axis = (spec_axis){ .kind = kind, .name = item->string };
-    if (!cJSON_IsArray(item))
-        return add_value(s, axis, item, err);
-    kvant_status status = KVANT_OK;
-    for (const cJSON *c = item->child; c && !status; c = c->next)
-        status = add_value(s, axis, c, err);
-    return status;
+    return add_values(s, axis, item, err);
 }
 
 /* ---- The rest of a spec --------------------------------------------------------------------- */
@@ -293,59 +329,6 @@ static kvant_status read_name(spec *s, const cJSON *item, kvant_error *err)
     return KVANT_OK;
 }
 
-static kvant_status check_expectation(const spec *s, const cJSON *row, kvant_error *err)
-{
-    static const char *const known[] = { "where", "metric", "value", "tolerance", "relative_tolerance", "sigma", "source", NULL };
-    if (!cJSON_IsObject(row))
-        return document_fail(s->doc, row, err, "must be an object {where, metric, value, tolerance, source}");
-    const cJSON *metric = NULL, *value = NULL, *tolerance = NULL, *sigma = NULL;
-    for (const cJSON *c = row->child; c; c = c->next) {
-        bool number = false;
-        if (!strcmp(c->string, "where")) {
-            if (!cJSON_IsObject(c))
-                return document_fail(s->doc, c, err, "must be an object of names and values, e.g. {\"path\": \"decode\"}");
-            for (const cJSON *w = c->child; w; w = w->next)
-                if (!cJSON_IsString(w) && !cJSON_IsNumber(w) && !cJSON_IsBool(w))
-                    return document_fail(s->doc, w, err, "must be a number or a name");
-        } else if (!strcmp(c->string, "metric") || !strcmp(c->string, "source")) {
-            if (!cJSON_IsString(c) || !*c->valuestring)
-                return document_fail(s->doc, c, err, "must be a text in quotes");
-            if (!strcmp(c->string, "metric"))
-                metric = c;
-        } else if (!strcmp(c->string, "value")) {
-            number = true;
-            value = c;
-        } else if (!strcmp(c->string, "tolerance") || !strcmp(c->string, "relative_tolerance")) {
-            if (tolerance)
-                return document_fail(s->doc, c, err, "a row has one tolerance, absolute or relative");
-            number = true;
-            tolerance = c;
-        } else if (!strcmp(c->string, "sigma")) {
-            number = true;
-            sigma = c;
-        } else {
-            const char *near = nearest_name(c->string, known);
-            return document_fail(s->doc, c, err, "unknown key%s%s%s", near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
-        }
-        if (number && (!cJSON_IsNumber(c) || (c != value && c->valuedouble < 0)))
-            return document_fail(s->doc, c, err, "must be a number%s", c != value ? ", 0 or more" : "");
-    }
-    if (!metric || !value || (!tolerance && !sigma))
-        return document_fail(s->doc, row, err, "`%s` is missing%s", !metric ? "metric" : !value ? "value" : "tolerance",
-                             metric && value ? ", or `sigma`, how many standard errors of the measurement are allowed" : "");
-    return KVANT_OK;
-}
-
-static kvant_status check_expect(const spec *s, const cJSON *expect, kvant_error *err)
-{
-    if (!cJSON_IsArray(expect))
-        return document_fail(s->doc, expect, err, "must be an array of rows {where, metric, value, tolerance, source}");
-    kvant_status status = KVANT_OK;
-    for (const cJSON *row = expect->child; row && !status; row = row->next)
-        status = check_expectation(s, row, err);
-    return status;
-}
-
 static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *err)
 {
     for (const kvant_probe *const *p = kvant_probes(); *p; p++)
@@ -355,6 +338,7 @@ static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *e
     size_t n = 0;
     names[n++] = "name";
     names[n++] = "expect";
+    names[n++] = "questions";
     for (int i = 0; i < N_KEYS; i++)
         names[n++] = keys[i].name;
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
@@ -372,7 +356,9 @@ static kvant_status read_key(spec *s, const cJSON *item, kvant_error *err)
     if (!strcmp(item->string, "name") || !strcmp(item->string, "probe"))
         return KVANT_OK;                           /* read first */
     if (!strcmp(item->string, "expect"))
-        return check_expect(s, item, err);
+        return spec_check_expect(s->doc, item, err);
+    if (!strcmp(item->string, "questions"))
+        return spec_check_questions(s->doc, item, err);
     for (int i = 0; i < N_KEYS; i++)
         if (!strcmp(item->string, keys[i].name))
             return add_axis(s, keys[i].kind, item, err);

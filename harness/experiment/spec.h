@@ -9,7 +9,7 @@
 
 typedef enum {
     SPEC_PROBE, SPEC_MODEL, SPEC_DATA, SPEC_KEY, SPEC_VALUE, SPEC_VECTOR, SPEC_SINK, SPEC_WINDOW, SPEC_SEED, SPEC_SEED_RULE,
-    SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_PARAM         /* of the probes that have a parameter of that name */
+    SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_CACHE, SPEC_PARAM         /* of the probes that have a parameter of that name */
 } spec_kind;
 
 /* One value of an axis; which members count depends on the kind. */
@@ -19,7 +19,8 @@ typedef struct {
                                     * that of its data, NULL for what is measured; ALLOCATOR: a file, NULL for none */
     double number;                 /* SINK, WINDOW, SEED; SEED_RULE: a kvcache_seed_rule */
     const kvant_probe *probe;      /* PROBE */
-    kvcache_side side;             /* KEY, VALUE, VECTOR; a quantizer that is NULL says "same" (VALUE) */
+    kvcache_side side;             /* KEY, VALUE, VECTOR, CACHE (its keys); a quantizer that is NULL says "same" (VALUE) */
+    kvcache_side value;            /* CACHE: its values */
     const kvant_dataset *dataset;  /* DATA: NULL means by the file */
     kvant_args args;               /* DATA: of the dataset, when that is not NULL; CALIBRATION: of calibration_params;
                                     * ALLOCATOR: of budget_params, when there is one */
