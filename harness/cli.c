@@ -64,7 +64,21 @@ bool cli_wants_help(int argc, char **argv)
     return false;
 }
 
-/* Takes the option at argv[*i] and, where it wants one, its value. */
+/* The next word as a value of the option. */
+static kvant_status take_value(cli *c, const cli_option *option, int argc, char **argv, int *i, const char **value, kvant_error *err)
+{
+    if (*i + 1 >= argc || !strcmp(argv[*i + 1], "--"))
+        return kvant_fail(err, KVANT_INVALID, "--%s needs %s: --%s%c%s", option->name, strchr(option->argument, ' ') ? "two values" : "a value",
+                          option->name, strchr(option->argument, ' ') ? ' ' : '=', option->argument);
+    *value = argv[++*i];
+    /* An option's name as a value is far more often a forgotten value. */
+    if (!strncmp(*value, "--", 2) && find_option(c->command, *value + 2, strcspn(*value + 2, "=")))
+        return kvant_fail(err, KVANT_INVALID, "--%s needs a value, and '%.100s' is an option: write --%s=VALUE if it is meant", option->name,
+                          *value, option->name);
+    return KVANT_OK;
+}
+
+/* Takes the option at argv[*i] and, where it wants any, its values. */
 static kvant_status take_option(cli *c, int argc, char **argv, int *i, kvant_error *err)
 {
     const char *arg = argv[*i];
@@ -82,16 +96,17 @@ static kvant_status take_option(cli *c, int argc, char **argv, int *i, kvant_err
             return kvant_fail(err, KVANT_INVALID, "--%s takes no value", option->name);
         value = "";
     } else if (!value) {
-        if (*i + 1 >= argc || !strcmp(argv[*i + 1], "--"))
-            return kvant_fail(err, KVANT_INVALID, "--%s needs a value: --%s=%s", option->name, option->name, option->argument);
-        value = argv[++*i];
-        /* An option's name as a value is far more often a forgotten value. */
-        if (!strncmp(value, "--", 2) && find_option(c->command, value + 2, strcspn(value + 2, "=")))
-            return kvant_fail(err, KVANT_INVALID, "--%s needs a value, and '%.100s' is an option: write --%s=VALUE if it is meant",
-                              option->name, value, option->name);
+        kvant_status status = take_value(c, option, argc, argv, i, &value, err);
+        if (status)
+            return status;
     }
     c->given[c->n_given++] = (given_option){ option, value };
-    return KVANT_OK;
+    if (!option->argument || !strchr(option->argument, ' '))
+        return KVANT_OK;
+    kvant_status status = take_value(c, option, argc, argv, i, &value, err);
+    if (!status)
+        c->given[c->n_given++] = (given_option){ option, value };
+    return status;
 }
 
 /* Appends a word as a shell would have to read it. */

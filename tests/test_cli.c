@@ -14,6 +14,7 @@ static const cli_option options[] = {
     { .name = "store", .argument = "FILE", .help = "the store" },
     { .name = "threads", .argument = "N", .help = "threads" },
     { .name = "set", .argument = "KEY=VALUE", .help = "overrides a key", .repeat = true },
+    { .name = "pair", .argument = "A B", .help = "two things" },
     { .name = "quiet", .help = "no progress" },
     { 0 }
 };
@@ -60,6 +61,24 @@ static void takes_options_in_both_forms_and_any_order(void **state)
     cli_close(c);
 }
 
+static void takes_two_values_where_the_table_says_so(void **state)
+{
+    (void)state;
+    cli *c;
+    kvant_error err;
+    assert_int_equal(parse(&c, &err, WORDS("--pair", "a", "b c", "spec", "--quiet")), KVANT_OK);
+    assert_string_equal(cli_get_nth(c, "pair", 0), "a");
+    assert_string_equal(cli_get_nth(c, "pair", 1), "b c");
+    assert_null(cli_get_nth(c, "pair", 2));
+    assert_int_equal(cli_n_args(c), 1);
+    assert_string_equal(cli_arg(c, 0), "spec");
+    cli_close(c);
+    assert_int_equal(parse(&c, &err, WORDS("spec", "--pair=a=1", "-")), KVANT_OK);
+    assert_string_equal(cli_get_nth(c, "pair", 0), "a=1");
+    assert_string_equal(cli_get_nth(c, "pair", 1), "-");
+    cli_close(c);
+}
+
 static void two_dashes_end_the_options(void **state)
 {
     (void)state;
@@ -101,6 +120,11 @@ static void says_what_is_wrong(void **state)
     refuses(WORDS("a", "--quiet=1"), "--quiet takes no value");
     refuses(WORDS("a", "--store=x", "--store=y"), "--store is given twice");
     refuses(WORDS("a", "--="), "unknown option '--'");
+    refuses(WORDS("a", "--pair"), "--pair needs two values: --pair A B");
+    refuses(WORDS("a", "--pair", "x"), "--pair needs two values: --pair A B");
+    refuses(WORDS("a", "--pair", "x", "--"), "--pair needs two values");
+    refuses(WORDS("a", "--pair", "x", "--quiet"), "'--quiet' is an option");
+    refuses(WORDS("--pair", "x", "y", "--pair", "x", "y"), "--pair is given twice");
 }
 
 static void integers_keep_their_range(void **state)
@@ -181,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_options_in_both_forms_and_any_order),
+        cmocka_unit_test(takes_two_values_where_the_table_says_so),
         cmocka_unit_test(two_dashes_end_the_options),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(integers_keep_their_range),

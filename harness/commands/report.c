@@ -2,7 +2,7 @@
  * Fails when the spec expects values that were not met, so that a published table can be a test. */
 #include "harness/cli.h"
 #include "harness/experiment/experiment.h"
-#include "harness/report/report.h"
+#include "harness/report/compare.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,10 @@ static const cli_option options[] = {
     { "format", "NAME", "table, md, csv or json (default table)", false },
     { "metric", "NAME", "only this metric", true },
     { "probe", "NAME", "only this probe", false },
+    { "compare", "A B", "is cell A better than B? each a label, a number of `kvant plan`, or 'key=q4_0 key.bits=4'", false },
+    { "compare-all", "A", "the same, of A against every other cell of its settings", false },
+    { "correlate", "X Y", "do these two metrics put the quantizers into the same order?", false },
+    { "question", "NAME", "what the spec asks under this name, or all", false },
     { NULL, NULL, NULL, false },
 };
 
@@ -39,7 +43,28 @@ static size_t terminal_width(void)
     return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 60 ? size.ws_col : 0;
 }
 
-static kvant_status write_report(const cli *c, store *s, report_format format, text *out, bool *met, kvant_error *err)
+/* One of what can be asked of an experiment; false, with words on stderr, when it is more, or no experiment is named. */
+static bool parse_what(const cli *c, compare_what *what, bool *any)
+{
+    static const char *const ways[] = { "compare", "compare-all", "correlate", "question" };
+    int given = 0;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        given += cli_get(c, ways[i]) != NULL;
+    *what = (compare_what){ cli_get_nth(c, "compare", 0), cli_get_nth(c, "compare", 1), cli_get_nth(c, "correlate", 0),
+                            cli_get_nth(c, "correlate", 1), cli_get(c, "question") };
+    if (!what->a)
+        what->a = cli_get(c, "compare-all");
+    *any = given > 0;
+    if (given > 1)
+        cli_usage(c, "--compare, --compare-all, --correlate and --question: one at a time");
+    else if (given && !cli_arg(c, 0))
+        cli_usage(c, "name the experiment; `kvant report` lists them");
+    return given == 0 || (given == 1 && cli_arg(c, 0));
+}
+
+/* what NULL: the report itself. */
+static kvant_status write_report(const cli *c, store *s, report_format format, const compare_what *what, text *out, bool *met,
+                                 kvant_error *err)
 {
     size_t n = 0;
     while (cli_get_nth(c, "metric", (int)n))
@@ -50,7 +75,7 @@ static kvant_status write_report(const cli *c, store *s, report_format format, t
     for (size_t i = 0; i < n; i++)
         metrics[i] = cli_get_nth(c, "metric", (int)i);
     const report_options o = { cli_arg(c, 0), cli_get(c, "probe"), n ? metrics : NULL, format, terminal_width() };
-    kvant_status status = report_write(s, &o, out, met, err);
+    kvant_status status = what ? compare_write(s, &o, what, out, err) : report_write(s, &o, out, met, err);
     free(metrics);
     return status;
 }
@@ -58,7 +83,9 @@ static kvant_status write_report(const cli *c, store *s, report_format format, t
 static int run(const cli *c)
 {
     report_format format;
-    if (!parse_format(c, &format))
+    compare_what what;
+    bool asked;
+    if (!parse_format(c, &format) || !parse_what(c, &what, &asked))
         return EXIT_USAGE;
     kvant_error err = { "" };
     store *s;
@@ -67,7 +94,7 @@ static int run(const cli *c)
         return cli_fail(c, status, &err);
     text out = { 0 };
     bool met = true;
-    status = cli_arg(c, 0) ? write_report(c, s, format, &out, &met, &err) : report_list(s, format, &out, &err);
+    status = cli_arg(c, 0) ? write_report(c, s, format, asked ? &what : NULL, &out, &met, &err) : report_list(s, format, &out, &err);
     if (status == KVANT_OK && out.data)
         fwrite(out.data, 1, out.length, stdout);
     text_free(&out);
@@ -84,7 +111,10 @@ const cli_command command_report = {
     .summary = "print an experiment's results from the store",
     .details = "A table for each probe, model, data and setting: the reference first, then by bits stored. Errors are standard errors; "
                "differences to the reference are paired by chunk, with a 95 % interval, and undecided where that holds 0. CSV and JSON "
-               "carry every metric. Without EXPERIMENT it lists the experiments of the store.\n\nThe exit status is 1 when a value that "
-               "the spec expects is not met.",
+               "carry every metric. Without EXPERIMENT it lists the experiments of the store.\n\n"
+               "--compare takes two cells in every setting that has both and says better, worse or undecided: A - B over the chunks that "
+               "both have, with a BCa bootstrap interval, a sign test, and Holm's correction over all rows. --correlate joins the probes' "
+               "cells by quantizers and policy.\n\nThe exit status is 1 when a value that the spec expects is not met; what is asked by "
+               "--compare and the like is answered with 0, whatever the answer.",
     .example = "# the demo's perplexities as Markdown\nkvant report demo --probe perplexity --format md", .options = options, .run = run,
 };

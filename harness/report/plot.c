@@ -114,7 +114,7 @@ static const char *suffix_of(const char *path)
     return NULL;
 }
 
-/* DIR/EXPERIMENT-PLOT[-METRIC].FORMAT, where --out names no file; characters that a path should not have become '_'. */
+/* DIR/EXPERIMENT-PLOT[-METRIC or QUESTION].FORMAT, where --out names no file; characters that a path should not have become '_'. */
 static char *file_name(const plot_options *o, const char *experiment, const char *metric, const char *format)
 {
     if (suffix_of(o->out))
@@ -155,7 +155,7 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
     if (status == KVANT_OK)
         status = plot_query(s, o, experiment, &data, err);
     for (const char *const *f = formats; *f && status == KVANT_OK; f++) {
-        char *file = file_name(o, experiment, was_set(o, "metric") ? data.metric : NULL, *f);
+        char *file = file_name(o, experiment, was_set(o, "metric") || was_set(o, "question") ? data.metric : NULL, *f);
         status = file ? plot_gnuplot(o, experiment, &data, *f, file, err) : kvant_fail(err, KVANT_NOMEM, "out of memory");
         if (status == KVANT_OK)
             text_add(files, "%s\n", file);

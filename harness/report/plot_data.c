@@ -1,5 +1,6 @@
 /* plot_data.c - asks a plot's query and writes its rows as blocks that gnuplot reads.
  * Labels may hold anything: what would end a field, a line or a string is replaced, and nothing is left for gnuplot to expand. */
+#include "harness/report/compare.h"
 #include "harness/report/plot_internal.h"
 
 #include <errno.h>
@@ -99,13 +100,22 @@ static int bind_value(sqlite3_stmt *query, int index, const char *value)
     return sqlite3_bind_text(query, index, value, -1, SQLITE_TRANSIENT);
 }
 
+/* What a query may be handed beside parameters of its own: answers of compare.h, as JSON. What is asked comes by these sets. */
+static const char *const answers[] = { "comparisons", "correlations" };
+static const char *const asked[] = { "question", "a", "b", "x", "y", "metric", NULL };
+
+static bool is_answer(const char *name) { return !strcmp(name, answers[0]) || !strcmp(name, answers[1]); }
+
 static kvant_status check_sets(sqlite3_stmt *query, const plot_options *o, kvant_error *err)
 {
-    const char *known[33];
+    const char *known[40];
     size_t n = 0;
     for (int i = 1; i <= sqlite3_bind_parameter_count(query) && n < 32; i++) {
         const char *name = sqlite3_bind_parameter_name(query, i);
-        if (name && strcmp(name, ":experiment"))
+        if (name && is_answer(name + 1))
+            for (const char *const *a = asked; *a; a++)
+                known[n++] = *a;
+        else if (name && strcmp(name, ":experiment"))
             known[n++] = name + 1;
     }
     known[n] = NULL;
@@ -126,7 +136,31 @@ static kvant_status check_sets(sqlite3_stmt *query, const plot_options *o, kvant
     return KVANT_OK;
 }
 
-static kvant_status bind_parameters(sqlite3_stmt *query, const char *sql, const plot_options *o, const char *experiment,
+/* The answer of that name to what the sets ask, or to all questions of the spec. */
+static kvant_status bind_answer(store *s, sqlite3_stmt *query, int index, const char *name, const plot_options *o, const char *experiment,
+                                kvant_error *err)
+{
+    const char *metric = given_value(o->sets, "metric"), *metrics[] = { metric, NULL };
+    const report_options options = { .experiment = experiment, .metrics = metric ? metrics : NULL };
+    compare_what what = { given_value(o->sets, "a"), given_value(o->sets, "b"), given_value(o->sets, "x"), given_value(o->sets, "y"),
+                          given_value(o->sets, "question") };
+    if (!what.x != !what.y || (what.b && !what.a))
+        return kvant_fail(err, KVANT_INVALID, "plot %s: --set x goes with --set y, and --set b with --set a", o->name);
+    if (!what.a && !what.x && !what.question)
+        what.question = "all";
+    cJSON *answer;
+    kvant_status status = compare_answer(s, &options, &what, &answer, err);
+    if (status)
+        return status;
+    char *json = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(answer, name));
+    if (!json || sqlite3_bind_text(query, index, json, -1, SQLITE_TRANSIENT) != SQLITE_OK)
+        status = kvant_fail(err, KVANT_NOMEM, "plot %s: out of memory", o->name);
+    cJSON_free(json);
+    cJSON_Delete(answer);
+    return status;
+}
+
+static kvant_status bind_parameters(store *s, sqlite3_stmt *query, const char *sql, const plot_options *o, const char *experiment,
                                     plot_data *out, kvant_error *err)
 {
     kvant_status status = check_sets(query, o, err);
@@ -134,6 +168,13 @@ static kvant_status bind_parameters(sqlite3_stmt *query, const char *sql, const 
         const char *name = sqlite3_bind_parameter_name(query, i);
         if (!name || *name != ':')
             return kvant_fail(err, KVANT_INVALID, "plot %s: parameters of a query are named, as :metric is", o->name);
+        if (is_answer(name + 1)) {
+            const char *question = given_value(o->sets, "question");
+            status = bind_answer(s, query, i, name + 1, o, experiment, err);
+            if (question && !out->metric && !(out->metric = strdup(question)))
+                status = kvant_fail(err, KVANT_NOMEM, "plot %s: out of memory", o->name);
+            continue;
+        }
         char *fallback = default_of(sql, name);
         const char *value = !strcmp(name, ":experiment") ? experiment : given_value(o->sets, name + 1);
         value = value ? value : fallback;
@@ -224,7 +265,7 @@ kvant_status plot_query(store *s, const plot_options *o, const char *experiment,
     if (status == KVANT_OK && !(out->title = title_of(sql)))
         status = kvant_fail(err, KVANT_NOMEM, "plot %s: out of memory", o->name);
     if (status == KVANT_OK)
-        status = bind_parameters(query, sql, o, experiment, out, err);
+        status = bind_parameters(s, query, sql, o, experiment, out, err);
     if (status == KVANT_OK) {
         int rc = read_rows(query, out, &n_rows);
         if (rc != SQLITE_DONE)

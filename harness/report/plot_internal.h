@@ -8,7 +8,7 @@
 typedef struct {
     text data;                     /* blocks, as plot.h says */
     text variables;                /* gnuplot assignments of N, SERIES, COLUMNS and FIRST */
-    char *title, *metric;
+    char *title, *metric;          /* metric: or the question, where that is what the query was handed */
 } plot_data;
 
 /* Runs plots/NAME.sql. Freed by plot_data_free, after a failure too. */

@@ -27,7 +27,7 @@ static bool exact_numbers(cJSON *item)
     return true;
 }
 
-static void print_json(cJSON *json, text *out)
+void report_json(cJSON *json, text *out)
 {
     char *printed = exact_numbers(json) ? cJSON_Print(json) : NULL;
     if (printed)
@@ -39,13 +39,13 @@ static void print_json(cJSON *json, text *out)
 
 /* ---- CSV ---------------------------------------------------------------------------------------------------------------- */
 
-static void csv_text(text *out, const char *value, char end)
+void csv_text(text *out, const char *value, char end)
 {
     csv_field(out, value);
     text_add(out, end == '\n' ? "\r\n" : "%c", end);
 }
 
-static void csv_number(text *out, double value, char end)
+void csv_number(text *out, double value, char end)
 {
     char digits[32] = "";
     if (isfinite(value))
@@ -114,7 +114,7 @@ kvant_status report_write(store *s, const report_options *options, text *out, bo
     *met = report_met(report);
     status = report_select(report, options, err);
     if (status == KVANT_OK && options->format == REPORT_JSON)
-        print_json(report, out);
+        report_json(report, out);
     else if (status == KVANT_OK && options->format == REPORT_CSV)
         report_csv(report, out);
     else if (status == KVANT_OK)
@@ -155,7 +155,7 @@ kvant_status report_list(store *s, report_format format, text *out, kvant_error 
     if (!rows)
         return KVANT_IO;
     if (format == REPORT_JSON)
-        print_json(rows, out);
+        report_json(rows, out);
     else
         list_table(rows, format, out);
     cJSON_Delete(rows);

@@ -20,6 +20,14 @@ double member_number(const cJSON *object, const char *name)
     return cJSON_IsNumber(item) ? item->valuedouble : (double)NAN;
 }
 
+void add_number(cJSON *to, const char *name, double value)
+{
+    if (isfinite(value))
+        cJSON_AddNumberToObject(to, name, value);
+    else
+        cJSON_AddNullToObject(to, name);
+}
+
 /* Columns that hold JSON become part of the document. */
 static bool holds_json(const char *column)
 {
@@ -184,11 +192,11 @@ static cJSON *take_differences(cJSON *differences, const char *cell)
     return mine;
 }
 
-static kvant_status load_blocks(store *s, const char *experiment, cJSON *report, kvant_error *err)
+kvant_status report_blocks(store *s, const char *experiment, bool paired, cJSON *report, kvant_error *err)
 {
     static const char cells_sql[] =
         "SELECT c.key AS cell, c.probe, c.model, c.data, c.pairing, c.label, c.reference, c.key_quantizer, c.key_params, "
-        "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config FROM experiment_cell e JOIN cell c ON c.key = e.cell "
+        "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config, e.ordinal + 1 AS number FROM experiment_cell e JOIN cell c ON c.key = e.cell "
         "WHERE e.experiment = ?1 AND c.finished IS NOT NULL ORDER BY c.reference DESC, c.bits_stored, e.ordinal, c.key";
     static const char paired_sql[] =
         "SELECT cell, metric, reference_value, difference, se, lo, hi, n, timing FROM paired WHERE experiment = ?1 "
@@ -199,7 +207,7 @@ static kvant_status load_blocks(store *s, const char *experiment, cJSON *report,
         "SELECT c.pairing FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE e.experiment = ?1 GROUP BY c.pairing "
         "ORDER BY min(e.ordinal)";
     cJSON *cells = report_rows(s, cells_sql, experiment, err), *blocks = cJSON_AddArrayToObject(report, "blocks"), *block;
-    cJSON *differences = cells ? report_rows(s, paired_sql, experiment, err) : NULL;
+    cJSON *differences = !cells ? NULL : paired ? report_rows(s, paired_sql, experiment, err) : cJSON_CreateArray();
     cJSON *order = differences ? report_rows(s, order_sql, experiment, err) : NULL;
     kvant_status status = order ? KVANT_OK : KVANT_IO;
     /* Blocks come in the order of the plan, cells in that of their bits: make the blocks first. */
@@ -273,7 +281,7 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
         return KVANT_IO;
     cJSON *report = cJSON_DetachItemFromArray(head, 0), *spec = cJSON_DetachItemFromObjectCaseSensitive(report, "spec");
     cJSON_Delete(head);
-    status = load_blocks(s, experiment, report, err);
+    status = report_blocks(s, experiment, true, report, err);
     for (size_t i = 0; i < sizeof lists / sizeof *lists && status == KVANT_OK; i++) {
         cJSON *rows = report_rows(s, lists[i][1], experiment, err);
         if (!rows)

@@ -37,12 +37,28 @@ static const cJSON *resolve(const cJSON *config, const char *path)
     return quantizer ? quantizer : named ? named : at;
 }
 
-static bool speaks_of(const cJSON *where, const cJSON *cell)
+/* A parameter named without its side must be the same on all that there are. */
+static bool sides_agree(const cJSON *config, const cJSON *wanted)
+{
+    static const char *const sides[] = { "key", "value", "vector" };
+    bool any = false;
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        const cJSON *side = cJSON_GetObjectItemCaseSensitive(config, sides[i]);
+        if (side && !cJSON_Compare(wanted, step(side, wanted->string, strlen(wanted->string)), true))
+            return false;
+        any = any || side;
+    }
+    return any;
+}
+
+bool report_agrees(const cJSON *where, const cJSON *cell)
 {
     const cJSON *wanted, *config = cJSON_GetObjectItemCaseSensitive(cell, "config");
-    cJSON_ArrayForEach(wanted, where)
-        if (!cJSON_Compare(wanted, resolve(config, wanted->string), true))
+    cJSON_ArrayForEach(wanted, where) {
+        const cJSON *found = resolve(config, wanted->string);
+        if (found ? !cJSON_Compare(wanted, found, true) : !sides_agree(config, wanted))
             return false;
+    }
     return true;
 }
 
@@ -66,14 +82,6 @@ static void add_copy(cJSON *to, const cJSON *from, const char *name)
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(from, name);
     if (item)
         cJSON_AddItemToObject(to, name, cJSON_Duplicate(item, true));
-}
-
-static void add_number(cJSON *to, const char *name, double value)
-{
-    if (isfinite(value))
-        cJSON_AddNumberToObject(to, name, value);
-    else
-        cJSON_AddNullToObject(to, name);
 }
 
 /* What the row allows: the rounding of the published value, and a multiple of the measurement's own error. */
@@ -120,7 +128,7 @@ kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err)
         cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks"))
             cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
                 computed c = computed_of(cell, member_text(expected, "metric"));
-                if (!c.there || !speaks_of(cJSON_GetObjectItemCaseSensitive(expected, "where"), cell))
+                if (!c.there || !report_agrees(cJSON_GetObjectItemCaseSensitive(expected, "where"), cell))
                     continue;
                 add_row(rows, expected, block, cell, c);
                 found = true;

@@ -15,6 +15,9 @@
  * A block holds comparable cells, the reference first, then by bits stored; a number that was not finite is null.
  * Owned by the caller (cJSON_Delete). */
 kvant_status report_load(store *s, const char *experiment, cJSON **report, kvant_error *err);
+/* The blocks alone, added to the object; paired: with the differences to the references, which take longest. A cell's "number" is the
+ * one that `kvant plan` shows. */
+kvant_status report_blocks(store *s, const char *experiment, bool paired, cJSON *report, kvant_error *err);
 /* Drops what the options do not ask for. KVANT_INVALID for a probe or metric that is not there. */
 kvant_status report_select(cJSON *report, const report_options *options, kvant_error *err);
 
@@ -25,12 +28,22 @@ cJSON *report_rows(store *s, const char *sql, const char *parameter, kvant_error
 kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err);
 bool report_met(const cJSON *report);
 
+/* Does a cell's config agree with every member of `where`? Names are those of a spec ("model", "key", "path"), paths into the config
+ * ("key.bits"), or a parameter that all sides of the cell have ("bits"). */
+bool report_agrees(const cJSON *where, const cJSON *cell);
+
 void report_text(const cJSON *report, const report_options *options, text *out);
 void report_csv(const cJSON *report, text *out);
+/* A field of CSV and what ends it: ',', or '\n' for the end of a row. A number that is not finite is an empty field. */
+void csv_text(text *out, const char *value, char end);
+void csv_number(text *out, double value, char end);
+/* Prints a document whose numbers read back as the same doubles; it is changed by that and can only be freed. */
+void report_json(cJSON *json, text *out);
 
 /* Members: a text, "" when there is none; a number, NaN when there is none. */
 const char *member_text(const cJSON *object, const char *name);
 double member_number(const cJSON *object, const char *name);
+void add_number(cJSON *to, const char *name, double value);        /* null where it is not finite */
 
 /* "22.50 ± 0.68": as many digits as the error leaves; an interval in brackets where there is no error. */
 void report_estimate(double value, double se, double lo, double hi, char out[96]);
