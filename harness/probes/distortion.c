@@ -38,6 +38,7 @@ static const probe_metric metrics[] = {
     { "ip_bias_key", "", "ip_bias of post-RoPE keys, likewise" IP_QUERIES, 0, false },
     { "nmse_value", "", "nmse of values; samples per layer (chunk) and head (idx), errors over chunks of text", -1, false },
     { "cosine_value", "", "cosine of values, likewise", 1, false },
+    { "nmse_kv", "", "mean of nmse_key and nmse_value, errors over chunks of text", -1, false },
     { "key_norm_sq", "", "mean |k|^2 of post-RoPE keys, uncoded; samples per layer (chunk) and head (idx)", 0, false },
     { "value_norm_sq", "", "mean |v|^2 of values, likewise", 0, false },
     { "entropy_bits", "bits", "per coordinate if each symbol had its ideal length under one table of the cell, and all else its fixed "
@@ -414,10 +415,25 @@ static kvant_status report_angles(const kvant_args *args, const probe_sample *sa
     return KVANT_OK;
 }
 
+/* Keys and values of a chunk count alike, however long they are. x, w, value [n] are room. */
+static void report_both(const probe_sample *samples, size_t n, double *x, double *w, double *value,
+                        void (*result)(void *user, const probe_result *), void *user)
+{
+    const size_t chunks = probe_by_unit(samples, n, "nmse_value", value, w);
+    if (!chunks || probe_by_unit(samples, n, "nmse_key", x, w) != chunks)
+        return;
+    for (size_t i = 0; i < chunks; i++) {
+        x[i] = (x[i] + value[i]) / 2;
+        w[i] = 1;
+    }
+    probe_result mean = probe_clustered("nmse_kv", x, w, chunks);
+    result(user, &mean);
+}
+
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
                            void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
 {
-    double *x = calloc(2 * n + 1, sizeof *x);
+    double *x = calloc(3 * n + 1, sizeof *x);
     if (!x)
         return kvant_fail(err, KVANT_NOMEM, "distortion: no memory for %zu samples", n);
     double *w = x + n;
@@ -430,6 +446,7 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
             result(user, &mean);
         measured += clusters;
     }
+    report_both(samples, n, x, w, x + 2 * n, result, user);
     kvant_status status = report_angles(args, samples, n, result, user, err);
     for (size_t i = 0; i < sizeof entropies / sizeof *entropies && !status; i++) {
         probe_result entropy;
