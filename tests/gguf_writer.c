@@ -167,3 +167,22 @@ void writer_bpe(gguf_writer *w, const char *pre, const char *const *tokens, cons
     free(all_types.data);
     writer_strings(w, "tokenizer.ggml.merges", merges, n_merges);
 }
+
+void writer_spm(gguf_writer *w, const char *const *tokens, const int32_t *types, const float *scores, size_t n_tokens)
+{
+    byte_buffer all_types = {0}, all_scores = {0};
+    static const float low = -100;
+    writer_string(w, "tokenizer.ggml.model", "llama");
+    writer_array(w, "tokenizer.ggml.tokens", GGUF_STRING, NULL, 256 + n_tokens, 0);
+    for (unsigned i = 0; i < 256 + n_tokens; i++) {
+        char byte[8];
+        snprintf(byte, sizeof byte, "<0x%02X>", i & 255);
+        buffer_string(&w->kv, i < 256 ? byte : tokens[i - 256]);
+        buffer_u32(&all_types, i < 256 ? 6 : types ? (uint32_t)types[i - 256] : 1);
+        buffer_add(&all_scores, i < 256 ? &low : scores ? &scores[i - 256] : &(float){0}, sizeof low);
+    }
+    writer_array(w, "tokenizer.ggml.token_type", GGUF_I32, all_types.data, 256 + n_tokens, all_types.bytes);
+    writer_array(w, "tokenizer.ggml.scores", GGUF_F32, all_scores.data, 256 + n_tokens, all_scores.bytes);
+    free(all_types.data);
+    free(all_scores.data);
+}

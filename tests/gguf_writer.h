@@ -41,5 +41,7 @@ kvant_status gguf_open_buffer(byte_buffer buffer, gguf **file, kvant_error *err)
  * (NULL: all normal), and merges [n_merges]. */
 void writer_bpe(gguf_writer *w, const char *pre, const char *const *tokens, const int32_t *types, size_t n_tokens,
                 const char *const *merges, size_t n_merges);
+/* Keys of a SentencePiece vocabulary: a token for each of the 256 bytes, then `tokens` [n_tokens] with `types` and `scores` (NULL: 0). */
+void writer_spm(gguf_writer *w, const char *const *tokens, const int32_t *types, const float *scores, size_t n_tokens);
 
 #endif

@@ -2,6 +2,7 @@
  * Nothing is loaded, and what a file says is printed so that it cannot command a terminal. */
 #include "harness/cli.h"
 #include "harness/input/input.h"
+#include "harness/lm/chat.h"
 #include "harness/lm/dequant.h"
 #include "harness/lm/pretokenize.h"
 
@@ -133,6 +134,9 @@ static void print_file(const gguf *file)
         printf("\n%-*s  %-15s  %s\n", keys, "key", "type", "value");
     for (size_t i = 0; i < gguf_n_kv(file); i++)
         print_kv(file, gguf_kv_at(file, i), keys);
+    const char *family = chat_family(file);
+    if (family || gguf_find(file, "tokenizer.chat_template"))
+        printf("\nchat template: %s\n", family ? family : "of no known family");
     if (!gguf_n_tensors(file))
         return;
     printf("\n%-*s  %-7s  %-20s  %12s\n", names, "tensor", "type", "shape", "bytes");
@@ -168,8 +172,9 @@ const cli_command command_show = {
     .min_args = 1,
     .max_args = 1,
     .summary = "show the keys and tensors of a GGUF file",
-    .details = "Prints version, keys with types and values (long lists cut short), tensors with type and shape (the first "
-               "dimension is contiguous), and totals by tensor type. FILE may also be a model's name in the manifest.",
+    .details = "Prints version, keys with types and values (long lists cut short), the family of the chat template, tensors with type "
+               "and shape (the first dimension is contiguous), and totals by tensor type. FILE may also be a model's name in the "
+               "manifest.",
     .example = "# What is in the demo's model?\nkvant show smollm2-135m",
     .run = run,
 };

@@ -1,80 +1,18 @@
-/* generate.c - chat formats, prefill in steps, greedy decoding of one sequence or of many in lockstep.
- * A chat format is recognised from the file's own template, never guessed from the model's name. */
+/* generate.c - prompts by a model's chat template, prefill in steps, greedy decoding of one sequence or of many in lockstep.
+ * All that holds a model's own end tokens and argmax to one definition. */
 #include "harness/lm/generate.h"
 
+#include "harness/lm/chat.h"
 #include "harness/lm/vecmath.h"
 #include "harness/util.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A format is known when all its marks occur in the file's tokenizer.chat_template. */
-typedef struct { const char *name; const char *marks[3]; const char *before, *between; } chat_format;
-
-static const chat_format formats[] = {
-    { "smollm2", { "<|im_start|>", "You are a helpful AI assistant named SmolLM, trained by Hugging Face", NULL },
-      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\n",
-      "<|im_end|>\n<|im_start|>assistant\n" },
-};
-
-static bool contains(gguf_string in, const char *mark)
-{
-    return memmem(in.data, in.bytes, mark, strlen(mark)) != NULL;
-}
-
-static const chat_format *format_of(const gguf *file)
-{
-    gguf_string chat;
-    if (!gguf_get_string(file, "tokenizer.chat_template", &chat))
-        return NULL;
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        bool all = true;
-        for (size_t j = 0; formats[i].marks[j] && all; j++)
-            all = contains(chat, formats[i].marks[j]);
-        if (all)
-            return &formats[i];
-    }
-    return NULL;
-}
-
-/* Tokens of one piece, appended to *ids. Special tokens count in the format's own text only. */
-static kvant_status append_text(const tokenizer *t, const char *piece, bool parse_special, int32_t **ids, size_t *n, kvant_error *err)
-{
-    int32_t *more = NULL;
-    size_t n_more = 0;
-    kvant_status status = tokenizer_encode(t, piece, strlen(piece), false, parse_special, &more, &n_more, err);
-    if (status != KVANT_OK)
-        return status;
-    int32_t *grown = realloc(*ids, (*n + n_more + 1) * sizeof *grown);
-    if (grown) {
-        memcpy(grown + *n, more, n_more * sizeof *more);
-        *ids = grown;
-        *n += n_more;
-    } else {
-        status = kvant_fail(err, KVANT_NOMEM, "no memory for a prompt");
-    }
-    free(more);
-    return status;
-}
-
 kvant_status lm_chat(const lm_model *model, const char *user, const char *answer, int32_t **ids, size_t *n, kvant_error *err)
 {
     const tokenizer *t = lm_tokenizer(model, err);
-    if (!t)
-        return KVANT_SKIP;
-    const chat_format *f = format_of(lm_file(model));
-    if (!f)
-        return kvant_fail(err, KVANT_SKIP, "%s: its chat format is not known here; known: smollm2", gguf_path(lm_file(model)));
-    *ids = NULL;
-    *n = 0;
-    kvant_status status;
-    if ((status = append_text(t, f->before, true, ids, n, err)) || (status = append_text(t, user, false, ids, n, err)) ||
-        (status = append_text(t, f->between, true, ids, n, err)) ||
-        (answer && (status = append_text(t, answer, false, ids, n, err)))) {
-        free(*ids);
-        *ids = NULL;
-    }
-    return status;
+    return t ? chat_encode(lm_file(model), t, user, answer, ids, n, err) : KVANT_SKIP;
 }
 
 kvant_status lm_prefill(lm_model *model, kvcache *cache, const int32_t *prompt, size_t n, uint32_t batch, float *logits,

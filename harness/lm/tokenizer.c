@@ -243,15 +243,15 @@ static int by_start(const void *pa, const void *pb)
 }
 
 /* Every place where a special token stands, overlapping ones included. Control tokens count only when they are parsed. */
-static bool find_all(const tokenizer *t, const char *text, size_t bytes, bool parse, find_list *list)
+static bool find_all(const tokenizer *t, const tokenizer_part *part, size_t offset, find_list *list)
 {
-    for (size_t at = 0; at < bytes; at++) {
-        uint8_t first = (uint8_t)text[at];
+    for (size_t at = 0; at < part->bytes; at++) {
+        uint8_t first = (uint8_t)part->text[at];
         for (size_t i = t->special_from[first]; i < t->special_from[first + 1]; i++) {
             int32_t id = t->special[i];
             gguf_string s = t->table.strings[id];
-            if (s.bytes <= bytes - at && (parse || t->types[id] == TOKEN_USER) && !memcmp(text + at, s.data, s.bytes) &&
-                !find_list_add(list, (find){at, s.bytes, id}))
+            if (s.bytes <= part->bytes - at && (part->parse_special || t->types[id] == TOKEN_USER) &&
+                !memcmp(part->text + at, s.data, s.bytes) && !find_list_add(list, (find){offset + at, s.bytes, id}))
                 return false;
         }
     }
@@ -259,10 +259,12 @@ static bool find_all(const tokenizer *t, const char *text, size_t bytes, bool pa
 }
 
 /* Of overlapping finds keeps the longest, of equally long ones the lower id, then the first; leaves them in text order. */
-static bool find_special(const tokenizer *t, const char *text, size_t bytes, bool parse, find_list *list)
+static bool find_special(const tokenizer *t, const tokenizer_part *parts, size_t n_parts, find_list *list)
 {
-    if (!find_all(t, text, bytes, parse, list))
-        return false;
+    size_t bytes = 0;
+    for (size_t i = 0; i < n_parts; bytes += parts[i++].bytes)
+        if (!find_all(t, &parts[i], bytes, list))
+            return false;
     if (!list->n)
         return true;
     char *taken = calloc(bytes, 1);
@@ -298,13 +300,14 @@ static kvant_status out_of_memory(size_t bytes, kvant_error *err)
     return kvant_fail(err, KVANT_NOMEM, "tokenizer: no memory for a text of %zu bytes", bytes);
 }
 
-static kvant_status encode_all(const tokenizer *t, const char *text, size_t bytes, bool add_special, const find_list *finds,
+/* first, last: ids before and after the text; -1: none. */
+static kvant_status encode_all(const tokenizer *t, const char *text, size_t bytes, int32_t first, int32_t last, const find_list *finds,
                                id_list *out, kvant_error *err)
 {
     merger m = {0};
     size_t at = 0;
     kvant_status status = KVANT_OK;
-    if (add_special && t->add_bos && !id_list_add(out, t->bos))
+    if (first >= 0 && !id_list_add(out, first))
         status = out_of_memory(bytes, err);
     for (size_t i = 0; i < finds->n && !status; i++) {
         status = encode_text(t, &m, text + at, finds->at[i].start - at, out, err);
@@ -314,29 +317,25 @@ static kvant_status encode_all(const tokenizer *t, const char *text, size_t byte
     }
     if (!status)
         status = encode_text(t, &m, text + at, bytes - at, out, err);
-    if (!status && add_special && t->add_eos && !id_list_add(out, t->eos))
+    if (!status && last >= 0 && !id_list_add(out, last))
         status = out_of_memory(bytes, err);
     merger_free(&m);
     return status;
 }
 
-kvant_status tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, bool add_special, bool parse_special,
-                              int32_t **ids, size_t *n, kvant_error *err)
+/* text: what the parts are together. */
+static kvant_status encode_parts(const tokenizer *t, const char *text, size_t bytes, const tokenizer_part *parts, size_t n_parts,
+                                 int32_t first, int32_t last, int32_t **ids, size_t *n, kvant_error *err)
 {
-    *ids = NULL;
-    *n = 0;
-    if (bytes > INT32_MAX / 4)
-        return kvant_fail(err, KVANT_INVALID, "tokenizer: a text of %zu bytes is too long, at most %d are possible; split it",
-                          bytes, INT32_MAX / 4);
     find_list finds = {0};
     id_list out = {0};
     kvant_status status = KVANT_OK;
     /* Even an empty result is memory that the caller frees. */
-    if (!(out.ids = malloc(sizeof *out.ids)) || !find_special(t, text, bytes, parse_special, &finds))
+    if (!(out.ids = malloc(sizeof *out.ids)) || !find_special(t, parts, n_parts, &finds))
         status = out_of_memory(bytes, err);
     out.capacity = 1;
     if (!status)
-        status = encode_all(t, text, bytes, add_special, &finds, &out, err);
+        status = encode_all(t, text, bytes, first, last, &finds, &out, err);
     free(finds.at);
     if (status) {
         free(out.ids);
@@ -345,6 +344,46 @@ kvant_status tokenizer_encode(const tokenizer *t, const char *text, size_t bytes
     *ids = out.ids;
     *n = out.n;
     return KVANT_OK;
+}
+
+static kvant_status check_length(size_t bytes, kvant_error *err)
+{
+    if (bytes <= INT32_MAX / 4)
+        return KVANT_OK;
+    return kvant_fail(err, KVANT_INVALID, "tokenizer: a text of %zu bytes is too long, at most %d are possible; split it", bytes,
+                      INT32_MAX / 4);
+}
+
+kvant_status tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, bool add_special, bool parse_special,
+                              int32_t **ids, size_t *n, kvant_error *err)
+{
+    const tokenizer_part whole = {text, bytes, parse_special};
+    *ids = NULL;
+    *n = 0;
+    kvant_status status = check_length(bytes, err);
+    return status ? status : encode_parts(t, text, bytes, &whole, 1, add_special && t->add_bos ? t->bos : -1,
+                                          add_special && t->add_eos ? t->eos : -1, ids, n, err);
+}
+
+kvant_status tokenizer_encode_parts(const tokenizer *t, const tokenizer_part *parts, size_t n_parts, bool begin, int32_t **ids,
+                                    size_t *n, kvant_error *err)
+{
+    byte_list all = {0};
+    bool ok = byte_list_add(&all, "", 0);
+    *ids = NULL;
+    *n = 0;
+    kvant_status status = KVANT_OK;
+    for (size_t i = 0; i < n_parts && ok && !status; i++) {
+        status = check_length(parts[i].bytes, err);
+        if (!status && !(status = check_length(all.n + parts[i].bytes, err)))
+            ok = parts[i].bytes == 0 || byte_list_add(&all, parts[i].text, parts[i].bytes);
+    }
+    if (!ok)
+        status = out_of_memory(all.n, err);
+    if (!status)
+        status = encode_parts(t, all.data, all.n, parts, n_parts, begin ? t->bos : -1, -1, ids, n, err);
+    free(all.data);
+    return status;
 }
 
 /* The text of one token. `first`: nothing or a special token stands before it. */

@@ -18,6 +18,12 @@ void tokenizer_close(tokenizer *tokenizer);
 kvant_status tokenizer_encode(const tokenizer *tokenizer, const char *text, size_t bytes, bool add_special, bool parse_special,
                               int32_t **ids, size_t *n, kvant_error *err);
 
+/* A text in parts, encoded as the one text that they are together; special tokens count within the parts that say so. begin: BOS comes
+ * first, if there is one, whatever the file says of adding it. */
+typedef struct { const char *text; size_t bytes; bool parse_special; } tokenizer_part;
+kvant_status tokenizer_encode_parts(const tokenizer *tokenizer, const tokenizer_part *parts, size_t n_parts, bool begin, int32_t **ids,
+                                    size_t *n, kvant_error *err);
+
 /* The bytes of the ids, one after another; special tokens appear as their text when `special`, else as nothing.
  * The inverse of encoding, but that SentencePiece vocabularies spell U+2581 as they spell a space.
  * *text is NUL-terminated beyond *bytes and freed by the caller. An id outside the vocabulary is KVANT_INVALID. */
