@@ -19,8 +19,13 @@
 
 static const struct { const char *pre; const char *passes[4]; } definitions[] = {
     {"smollm", {"\\p{N}", GPT2}},
+    {"starcoder", {"\\p{N}", GPT2}},
     {"gpt-2", {GPT2}},
+    {"phi-2", {GPT2}},
     {"llama-bpe", {LLAMA3("\\p{N}{1,3}")}},
+    {"llama3", {LLAMA3("\\p{N}{1,3}")}},
+    {"falcon3", {LLAMA3("\\p{N}{1,3}")}},
+    {"dbrx", {LLAMA3("\\p{N}{1,3}")}},
     {"qwen2", {LLAMA3("\\p{N}")}},
     {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
 };

@@ -1,5 +1,6 @@
 /* test_tokenizer.c - text to ids and back: small vocabularies whose ids can be told by hand, merging against its definition,
  * faulty vocabularies, and another program's ids on its reference strings. */
+#include "harness/lm/pretokenize.h"
 #include "tests/gguf_writer.h"
 #include "tests/tokens.h"
 
@@ -288,6 +289,94 @@ static void scored_pieces(void **state)
     }
 }
 
+/* ---- There and back ---------------------------------------------------------------------------------------------- */
+
+static uint64_t draw(uint64_t *random, uint64_t n)
+{
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    return (*random >> 33) % n;
+}
+
+/* Any character of Unicode, of few bytes as often as of many, and often one that vocabularies and cuts treat in a way of their own. */
+static size_t draw_character(uint64_t *random, char out[4])
+{
+    static const char *const own[] = {" ", "  ", "\n", "\r\n", "a", "ab", "12", "'s", "\xc2\xa0", "\xcc\x81",
+                                      "\xe2\x80\x99", "\xef\xbb\xbf"};
+    static const uint32_t below[] = {0x80, 0x800, 0x10000, 0x110000};
+    if (draw(random, 2)) {
+        const char *s = own[draw(random, COUNT(own))];
+        memcpy(out, s, strlen(s));
+        return strlen(s);
+    }
+    const size_t bytes = draw(random, 4);
+    uint32_t c = (uint32_t)draw(random, below[bytes]);
+    if (c - 0xd800 < 0x800 || c == 0x2581)                              /* surrogates are no characters; of U+2581 below */
+        c = 'x';
+    if (c < 0x80) {
+        out[0] = (char)c;
+        return 1;
+    }
+    const size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    out[0] = (char)((n == 2 ? 0xc0 : n == 3 ? 0xe0 : 0xf0) | c >> 6 * (n - 1));
+    for (size_t i = 1; i < n; i++)
+        out[i] = (char)(0x80 | (c >> 6 * (n - 1 - i) & 0x3f));
+    return n;
+}
+
+static void expect_any_text_back(const tokenizer *t, uint64_t random)
+{
+    for (int trial = 0; trial < 400; trial++) {
+        char text[4 * 64];
+        size_t bytes = 0;
+        for (int k = trial % 60; k >= 0; k--)
+            bytes += draw_character(&random, text + bytes);
+        expect_round_trip(t, text, bytes);
+    }
+}
+
+/* Any valid UTF-8 comes back from a vocabulary of every pre-split that is known. */
+static void any_text_by_every_cut(void **state)
+{
+    (void)state;
+    static const char *const tokens[] = {"aa", "aab", "\xc4\xa0" "a", "12", "\xc4\xa0\xc4\xa0", "\xc4\x8a\xc4\x8a", "<tool>", "<s>"};
+    static const int32_t types[] = {NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, USER, CONTROL};
+    static const char *const merges[] = {"a a", "aa b", "\xc4\xa0 a", "1 2", "\xc4\xa0 \xc4\xa0", "\xc4\x8a \xc4\x8a"};
+    char names[1024], *rest = names;
+    size_t n = 0;
+    pretokenizer_names(names, sizeof names);
+    for (char *name; (name = strtok_r(rest, ", ", &rest)); n++) {
+        gguf_writer w = writer_begin();
+        writer_bpe(&w, name, tokens, types, COUNT(tokens), merges, COUNT(merges));
+        vocabulary v = open_vocabulary(w);
+        expect_any_text_back(v.t, n + 1);
+        expect_round_trip(v.t, "a" MARK "a", 5);
+        close_vocabulary(v);
+    }
+    assert_true(n >= 10);
+}
+
+/* SentencePiece brings back any valid UTF-8 too, but U+2581, its own spelling of a space. */
+static void any_text_by_scores(void **state)
+{
+    (void)state;
+    static const char *const tokens[] = {MARK, "a", MARK "a", "ab", MARK MARK, "\xc3\xa9", "\xe4\xb8\xad", "<tool>", "<s>"};
+    static const int32_t types[] = {NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, USER, CONTROL};
+    static const float scores[] = {-9, -9, -2, -3, -4, -9, -9, 0, 0};
+    for (int prefix = 0; prefix < 2; prefix++) {
+        gguf_writer w = writer_begin();
+        writer_spm(&w, tokens, types, scores, COUNT(tokens));
+        writer_bool(&w, "tokenizer.ggml.add_space_prefix", prefix);
+        vocabulary v = open_vocabulary(w);
+        expect_any_text_back(v.t, 99);
+        int32_t *ids;
+        size_t n;
+        assert_int_equal(tokenizer_encode(v.t, "a" MARK "a", 5, false, false, &ids, &n, NULL), KVANT_OK);
+        expect_text(v.t, ids, n, true, "a a", 3);
+        free(ids);
+        close_vocabulary(v);
+    }
+}
+
 /* ---- Vocabularies that are not supported, and faulty ones ------------------------------------------------------ */
 
 static void refuse(gguf_writer w, kvant_status status, const char *part)
@@ -382,7 +471,8 @@ int main(void)
         cmocka_unit_test(merges_in_order_of_rank), cmocka_unit_test(special_tokens),
         cmocka_unit_test(whole_words_and_flags),   cmocka_unit_test(merges_as_defined),
         cmocka_unit_test(long_pieces),             cmocka_unit_test(same_from_every_thread),
-        cmocka_unit_test(scored_pieces),           cmocka_unit_test(refuses_what_it_cannot_do),
+        cmocka_unit_test(scored_pieces),           cmocka_unit_test(any_text_by_every_cut),
+        cmocka_unit_test(any_text_by_scores),      cmocka_unit_test(refuses_what_it_cannot_do),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
