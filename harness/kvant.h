@@ -59,7 +59,8 @@ typedef enum { KVANT_KEY, KVANT_VALUE, KVANT_VECTOR } kvant_side;
 
 typedef enum { KVANT_ROPE_NONE, KVANT_ROPE_INTERLEAVED, KVANT_ROPE_HALF } kvant_rope_pairing;
 
-typedef struct { kvant_rope_pairing pairing; uint32_t width; } kvant_rope;   /* width: rotated coordinates of a head */
+/* width: coordinates of a head that RoPE rotates in pairs, or will rotate, where keys are coded before it. */
+typedef struct { kvant_rope_pairing pairing; uint32_t width; } kvant_rope;
 
 typedef struct {
     uint32_t dim;                  /* coordinates of a vector, 8...4096 */

@@ -21,14 +21,27 @@ kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error
     return given[length] ? kvant_parse(side->quantizer->params, given + length + 1, &side->args, err) : KVANT_OK;
 }
 
+/* One of two words; the first is the default. */
+static bool option_choice(const cli *c, const char *option, const char *first, const char *second, bool *is_second)
+{
+    const char *given = cli_get(c, option);
+    *is_second = given && !strcmp(given, second);
+    if (!given || *is_second || !strcmp(given, first))
+        return true;
+    cli_usage(c, "--%s %.40s: must be %s or %s", option, given, first, second);
+    return false;
+}
+
 bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy)
 {
     kvant_error err = { "" };
     long long sink, window, seed;
+    bool f16, raw, unrotated;
     const char *key = cli_get(c, "key"), *value = cli_get(c, "value");
     *policy = (kvcache_policy){ .isa = cli_get(c, "isa") };
     if (!cli_get_int(c, "sink", 0, INT_MAX, 0, &sink) || !cli_get_int(c, "window", 0, INT_MAX, 0, &window) ||
-        !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed))
+        !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed) || !option_choice(c, "sliding", "quantized", "f16", &f16) ||
+        !option_choice(c, "prefill", "packed", "raw", &raw) || !option_choice(c, "key-stage", "post_rope", "pre_rope", &unrotated))
         return false;
     if (option_quantizer(key ? key : fallback, &policy->key, &err) != KVANT_OK ||
         option_quantizer(value ? value : key ? key : fallback, &policy->value, &err) != KVANT_OK) {
@@ -38,6 +51,9 @@ bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy)
     policy->sink = (uint32_t)sink;
     policy->window = (uint32_t)window;
     policy->seed = (uint32_t)seed;
+    policy->sliding = f16 ? SLIDING_F16 : SLIDING_QUANTIZED;
+    policy->prefill = raw ? PREFILL_RAW : PREFILL_PACKED;
+    policy->key_stage = unrotated ? KEYS_PRE_ROPE : KEYS_POST_ROPE;
     return true;
 }
 
@@ -123,17 +139,6 @@ static bool option_candidates(const cli *c, double candidates[ALLOCATION_CANDIDA
         if (!*at)
             return true;
     }
-}
-
-/* One of two words; the first is the default. */
-static bool option_choice(const cli *c, const char *option, const char *first, const char *second, bool *is_second)
-{
-    const char *given = cli_get(c, option);
-    *is_second = given && !strcmp(given, second);
-    if (!given || *is_second || !strcmp(given, first))
-        return true;
-    cli_usage(c, "--%s %.40s: must be %s or %s", option, given, first, second);
-    return false;
 }
 
 bool option_sensitivity(const cli *c, const char *model, double candidates[ALLOCATION_CANDIDATES], sensitivity_request *r)

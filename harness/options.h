@@ -14,6 +14,9 @@
     { "value", "QUANTIZER", "values' quantizer (default: the keys')", false },                                               \
     { "sink", "N", "first tokens kept in f16 (default 0)", false },                                                          \
     { "window", "N", "last tokens kept in f16 (default 0)", false },                                                         \
+    { "sliding", "NAME", "layers with a sliding window: quantized or f16 (default quantized)", false },                      \
+    { "prefill", "NAME", "tokens of a pass see each other packed or raw (default packed)", false },                          \
+    { "key-stage", "NAME", "keys are coded post_rope or pre_rope (default post_rope)", false },                              \
     { "seed", "N", "seed of rotations (default 0)", false },                                                                 \
     { "isa", "TARGET", "kernels to use: auto, scalar, or a target (default auto)", false }
 

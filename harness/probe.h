@@ -42,6 +42,7 @@ typedef struct {
     const kvant_param *params;
     const probe_metric *metrics;   /* ends with a NULL name */
     bool wants_text, wants_vectors;    /* kinds of data it takes; text brings a model with it */
+    bool post_rope;                /* looks at the model's keys themselves, after RoPE: cells whose cache has them before it are skips */
     bool wants_reference;          /* every job gets an f16 cell of its own, if the spec has none */
     /* Positions that a sequence of the probe can reach with these args: the cache's capacity, and what lm_open gets. */
     uint32_t (*context)(const kvant_args *args);

@@ -56,18 +56,18 @@ static void test_windows(void **state)
 }
 
 /* What is kept is what a forward pass makes, window by window; and the windows are known again. */
-static void test_of_model(void **state)
+static void check_of_model(kvcache_key_stage stage)
 {
-    (void)state;
     enum { N = 3, LENGTH = 96, RUN = 64, AROUND = 160 };
     kvant_args args = args_of("n=3,length=96");
     calibration c;
     captured run;
     int32_t *ids;
     size_t at;
-    assert_ok(calibration_of_model(model, &text_data, &args, NULL, &c, err));
+    assert_ok(calibration_of_model(model, &text_data, &args, stage, NULL, &c, err));
     assert_ok(calibration_windows(model, &text_data, &args, &ids, err));
     assert_ok(captured_open(&run, model, LENGTH, 16, false, NULL, "a test", err));
+    run.unrotated = stage == KEYS_PRE_ROPE;
     assert_int_equal(c.n, N * LENGTH);
     for (size_t i = 0; i < N; i++) {
         assert_ok(captured_run(&run, ids + i * LENGTH, err));
@@ -89,9 +89,27 @@ static void test_of_model(void **state)
     captured_close(&run);
     free(ids);
     calibration_free(&c);
+}
+
+static void test_of_model(void **state)
+{
+    (void)state;
+    check_of_model(KEYS_POST_ROPE);
+    check_of_model(KEYS_PRE_ROPE);
+    calibration rotated, unrotated;
+    kvant_args args = args_of("n=3,length=96");
+    assert_ok(calibration_of_model(model, &text_data, &args, KEYS_POST_ROPE, NULL, &rotated, err));
+    assert_ok(calibration_of_model(model, &text_data, &args, KEYS_PRE_ROPE, NULL, &unrotated, err));
+    const size_t row = TINY_KV_HEADS * TINY_HEAD_DIM;
+    assert_memory_equal(rotated.key, unrotated.key, row * sizeof(float));      /* position 0 */
+    assert_memory_not_equal(rotated.key + row, unrotated.key + row, row * sizeof(float));
+    assert_memory_equal(rotated.value, unrotated.value, row * 96 * sizeof(float));
+    calibration_free(&rotated);
+    calibration_free(&unrotated);
+    calibration c;
     kvant_error why = { "" };
     args = args_of("n=1,length=5000");
-    assert_int_equal(calibration_of_model(model, &text_data, &args, NULL, &c, &why), KVANT_INVALID);
+    assert_int_equal(calibration_of_model(model, &text_data, &args, KEYS_POST_ROPE, NULL, &c, &why), KVANT_INVALID);
     assert_non_null(strstr(why.text, "context"));
 }
 

@@ -110,7 +110,8 @@ static void test_config_is_canonical_and_complete(void **state)
     assert_string_equal(printed, c->config);
     sha256_of(c->config, strlen(c->config), hex);
     assert_string_equal(hex, c->key);
-    static const char *const members[] = { "code", "data", "isa", "key", "model", "probe", "seed", "seed_rule", "sink", "value", "window" };
+    static const char *const members[] = { "code", "data", "isa", "key", "key_stage", "model", "prefill", "probe", "seed", "seed_rule",
+                                          "sink", "sliding", "value", "window" };
     assert_int_equal(cJSON_GetArraySize(config), sizeof members / sizeof *members);
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         assert_non_null(cJSON_GetObjectItemCaseSensitive(config, members[i]));
@@ -136,9 +137,10 @@ static void test_pairing_ignores_quantizers_and_policy_only(void **state)
     (void)state;
     planned p, q;
     make_model_plan("\"chunks\": [1, 2], \"key\": [\"f16\", {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": [2, 8]}], \"sink\": [0, 4], "
-                    "\"window\": [0, 8], \"seed\": [0, 1], \"seed_rule\": [\"shared\", \"per_layer\"]", &p);
+                    "\"window\": [0, 8], \"seed_rule\": [\"shared\", \"per_layer\"], \"prefill\": [\"packed\", \"raw\"], "
+                    "\"key_stage\": [\"post_rope\", \"pre_rope\"], \"sliding\": [\"quantized\", \"f16\"]", &p);
     assert_int_equal(p.plan.n_jobs, 2);
-    assert_int_equal(p.plan.n_cells, 2 * 3 * 16);
+    assert_int_equal(p.plan.n_cells, 2 * 3 * 64);
     for (size_t i = 0; i < p.plan.n_cells; i++)
         for (size_t j = 0; j < i; j++) {
             const plan_cell *a = &p.plan.cells[i], *b = &p.plan.cells[j];
@@ -257,6 +259,31 @@ static void test_skips_what_a_model_or_probe_cannot(void **state)
     assert_true(context);
     assert_true(vectors);
     free(json);
+    close_plan(&p);
+    /* Keys of a model's own making are post-RoPE. */
+    json = text_format("{ \"name\": \"t\", \"probe\": [\"distortion\", \"bytes\"], \"model\": \"%s\", \"key\": \"bf16\", \"context\": 64, "
+                       "\"key_stage\": [\"post_rope\", \"pre_rope\"], \"data\": \"%s\" }", model_path, text_path);
+    make_plan(json, &p);
+    assert_int_equal(p.plan.n_cells, 3);
+    assert_int_equal(p.plan.n_skips, 1);
+    assert_non_null(strstr(p.plan.skips[0].reason, "distortion measures keys after RoPE"));
+    free(json);
+    close_plan(&p);
+}
+
+/* What differs from the default is named, and so are defaults where the plan has both; only the default policy is the reference. */
+static void test_labels_name_policies(void **state)
+{
+    (void)state;
+    planned p;
+    make_model_plan("\"key\": \"f16\", \"sliding\": \"f16\", \"prefill\": [\"packed\", \"raw\"], \"key_stage\": \"pre_rope\"", &p);
+    assert_int_equal(p.plan.n_cells, 3);
+    assert_string_equal(p.plan.cells[1].label, "f16 sliding f16 packed pre_rope");
+    assert_string_equal(p.plan.cells[2].label, "f16 sliding f16 raw pre_rope");
+    assert_true(p.plan.cells[0].reference && !p.plan.cells[1].reference && !p.plan.cells[2].reference);
+    assert_non_null(strstr(p.plan.cells[2].config, "\"prefill\":\"raw\""));
+    assert_non_null(strstr(p.plan.cells[2].config, "\"key_stage\":\"pre_rope\""));
+    assert_non_null(strstr(p.plan.cells[2].config, "\"sliding\":\"f16\""));
     close_plan(&p);
 }
 
@@ -418,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_skips_have_reasons),
         cmocka_unit_test(test_skips_what_a_model_or_probe_cannot),
+        cmocka_unit_test(test_labels_name_policies),
         cmocka_unit_test(test_labels), cmocka_unit_test(test_lists),
         cmocka_unit_test(test_bits_are_those_stored),
         cmocka_unit_test(test_refuses),

@@ -132,7 +132,7 @@ static void test_refuses_with_place(void **state)
     refused("\"key\": {\"quantizer\": \"affine\", \"bits\": []}", "x.json:2: key.bits: an empty array");
     refused("\"kay\": \"f16\"", "x.json:2: kay: unknown key; did you mean `key`?");
     refused("\"chunsk\": 4", "x.json:2: chunsk: unknown key; did you mean `chunks`?");
-    refused("\"qqqqqqq\": 4", "x.json:2: qqqqqqq: unknown key; `kvant list`");
+    refused("\"qqqqqqq\": 4", "x.json:2: qqqqqqq: unknown key; `kvant list keys`");
     refused("\"trials\": 4", "x.json:2: trials: is a parameter of probe 'needle', which this spec does not run");
     refused("\"chunks\": 0", "x.json:2: chunks: probe 'perplexity': chunks: 0 is out of range");
     refused("\"chunks\": [4, \"8\"]", "x.json:2: chunks[1]: probe 'perplexity' wants an integer");
@@ -149,6 +149,9 @@ static void test_refuses_with_place(void **state)
     refused("\"window\": \"4\"", "x.json:2: window: must be an integer");
     refused("\"seed\": 4294967296", "x.json:2: seed: must be an integer from 0 to 4294967295");
     refused("\"seed_rule\": \"layer\"", "x.json:2: seed_rule: must be \"shared\" or \"per_layer\"");
+    refused("\"prefill\": \"batch\"", "x.json:2: prefill: must be \"packed\" or \"raw\"");
+    refused("\"key_stage\": [\"pre_rope\", \"pre\"]", "x.json:2: key_stage[1]: must be \"post_rope\" or \"pre_rope\"");
+    refused("\"sliding\": 1", "x.json:2: sliding: must be a name in quotes");
     refused("\"isa\": \"avx9\"", "x.json:2: isa: 'avx9' is the target of no kernel");
     refused("\"isa\": 1", "x.json:2: isa: must be a name in quotes");
     refused("\"vector\": {\"quantizer\": \"f16\", \"x\\u0000y\": 1}", "x.json:2: \\u0000 is not allowed");

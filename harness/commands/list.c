@@ -2,6 +2,7 @@
  * Everything printed comes from the tables that the program itself runs on. */
 #include "harness/allocation/allocator.h"
 #include "harness/cli.h"
+#include "harness/experiment/spec.h"
 #include "harness/input/input.h"
 #include "harness/probe.h"
 
@@ -70,6 +71,17 @@ static void print_allocator(const kvant_allocator *a)
 {
     printf("%s: %s\nallocator; source: %s\n", a->name, a->summary, a->source);
     print_params(a->params);
+}
+
+static int list_keys(void)
+{
+    for (const spec_key *k = spec_keys(); k->name; k++) {
+        printf("%-16s  %s", k->name, k->help);
+        for (int i = 0; i < SPEC_WORDS && k->words[i]; i++)
+            printf(i ? " or %s" : ": %s (default)", k->words[i]);
+        printf("\n");
+    }
+    return EXIT_DONE;
 }
 
 static int list_allocators(void)
@@ -162,6 +174,7 @@ static int run(const cli *c)
         if (i)
             printf("\n");
         code = !strcmp(cli_arg(c, i), "metrics") ? list_metrics()
+             : !strcmp(cli_arg(c, i), "keys") ? list_keys()
              : !strcmp(cli_arg(c, i), "allocators") ? list_allocators()
              : !strcmp(cli_arg(c, i), "inputs") ? list_inputs(c) : list_name(c, cli_arg(c, i));
     }
@@ -171,9 +184,10 @@ static int run(const cli *c)
 static const cli_option options[] = { { .name = NULL } };
 
 const cli_command command_list = {
-    .name = "list", .arguments = "[metrics|allocators|inputs|NAME...]", .min_args = 0, .max_args = -1,
+    .name = "list", .arguments = "[metrics|keys|allocators|inputs|NAME...]", .min_args = 0, .max_args = -1,
     .summary = "list quantizers, allocators, datasets, probes and inputs, all metrics, or one plug-in's parameters",
     .details = "Without a name: everything there is. `metrics`: what the probes measure, in which unit, and which way is better.\n"
+               "`keys`: what a spec may say beside the parameters of its probes.\n"
                "`allocators`: all of them, with their parameters. `inputs`: models and texts, with licences and terms.\n"
                "With the name of a plug-in: its parameters with ranges and defaults, and the values that it must hit.",
     .example = "# parameters and oracles of one quantizer\nkvant list turboquant_mse",

@@ -109,8 +109,9 @@ const cli_command command_plan = {
     .max_args = 1,
     .summary = "show the cells of a spec, what is skipped and why, and an estimate of time and memory",
     .details = "Reads the spec, model headers and data, but no weights. asked and stored are bits per coordinate over keys and values:\n"
-               "what the method's name promises, and what the cache takes, f16 parts included. The time of a cell comes from finished\n"
-               "cells of the store where it has such, and is a rough guess where it has none.",
+               "what the method's name promises, and what the cache takes, f16 parts included. A label names what of a policy is not its\n"
+               "default, or varies: sink, window, sliding, raw, pre_rope and others, as `kvant list keys` explains them. The time of a cell\n"
+               "comes from finished cells of the store where it has such, and is a rough guess where it has none.",
     .example = "# what would the demo measure with two chunks?\nkvant plan experiments/demo.json --set chunks=2",
     .options = options,
     .run = run,

@@ -147,8 +147,8 @@ static kvant_status keep_windows(calibration *c, captured *run, const int32_t *i
     return status;
 }
 
-kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const kvant_args *args, const char *isa, calibration *out,
-                                  kvant_error *err)
+kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const kvant_args *args, kvcache_key_stage stage,
+                                  const char *isa, calibration *out, kvant_error *err)
 {
     const size_t n = (size_t)args->v[CALIBRATION_N], length = (size_t)args->v[CALIBRATION_LENGTH];
     calibration c = { 0 };
@@ -161,6 +161,7 @@ kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const
     kvant_status status = calibration_windows(model, data, args, &ids, err);
     if (!status)
         status = captured_open(&run, model, (uint32_t)length, BATCH, false, isa, "calibration", err);
+    run.unrotated = stage == KEYS_PRE_ROPE;
     if (!status)
         status = keep_windows(&c, &run, ids, n, length, err);
     if (!status)

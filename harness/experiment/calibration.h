@@ -13,7 +13,7 @@ extern const kvant_param calibration_params[];
 
 /* {0} is empty. */
 typedef struct {
-    float *key, *value;            /* [n_layer][n][n_kv_head][head_dim], post-RoPE; NULL for vectors */
+    float *key, *value;            /* [n_layer][n][n_kv_head][head_dim], keys at the stage asked for; NULL for vectors */
     float *x;                      /* [n][dim]; NULL for a model's */
     size_t n;                      /* tokens, or vectors */
     size_t run;                    /* tokens that a mark stands for */
@@ -28,8 +28,8 @@ typedef struct {
 kvant_status calibration_windows(lm_model *model, const kvant_data *data, const kvant_args *args, int32_t **ids, kvant_error *err);
 
 /* Runs them, through an f16 cache. isa as in kvcache_policy. */
-kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const kvant_args *args, const char *isa, calibration *out,
-                                  kvant_error *err);
+kvant_status calibration_of_model(lm_model *model, const kvant_data *data, const kvant_args *args, kvcache_key_stage stage,
+                                  const char *isa, calibration *out, kvant_error *err);
 /* The windows' marks alone: of what sensitivities were measured on. */
 kvant_status calibration_of_tokens(lm_model *model, const kvant_data *data, const kvant_args *args, calibration *out, kvant_error *err);
 /* n * length vectors of the data, drawn without repetition by seed and kept in their order. KVANT_INVALID: there are fewer. */

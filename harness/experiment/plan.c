@@ -228,6 +228,10 @@ static kvant_status set_policy(const builder *b, plan_cell *cell, kvant_error *e
     policy->sink = pick[SPEC_SINK] ? (uint32_t)pick[SPEC_SINK]->number : 0;
     policy->window = pick[SPEC_WINDOW] ? (uint32_t)pick[SPEC_WINDOW]->number : 0;
     policy->seed_rule = pick[SPEC_SEED_RULE] ? (kvcache_seed_rule)pick[SPEC_SEED_RULE]->number : SEED_SHARED;
+    policy->prefill = pick[SPEC_PREFILL] ? (kvcache_prefill)pick[SPEC_PREFILL]->number : PREFILL_PACKED;
+    policy->key_stage = pick[SPEC_KEY_STAGE] ? (kvcache_key_stage)pick[SPEC_KEY_STAGE]->number : KEYS_POST_ROPE;
+    policy->sliding = pick[SPEC_SLIDING] ? (kvcache_sliding_layers)pick[SPEC_SLIDING]->number : SLIDING_QUANTIZED;
+    cell->calibration.stage = policy->key_stage;
     return KVANT_OK;
 }
 
@@ -327,7 +331,8 @@ static bool is_reference(const plan_cell *c)
 {
     const kvcache_policy *p = &c->policy;
     return !c->allocation && !strcmp(p->key.quantizer->name, "f16") &&
-           (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink && !p->window && !p->seed;
+           (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink && !p->window && !p->seed &&
+           p->prefill == PREFILL_PACKED && p->key_stage == KEYS_POST_ROPE && p->sliding == SLIDING_QUANTIZED;
 }
 
 static kvant_status add_reference(builder *b, const plan_cell *like, kvant_error *err)

@@ -29,6 +29,7 @@ typedef struct {
 typedef struct {
     bool used;                     /* some quantizer of the cell is trained ahead */
     kvant_args args;               /* of calibration_params */
+    kvcache_key_stage stage;       /* of a model's keys */
     const plan_data *data;         /* a text, or vectors; a generator's own stand for what it would make next */
     bool own;                      /* data is that of the cell */
 } plan_calibration;
@@ -59,8 +60,8 @@ typedef struct {
  *    "code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
  *    "data": {"dataset", "name", "params": {...}, "sha256"},
  *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
- *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "model": {"name", "sha256"},
- *    "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0,
+ *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "key_stage": "post_rope", "model": {"name", "sha256"},
+ *    "prefill": "packed", "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0, "sliding": "quantized",
  *    "states": [{"file", "imported": {TABLE: sha256, ...}}, ...], "value": {...} , "window": 0}
  * "states" is there only when states that the cell takes from a folder hold imported tables. With vector data "vector" stands for key
  * and value, and what belongs to a model is not there. */

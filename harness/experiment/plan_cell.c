@@ -68,6 +68,8 @@ static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *e
     if (context > cell->model->shape.n_context)
         return kvant_fail(err, KVANT_SKIP, "%s needs %u positions, and the model's context is %u", cell->probe->name, context,
                           cell->model->shape.n_context);
+    if (policy->key_stage == KEYS_PRE_ROPE && cell->probe->post_rope)
+        return kvant_fail(err, KVANT_SKIP, "%s measures keys after RoPE, and key_stage is pre_rope", cell->probe->name);
     kvcache_codecs codecs;
     kvant_status status = kvcache_codecs_describe(policy, &cache, &codecs, err);
     if (status)
@@ -189,6 +191,8 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
             canonical_member(t, "value", c->value_target);
             text_add(t, "},");
             add_side(t, "key", c, KVANT_KEY);
+            text_add(t, ",");
+            canonical_member(t, "key_stage", spec_word(SPEC_KEY_STAGE, (int)policy->key_stage));
         } else
             text_add(t, "}");
     }
@@ -199,6 +203,10 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
         canonical_member(t, "sha256", c->model->input.sha256);
         text_add(t, "}");
     }
+    if (coded && c->model) {
+        text_add(t, ",");
+        canonical_member(t, "prefill", spec_word(SPEC_PREFILL, (int)policy->prefill));
+    }
     text_add(t, ",\"probe\":{");
     canonical_member(t, "name", c->probe->name);
     text_add(t, ",\"params\":");
@@ -207,8 +215,10 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
     if (coded) {
         text_add(t, ",\"seed\":%u,", policy->seed);
         if (c->model) {
-            canonical_member(t, "seed_rule", policy->seed_rule == SEED_PER_LAYER ? "per_layer" : "shared");
+            canonical_member(t, "seed_rule", spec_word(SPEC_SEED_RULE, (int)policy->seed_rule));
             text_add(t, ",\"sink\":%u,", policy->sink);
+            canonical_member(t, "sliding", spec_word(SPEC_SLIDING, (int)policy->sliding));
+            text_add(t, ",");
             add_states(t, c);
             add_side(t, "value", c, KVANT_VALUE);
             text_add(t, ",\"window\":%u", policy->window);

@@ -17,7 +17,7 @@ typedef struct {
     usage *used;                   /* [n], one per quantizer */
     size_t n;
     const plan_cell *first, *learner;          /* the first cell, and the first that is trained */
-    bool sink, window, seed, seed_rule, learnt;        /* several values within the plan */
+    bool sink, window, sliding, prefill, key_stage, seed, seed_rule, learnt;           /* several values within the plan */
 } survey;
 
 static void see_side(survey *s, const kvcache_side *side)
@@ -51,6 +51,9 @@ static void see_cell(survey *s, const plan_cell *c)
     const kvcache_policy *a = &s->first->policy, *b = &c->policy;
     s->sink |= a->sink != b->sink;
     s->window |= a->window != b->window;
+    s->sliding |= a->sliding != b->sliding;
+    s->prefill |= a->prefill != b->prefill;
+    s->key_stage |= a->key_stage != b->key_stage;
     s->seed |= a->seed != b->seed;
     s->seed_rule |= a->seed_rule != b->seed_rule;
     if (c->calibration.used) {
@@ -126,6 +129,12 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
         text_add(&t, " sink %u", policy->sink);
     if (policy->window || s->window)
         text_add(&t, " window %u", policy->window);
+    if (policy->sliding || s->sliding)
+        text_add(&t, " sliding %s", spec_word(SPEC_SLIDING, (int)policy->sliding));
+    if (policy->prefill || s->prefill)
+        text_add(&t, " %s", spec_word(SPEC_PREFILL, (int)policy->prefill));
+    if (policy->key_stage || s->key_stage)
+        text_add(&t, " %s", spec_word(SPEC_KEY_STAGE, (int)policy->key_stage));
     if (policy->seed || s->seed)
         text_add(&t, " seed %u", policy->seed);
     if (policy->seed_rule == SEED_PER_LAYER || s->seed_rule)

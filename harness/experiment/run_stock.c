@@ -61,12 +61,13 @@ static bool same_side(const kvcache_side *a, const kvcache_side *b)
 static bool same_policy(const kvcache_policy *a, const kvcache_policy *b)
 {
     return same_side(&a->key, &b->key) && same_side(&a->value, &b->value) && a->allocation == b->allocation && a->sink == b->sink &&
-           a->window == b->window && a->seed == b->seed && a->seed_rule == b->seed_rule && !strcmp(a->isa, b->isa);
+           a->window == b->window && a->sliding == b->sliding && a->prefill == b->prefill && a->key_stage == b->key_stage &&
+           a->seed == b->seed && a->seed_rule == b->seed_rule && !strcmp(a->isa, b->isa);
 }
 
 static bool same_calibration(const plan_calibration *a, const plan_calibration *b)
 {
-    return a->used == b->used && (!a->used || (a->data == b->data && a->own == b->own && !memcmp(&a->args, &b->args, sizeof a->args)));
+    return a->used == b->used && (!a->used || (a->data == b->data && a->own == b->own && a->stage == b->stage && !memcmp(&a->args, &b->args, sizeof a->args)));
 }
 
 void stock_trim(stock *k, size_t job)
@@ -85,7 +86,8 @@ kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibratio
     calibration_free(&k->calibration);
     k->learns = (plan_calibration){ 0 };
     const plan_data *from = c->data;
-    kvant_status status = cell->model    ? calibration_of_model(k->model, &from->data, &c->args, cell->policy.isa, &k->calibration, err)
+    kvant_status status = cell->model    ? calibration_of_model(k->model, &from->data, &c->args, c->stage, cell->policy.isa, &k->calibration,
+                                                                 err)
                           : !c->own      ? calibration_of_vectors(&from->data, &c->args, &k->calibration, err)
                                          : calibration_of_generator(from->dataset, &from->args, &c->args, &k->calibration, err);
     if (!status)

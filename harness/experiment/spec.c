@@ -12,14 +12,6 @@
 
 enum { CHOICES_MAX = 100000, NAMES_MAX = 1024 };
 
-static const struct { const char *name; spec_kind kind; } keys[] = {
-    { "probe", SPEC_PROBE }, { "model", SPEC_MODEL }, { "data", SPEC_DATA }, { "key", SPEC_KEY }, { "value", SPEC_VALUE },
-    { "cache", SPEC_CACHE }, { "vector", SPEC_VECTOR }, { "sink", SPEC_SINK }, { "window", SPEC_WINDOW }, { "seed", SPEC_SEED },
-    { "seed_rule", SPEC_SEED_RULE }, { "isa", SPEC_ISA }, { "calibration", SPEC_CALIBRATION },
-    { "allocator", SPEC_ALLOCATOR },
-};
-enum { N_KEYS = sizeof keys / sizeof *keys };
-
 /* ---- Parameters of plug-ins ---------------------------------------------------------------- */
 
 kvant_status spec_apply(const spec *s, const spec_axis *axis, const spec_choice *choice, const kvant_probe *probe, kvant_args *args,
@@ -203,6 +195,12 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
 {
     const char *given = choice->item->valuestring;
     kvant_error why;
+    if (spec_word(kind, 0)) {
+        while (choice->number < SPEC_WORDS && strcmp(given, spec_word(kind, (int)choice->number)))
+            choice->number++;
+        return choice->number < SPEC_WORDS ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"%s\" or \"%s\"",
+                                                                      spec_word(kind, 0), spec_word(kind, 1));
+    }
     switch (kind) {
     case SPEC_PROBE:
         choice->probe = probe_find(given, &why);
@@ -219,11 +217,6 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
     case SPEC_ALLOCATOR:           /* "uniform": what `key` and `value` say, everywhere; else a file */
         choice->name = strcmp(given, "uniform") ? given : NULL;
         return *given ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"uniform\", a file, or an object");
-    case SPEC_SEED_RULE:
-        choice->number = strcmp(given, "shared") ? SEED_PER_LAYER : SEED_SHARED;
-        if (strcmp(given, "shared") && strcmp(given, "per_layer"))
-            return document_fail(s->doc, choice->item, err, "must be \"shared\" or \"per_layer\"");
-        return KVANT_OK;
     case SPEC_ISA:
         choice->name = given;
         return known_isa(given) ? KVANT_OK : document_fail(s->doc, choice->item, err, "'%.40s' is the target of no kernel; use auto, "
@@ -339,15 +332,15 @@ static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *e
     names[n++] = "name";
     names[n++] = "expect";
     names[n++] = "questions";
-    for (int i = 0; i < N_KEYS; i++)
-        names[n++] = keys[i].name;
+    for (const spec_key *k = spec_keys(); k->name; k++)
+        names[n++] = k->name;
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
     for (size_t i = 0; i < probes->n; i++)
         for (const kvant_param *p = probes->choices[i].probe->params; p && p->name && n < NAMES_MAX; p++)
             names[n++] = p->name;
     names[n] = NULL;
     const char *near = nearest_name(item->string, names);
-    return document_fail(s->doc, item, err, "unknown key%s%s%s", near ? "; did you mean `" : "; `kvant list` shows what there is",
+    return document_fail(s->doc, item, err, "unknown key%s%s%s", near ? "; did you mean `" : "; `kvant list keys` shows what there is",
                          near ? near : "", near ? "`?" : "");
 }
 
@@ -359,9 +352,9 @@ static kvant_status read_key(spec *s, const cJSON *item, kvant_error *err)
         return spec_check_expect(s->doc, item, err);
     if (!strcmp(item->string, "questions"))
         return spec_check_questions(s->doc, item, err);
-    for (int i = 0; i < N_KEYS; i++)
-        if (!strcmp(item->string, keys[i].name))
-            return add_axis(s, keys[i].kind, item, err);
+    for (const spec_key *k = spec_keys(); k->name; k++)
+        if (!strcmp(item->string, k->name))
+            return add_axis(s, k->kind, item, err);
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
     for (size_t i = 0; i < probes->n; i++)
         if (param_find(probes->choices[i].probe->params, item->string))

@@ -8,8 +8,9 @@
 #include "harness/probe.h"
 
 typedef enum {
-    SPEC_PROBE, SPEC_MODEL, SPEC_DATA, SPEC_KEY, SPEC_VALUE, SPEC_VECTOR, SPEC_SINK, SPEC_WINDOW, SPEC_SEED, SPEC_SEED_RULE,
-    SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_CACHE, SPEC_PARAM         /* of the probes that have a parameter of that name */
+    SPEC_PROBE, SPEC_MODEL, SPEC_DATA, SPEC_KEY, SPEC_VALUE, SPEC_CACHE, SPEC_VECTOR, SPEC_SINK, SPEC_WINDOW, SPEC_SLIDING, SPEC_PREFILL,
+    SPEC_KEY_STAGE, SPEC_SEED, SPEC_SEED_RULE, SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR,
+    SPEC_PARAM                     /* of the probes that have a parameter of that name */
 } spec_kind;
 
 /* One value of an axis; which members count depends on the kind. */
@@ -17,7 +18,7 @@ typedef struct {
     const cJSON *item;             /* where it stands, for errors */
     const char *name;              /* MODEL, ISA: as given; DATA: the manifest's name or a path, NULL for a generator; CALIBRATION:
                                     * that of its data, NULL for what is measured; ALLOCATOR: a file, NULL for none */
-    double number;                 /* SINK, WINDOW, SEED; SEED_RULE: a kvcache_seed_rule */
+    double number;                 /* SINK, WINDOW, SEED; of a key with words, the word's index: a kvcache_seed_rule and the like */
     const kvant_probe *probe;      /* PROBE */
     kvcache_side side;             /* KEY, VALUE, VECTOR, CACHE (its keys); a quantizer that is NULL says "same" (VALUE) */
     kvcache_side value;            /* CACHE: its values */
@@ -43,6 +44,13 @@ typedef struct {
     spec_axis *axes;               /* [n_axes] in the file's order */
     char *json;                    /* the spec as it stands after overrides */
 } spec;
+
+/* A key of specs, for reading and for explaining it. words: what it may be, the default first, in the order of the enumeration that it
+ * stands for; NULL where it takes something else. */
+enum { SPEC_WORDS = 2 };
+typedef struct { const char *name; spec_kind kind; const char *help, *words[SPEC_WORDS]; } spec_key;
+const spec_key *spec_keys(void);   /* all of them; ends with a NULL name */
+const char *spec_word(spec_kind kind, int index);
 
 /* Reads a spec and overrides keys by `sets`, each KEY=VALUE (document_set). KVANT_INVALID names file, line and path. */
 kvant_status spec_read(const char *path, const char *const *sets, size_t n_sets, spec *out, kvant_error *err);

@@ -244,7 +244,7 @@ const kvant_probe probe_attention = {
     .summary = "error of attention weights and outputs, on vectors or on a model's own keys, values and queries",
     .params = params,
     .metrics = metrics,
-    .wants_text = true, .wants_vectors = true,
+    .post_rope = true, .wants_text = true, .wants_vectors = true,
     .context = context_of,
     .cost = cost,
     .open = open_job,

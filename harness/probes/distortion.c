@@ -469,7 +469,7 @@ const kvant_probe probe_distortion = {
     .summary = "error of vectors and of inner products, on vectors or on a model's own keys and values",
     .params = params,
     .metrics = metrics,
-    .wants_text = true, .wants_vectors = true,
+    .post_rope = true, .wants_text = true, .wants_vectors = true,
     .context = context_of,
     .cost = cost,
     .open = open_job,

@@ -474,7 +474,7 @@ const kvant_probe probe_sensitivity = {
     .summary = "how much each layer or KV head matters: its norms, its errors, or the divergence of the output when it alone is quantized",
     .params = params,
     .metrics = metrics,
-    .wants_text = true, .wants_reference = true,
+    .post_rope = true, .wants_text = true, .wants_reference = true,
     .context = context_of,
     .cost = cost,
     .memory = memory,

@@ -1,0 +1,36 @@
+/* spec_keys.c - the keys that a spec may have beside `name`, `expect`, `questions` and the parameters of its probes, and the words that some take.
+ * One table for what reads a spec, what writes a cell's identity, and what explains them. */
+#include "harness/experiment/spec.h"
+
+static const spec_key keys[] = {
+    { "probe", SPEC_PROBE, "what is measured", { NULL } },
+    { "model", SPEC_MODEL, "the model whose cache is measured: a name or a GGUF file", { NULL } },
+    { "data", SPEC_DATA, "the text that it reads, or vectors: a name, a file, or a dataset with its parameters", { NULL } },
+    { "key", SPEC_KEY, "the quantizer of keys, with its parameters", { NULL } },
+    { "value", SPEC_VALUE, "the quantizer of values; \"same\" (default): as the keys", { NULL } },
+    { "cache", SPEC_CACHE, "in place of both: pairs of a `key` and a `value` that belong together", { NULL } },
+    { "vector", SPEC_VECTOR, "with vector data, the quantizer", { NULL } },
+    { "sink", SPEC_SINK, "first tokens that stay in f16, counted (default 0); layers with a sliding window forget them with it", { NULL } },
+    { "window", SPEC_WINDOW, "last tokens that stay in f16, counted (default 0)", { NULL } },
+    { "sliding", SPEC_SLIDING, "layers with a sliding window: coded as all others, or f16", { "quantized", "f16" } },
+    { "prefill", SPEC_PREFILL, "what the tokens of one pass see of each other: the codes that the cache will hold; or f16, as in engines "
+      "that append after attention. A decode step is a pass of one token", { "packed", "raw" } },
+    { "key_stage", SPEC_KEY_STAGE, "keys are coded after RoPE, or before it and rotated whenever they are read; sinks and window likewise",
+      { "post_rope", "pre_rope" } },
+    { "seed", SPEC_SEED, "of rotations and sketches (default 0)", { NULL } },
+    { "seed_rule", SPEC_SEED_RULE, "all layers share the seed, or each adds its number", { "shared", "per_layer" } },
+    { "isa", SPEC_ISA, "kernels: auto (default), scalar, or a target", { NULL } },
+    { "calibration", SPEC_CALIBRATION, "what trained methods and sensitivities learn from: data, n, length, seed", { NULL } },
+    { "allocator", SPEC_ALLOCATOR, "bits per layer or head: a file, or an allocator with a budget", { NULL } },
+    { NULL, SPEC_PARAM, NULL, { NULL } }
+};
+
+const spec_key *spec_keys(void) { return keys; }
+
+const char *spec_word(spec_kind kind, int index)
+{
+    const spec_key *k = keys;
+    while (k->name && k->kind != kind)
+        k++;
+    return k->words[index];
+}
