@@ -58,10 +58,11 @@ LDLIBS  += $(PKG_LIBS) -ldnnl -lm
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
 
-LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c metal/x86/*.c)
+LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c) \
+            $(filter-out metal/x86/vecmath_%,$(wildcard metal/x86/*.c))
 MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
 HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/*/*.c \
-            datasets/*.c algorithms/allocators/*.c))
+            datasets/*.c algorithms/allocators/*.c metal/x86/vecmath_*.c))
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
 HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c tests/codes.c,$(wildcard tests/*.c))

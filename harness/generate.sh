@@ -23,7 +23,9 @@ case "$1" in
 quantizers)
     echo '#include "harness/kernels.h"'
     list kvant_quantizer quantizer kvant_quantizers algorithms
-    kernels=$(for f in metal/x86/*_*.c metal/arm/*_*.c; do [ -e "$f" ] && basename "$f" .c; done | sort)
+    kernels=$(for f in metal/x86/*_*.c metal/arm/*_*.c; do
+        [ -e "$f" ] && grep -q '^const kvant_kernel kernel_' "$f" && basename "$f" .c
+    done | sort)
     for n in $kernels; do echo "extern const kvant_kernel kernel_$n;"; done
     echo "const kvant_kernel *const *kvant_kernels(void)"
     echo "{"
@@ -58,7 +60,7 @@ version) # compiler flags
     part() { p=$1; shift; echo "    { \"$p\", \"$(hash_of "$@")\" },"; }
     part contract harness/kvant.h harness/codec.c
     part algorithms/shared algorithms/shared/*.[ch]
-    part harness/lm harness/lm/*.[ch]
+    part harness/lm harness/lm/*.[ch] metal/x86/vecmath_*.c
     part harness/check harness/check/*.[ch] harness/measure/fidelity.[ch] harness/measure/stats.c datasets/synthetic.c
     part harness/calibration harness/experiment/calibration.[ch] harness/experiment/captured.c
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done

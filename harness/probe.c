@@ -5,6 +5,7 @@
 #include "harness/measure/stats.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,4 +141,10 @@ probe_result probe_clustered(const char *metric, const double *x, const double *
     stats_mean mean = stats_clustered(x, w, n);
     stats_interval interval = stats_t(mean, 0.95);
     return (probe_result) { metric, mean.mean, (double)mean.n, mean.se, interval.lo, interval.hi };
+}
+
+probe_result probe_exponential(const char *metric, probe_result mean)
+{
+    const double value = exp(mean.value);
+    return (probe_result){ metric, value, mean.n, value * mean.se, exp(mean.lo), exp(mean.hi) };
 }

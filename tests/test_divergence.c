@@ -103,6 +103,30 @@ static void f16_diverges_by_exactly_nothing(void **state)
     kvcache_codecs_close(&codecs[1]);
 }
 
+/* One pass serves both: the likelihoods have the bits that the probe perplexity gives them. */
+static void perplexity_is_that_of_its_own_probe(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = { "context=64,chunks=3", "context=300,chunks=2,convention=full",
+                                          "context=64,chunks=3,path=decode,lockstep=3" };
+    const kvant_probe *probe = probe_of("perplexity");
+    kvcache_codecs codecs = codecs_of(model, "affine", "bits=3,group_size=16");
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        probe_run run, own;
+        measure(shapes[i], &codecs, 1, &run);
+        probe_job job = { .args = kvant_defaults(probe->params), .model = model, .data = &words, .n_cells = 1, .codecs = &codecs };
+        assert_ok(kvant_parse(probe->params, shapes[i], &job.args, err));
+        run_ok(probe, &job, &own);
+        for (uint32_t chunk = 0; chunk < (uint32_t)job.args.v[1]; chunk++)
+            assert_true(sample_of(&run.cells[0], "nll", chunk, 0) == sample_of(&own.cells[0], "nll", chunk, 0));
+        assert_true(value_of(&run.cells[0], "perplexity") == value_of(&own.cells[0], "perplexity"));
+        assert_true(result_of(&run.cells[0], "perplexity")->se == result_of(&own.cells[0], "perplexity")->se);
+        run_free(&run);
+        run_free(&own);
+    }
+    kvcache_codecs_close(&codecs);
+}
+
 /* Logits [n][TINY_VOCAB] of a chunk. */
 static float *logits_of(const kvcache_codecs *codecs, const int32_t *chunk, uint32_t n)
 {
@@ -413,6 +437,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(f16_diverges_by_exactly_nothing),
+        cmocka_unit_test(perplexity_is_that_of_its_own_probe),
         cmocka_unit_test(figures_are_those_of_two_passes),
         cmocka_unit_test(uniform_model_has_nothing_to_lose),
         cmocka_unit_test(paths_and_steps_agree),

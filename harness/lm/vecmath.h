@@ -1,4 +1,4 @@
-/* vecmath.h - exp, softmax and sums over float arrays, written so that compilers vectorise them.
+/* vecmath.h - exp, softmax and sums over float arrays, by the widest instructions that the machine has.
  * Every sum has a fixed order, so that results depend neither on threads nor on the vector width. */
 #ifndef KVANT_VECMATH_H
 #define KVANT_VECMATH_H
@@ -9,7 +9,12 @@
 float vec_max(const float *x, size_t n);                       /* -inf for n = 0 */
 /* x[i] = exp(x[i] - shift), relative error below 2e-7; returns the sum. NaN stays NaN, exp(-inf) is 0. */
 double vec_exp_sum(float *x, size_t n, float shift);
-double vec_log_sum_exp(const float *x, size_t n);
+/* The sum of exp(x[i] - shift) in double, relative errors of terms below 1e-15, for x[i] <= shift; *moment is the sum of
+ * exp(x[i] - shift) (x[i] - shift). exp is taken to end at -700. */
+double vec_mass(const float *x, size_t n, double shift, double *moment);
+double vec_log_sum_exp(const float *x, size_t n);              /* by vec_mass */
+/* The sum of exp(p[i] - p_shift) ((p[i] - p_shift) - (q[i] - q_shift)), of the same exactness, for p[i] <= p_shift + 1. */
+double vec_divergence(const float *p, double p_shift, const float *q, double q_shift, size_t n);
 double vec_dot(const float *a, const float *b, size_t n);
 void vec_silu_mul(float *gate, const float *up, size_t n);     /* gate = gate * sigmoid(gate) * up */
 /* gate = gelu(gate) * up, gelu by its tanh form; up NULL: without it */

@@ -8,24 +8,14 @@
 
 logits_mass logits_mass_of(const float *x, size_t n)
 {
-    const double max = vec_max(x, n);
-    double sum = 0, moment = 0;    /* of exp(x - max), and of that times x - max */
-    for (size_t i = 0; i < n; i++) {
-        const double below = x[i] - max, e = exp(below);
-        sum += e;
-        moment += e * below;
-    }
+    double moment;                 /* of exp(x - max) times x - max */
+    const double max = vec_max(x, n), sum = vec_mass(x, n, max, &moment);
     return (logits_mass){ max + log(sum), log(sum) - moment / sum };
 }
 
 double logits_divergence(const float *p, logits_mass p_mass, const float *q, logits_mass q_mass, size_t n)
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double log_p = p[i] - p_mass.log_sum, log_q = q[i] - q_mass.log_sum;
-        sum += exp(log_p) * (log_p - log_q);
-    }
-    return sum;
+    return vec_divergence(p, p_mass.log_sum, q, q_mass.log_sum, n);
 }
 
 void logits_top(const float *x, size_t n, uint32_t *top, size_t k)

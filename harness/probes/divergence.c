@@ -48,7 +48,9 @@ static const probe_metric metrics[] = {
     { "delta_p", "", "mean of the right token's probability minus that with f16; samples per chunk", 0, false },
     { "delta_p_rms", "", "root of the mean square of that difference over all tokens; samples per chunk", -1, false },
     { "entropy_shift", "nats", "mean entropy of the distribution minus that with f16; samples per chunk", 0, false },
-    { "nll", "nats", "mean negative log-likelihood of the right tokens, whose exp is the perplexity; samples per chunk", -1, false },
+    { "nll", "nats", "mean negative log-likelihood of the right tokens, as the probe perplexity has it by the same convention; samples per "
+      "chunk", -1, false },
+    { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
     { NULL, NULL, NULL, 0, false }
 };
 
@@ -412,6 +414,10 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         const size_t m = probe_values(samples, n, means[i].metric, x, w);
         const probe_result r = within(probe_clustered(means[i].metric, x, w, m), means[i].least, means[i].most);
         result(user, &r);
+        if (!strcmp(r.metric, "nll")) {
+            const probe_result perplexity = probe_exponential("perplexity", r);
+            result(user, &perplexity);
+        }
     }
     const size_t m = probe_values(samples, n, "delta_p_rms", x, w);
     const probe_result rms = rms_of("delta_p_rms", x, w, m);

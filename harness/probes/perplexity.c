@@ -253,13 +253,6 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
     return status;
 }
 
-/* exp carries the mean, the ends of its interval, and by its slope the standard error. */
-static probe_result exponentiated(const char *metric, probe_result nll)
-{
-    double value = exp(nll.value);
-    return (probe_result) { metric, value, nll.n, value * nll.se, exp(nll.lo), exp(nll.hi) };
-}
-
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
                            void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
 {
@@ -273,13 +266,13 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         free(x);
         return kvant_fail(err, KVANT_FAILED, "perplexity: no chunk was measured");
     }
-    probe_result nll = probe_clustered("nll", x, w, chunks), ppl = exponentiated("perplexity", nll);
+    probe_result nll = probe_clustered("nll", x, w, chunks), ppl = probe_exponential("perplexity", nll);
     result(user, &nll);
     result(user, &ppl);
     for (size_t at = 1; at <= chunks; at = at < chunks && 2 * at > chunks ? chunks : 2 * at) {
         char name[48];
         snprintf(name, sizeof name, "perplexity_at_%zu", at);
-        ppl = exponentiated(name, probe_clustered("nll", x, w, at));
+        ppl = probe_exponential(name, probe_clustered("nll", x, w, at));
         result(user, &ppl);
     }
     for (size_t i = 0; i < n; i++)
