@@ -122,6 +122,19 @@ static void needle_from_trials(void **state)
     assert_near(l->value, -.3, 1e-14);
     assert_near(l->se, sqrt(.08 / 3 / 4), 1e-14);
     assert_near(value_of(&r, "prompt_tokens"), 510, 0);
+    assert_int_equal(r.n_results, 4);
+
+    /* Of several values in a trial the share, by trials. */
+    static const probe_sample several[] = {
+        { "needle_correct", 0, 0, 1, 1 }, { "needle_found", 0, 0, 1, 4 }, { "needle_correct", 1, 0, 0, 1 }, { "needle_found", 1, 0, .75, 4 },
+    };
+    finish("needle", several, sizeof several / sizeof *several, &r);
+    const kept_result *found = result_of(&r, "needle_found");
+    assert_near(value_of(&r, "needle_accuracy"), .5, 0);
+    assert_near(found->value, .875, 1e-15);
+    assert_near(found->se, .125, 1e-15);
+    assert_near(found->lo, 0, 0);
+    assert_near(found->hi, 1, 0);
 }
 
 static void distortion_clusters_by_text(void **state)

@@ -18,6 +18,7 @@ static void cells_do_not_mix(void **state)
     static const char *const probes[][2] = {
         { "perplexity", "context=64,chunks=4" }, { "perplexity", "context=64,chunks=4,path=decode,lockstep=3" },
         { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=900,trials=2" },
+        { "needle", "length=900,trials=1,needle_kind=multi_value,needle_count=2" },
         { "trajectory", "prompts=2,prompt_tokens=32,tokens=48" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
@@ -104,6 +105,39 @@ static void needle_on_a_uniform_model(void **state)
     assert_same_samples(r, &again.cells[0]);
     run_free(&run);
     run_free(&again);
+    kvcache_codecs_close(&codecs);
+    lm_close(model);
+}
+
+/* Of several values all tokens count, of what is given none does. */
+static void needle_of_every_kind(void **state)
+{
+    (void)state;
+    lm_model *model = open_model((tiny_options){ .uniform = true });
+    kvcache_codecs codecs = open_codecs(model, "affine", "bits=4,group_size=16", "f16", "");
+    static const struct { const char *kind; double values, asked; } kinds[] = {
+        { "single", 1, 0 }, { "multi_key", 1, 0 }, { "multi_value", 3, 3 }, { "multi_query", 3, 3 }
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char args[128];
+        const bool of_words = i % 3 == 0;
+        snprintf(args, sizeof args, "length=900,trials=1,digits=5,needle_count=3,needle_kind=%s,needle_of=%s", kinds[i].kind,
+                 of_words ? "words" : "numbers");
+        probe_run run;
+        run_on("needle", args, model, &codecs, 1, &run);
+        const cell_run *r = &run.cells[0];
+        assert_near(value_of(r, "needle_accuracy"), 0, 0);
+        assert_near(value_of(r, "needle_log_prob"), -log(TINY_VOCAB), 1e-6);
+        size_t found = 0;
+        for (size_t j = 0; j < r->n; j++) {
+            const probe_sample *s = &r->samples[j];
+            if (!strcmp(s->metric, "needle_log_prob"))
+                assert_near(s->n, kinds[i].values * (of_words ? 8 : 5), 0);
+            found += !strcmp(s->metric, "needle_found") && s->n <= kinds[i].asked && s->n >= kinds[i].asked;
+        }
+        assert_int_equal(found, kinds[i].asked > 0);
+        run_free(&run);
+    }
     kvcache_codecs_close(&codecs);
     lm_close(model);
 }
@@ -328,6 +362,7 @@ int main(void)
         cmocka_unit_test(bytes_follow_the_policy),
         cmocka_unit_test(short_text_says_how_many_chunks),
         cmocka_unit_test(needle_on_a_uniform_model),
+        cmocka_unit_test(needle_of_every_kind),
         cmocka_unit_test(needle_says_what_is_too_long),
         cmocka_unit_test(distortion_of_the_models_own),
         cmocka_unit_test(observed_queries_are_those_of_attention),
