@@ -5,6 +5,7 @@
 #include "harness/measure/haystack.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
+#include "harness/util.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -153,18 +154,31 @@ static bool is_of_value(const needle *p, char c)
     return p->trial.task.words ? (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') : c >= '0' && c <= '9';
 }
 
-/* Adds a piece's tokens to the answer; those of a value are the ones that hold digits or letters of it. */
-static kvant_status add_piece(needle *p, const char *piece, int value, kvant_error *err)
+/* Adds the tokens that a piece adds to the whole prompt when it follows what has been said, and says it; those of a value are the ones
+ * that hold digits or letters of it. */
+static kvant_status add_piece(const probe_job *job, needle *p, const char *message, text *said, const char *piece, int value,
+                              kvant_error *err)
 {
+    const size_t before = p->n_prompt + p->n_answer;
     int32_t *ids = NULL;
     size_t n = 0, counted = 0;
-    kvant_status status = tokenizer_encode(p->tok, piece, strlen(piece), false, false, &ids, &n, err);
-    forced *more = status ? NULL : realloc(p->answer, (p->n_answer + n + 1) * sizeof *more);
-    if (!status && !more)
+    text_add(said, "%s", piece);
+    if (said->failed)
+        return kvant_fail(err, KVANT_NOMEM, "needle: no memory for an answer");
+    kvant_status status = lm_chat(job->model, message, said->data, &ids, &n, err);
+    if (status)
+        return status;
+    bool goes_on = n > before && !memcmp(ids, p->prompt, p->n_prompt * sizeof *ids);
+    for (size_t i = 0; i < p->n_answer && goes_on; i++)
+        goes_on = ids[p->n_prompt + i] == p->answer[i].id;
+    forced *more = goes_on ? realloc(p->answer, n * sizeof *more) : NULL;
+    if (!goes_on)
+        status = kvant_fail(err, KVANT_SKIP, "needle: with '%s' behind it this tokenizer cuts the prompt in another way", piece);
+    else if (!more)
         status = kvant_fail(err, KVANT_NOMEM, "needle: no memory for an answer");
     if (more)
         p->answer = more;
-    for (size_t i = 0; i < n && !status; i++) {
+    for (size_t i = before; i < n && !status; i++) {
         char s[32] = "";
         status = token_text(p, ids[i], s, err);
         bool counts = false;
@@ -174,9 +188,9 @@ static kvant_status add_piece(needle *p, const char *piece, int value, kvant_err
         p->answer[p->n_answer++] = (forced){ ids[i], counts ? value : GIVEN };
     }
     free(ids);
-    if (!status && value != GIVEN && (counted == 0 || n > strlen(piece) - 1 + ANSWER_SLACK))
-        return kvant_fail(err, KVANT_SKIP, "needle: this tokenizer makes %zu tokens of '%s', and %zu of them hold something of it", n, piece,
-                          counted);
+    if (!status && value != GIVEN && (counted == 0 || n - before > strlen(piece) - 1 + ANSWER_SLACK))
+        return kvant_fail(err, KVANT_SKIP, "needle: this tokenizer makes %zu tokens of '%s', and %zu of them hold something of it", n - before,
+                          piece, counted);
     return status;
 }
 
@@ -193,10 +207,12 @@ static char *words_before(const haystack_trial *t, size_t i)
 }
 
 /* The right answer's tokens behind its first words: " VALUE", and where several are asked for all of them. */
-static kvant_status make_answer(const probe_job *job, needle *p, kvant_error *err)
+static kvant_status make_answer(const probe_job *job, needle *p, const char *message, const char *first_words, kvant_error *err)
 {
     const haystack_trial *t = &p->trial;
     const size_t values = t->task.kind == HAYSTACK_MULTI_VALUE ? t->n : haystack_answers(t);
+    text said = { 0 };
+    text_add(&said, "%s", first_words);
     kvant_status status = KVANT_OK;
     p->n_answer = 0;
     for (size_t i = 0; i < values && !status; i++) {
@@ -205,11 +221,12 @@ static kvant_status make_answer(const probe_job *job, needle *p, kvant_error *er
         if (!between)
             status = kvant_fail(err, KVANT_NOMEM, "needle: no memory for an answer");
         if (!status && *between)
-            status = add_piece(p, between, GIVEN, err);
+            status = add_piece(job, p, message, &said, between, GIVEN, err);
         if (!status)
-            status = add_piece(p, spaced, (int)i, err);
+            status = add_piece(job, p, message, &said, spaced, (int)i, err);
         free(between);
     }
+    text_free(&said);
     if (!status && p->n_answer > answer_room(&job->args))
         return kvant_fail(err, KVANT_SKIP, "needle: this tokenizer makes %zu tokens of an answer of %zu values, more than %u", p->n_answer,
                           values, answer_room(&job->args));
@@ -239,7 +256,7 @@ static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
     if (!status)
         status = probe_measures(job, p->prompt, p->n_prompt, err);
     if (!status)
-        status = make_answer(job, p, err);
+        status = make_answer(job, p, message, first_words, err);
     free(message);
     free(first_words);
     return status;
