@@ -1,5 +1,7 @@
 # Small multiples: one map of depth by length per label, dark where needles were missed, the counts written into the cells.
-COLUMNS_OF_PANELS = N < 4 ? N : 4
+# Models and settings begin rows of their own where these are alike and not too long.
+LABELS = int(FIRST[10])
+COLUMNS_OF_PANELS = int(FIRST[11]) > 1 && N == LABELS * int(FIRST[11]) && LABELS < 7 ? LABELS : N < 4 ? N : 4
 ROWS_OF_PANELS = int(ceil(1.0 * N / COLUMNS_OF_PANELS))
 WIDTH = COLUMNS_OF_PANELS < 2 ? 600 : 80 + 260 * COLUMNS_OF_PANELS
 HEIGHT = 120 + 240 * ROWS_OF_PANELS
@@ -20,7 +22,8 @@ set yrange [R_max + 0.5:0.5]
 SMALL = C_max > 5 || R_max > 6 ? ',8' : ',12'
 
 # Margins in pixels: titles and tics do not grow with the picture.
-set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS title EXPERIMENT . ': needles found, ' . FIRST[9] font ',15' \
+set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS \
+    title EXPERIMENT . ': needles found' . (FIRST[9] eq '' ? '' : ', ') . FIRST[9] font ',15' \
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
 set xlabel 'length, tokens' offset 0, 0.4 font ',11'
 set ylabel 'depth' offset 1, 0 font ',11'

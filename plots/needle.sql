@@ -1,17 +1,31 @@
--- Needles found, by depth and length of the haystack, a panel for each quantizer, the reference first
+-- Needles found, by depth and length of the haystack, a panel for each quantizer and model, the reference first
 WITH point AS (
   SELECT r.ordinal, r.reference, r.label, r.bits_stored, r.value, r.n, json_extract(r.config, '$.probe.params.depth') AS depth,
          json_extract(r.config, '$.probe.params.length') AS length, r.model, r.data,
          json_remove(json_extract(r.config, '$.probe.params'), '$.depth', '$.length') AS settings
   FROM result r WHERE r.experiment = :experiment AND r.metric = 'needle_accuracy' AND r.value IS NOT NULL
 ), panel AS (
-  SELECT p.*, w.found, w.n AS needles, dense_rank() OVER (ORDER BY p.model, p.data, p.settings) AS setting
+  SELECT p.*, w.found, w.n AS needles, min(p.ordinal) OVER (PARTITION BY p.model, p.data, p.settings) AS setting_first,
+         coalesce(p.model || ', ', '') || p.data AS subject,
+         dense_rank() OVER (ORDER BY p.model) AS model_number, dense_rank() OVER (ORDER BY p.data) AS data_number
   FROM point p JOIN needle w ON w.experiment = :experiment AND w.label = p.label AND w.settings = p.settings
                             AND w.model IS p.model AND w.data IS p.data
+), numbered AS (
+  SELECT *, dense_rank() OVER (ORDER BY setting_first, model, data, settings) AS setting, max(model_number) OVER () > 1 AS models,
+         max(data_number) OVER () > 1 AS texts FROM panel
+), named AS (
+  SELECT *, CASE WHEN models AND texts THEN ', ' || subject WHEN models THEN ', ' || model WHEN texts THEN ', ' || data
+                 ELSE '' END AS of_subject,
+         max(setting) OVER (PARTITION BY subject) > min(setting) OVER (PARTITION BY subject) AS settings_differ,
+         dense_rank() OVER (PARTITION BY setting ORDER BY label) AS label_number
+  FROM numbered
 )
-SELECT label || CASE WHEN max(setting) OVER () > 1 THEN ' (setting ' || setting || ')' ELSE '' END AS series,
-       dense_rank() OVER (ORDER BY length) AS column, dense_rank() OVER (ORDER BY depth) AS row, length, depth, value,
+SELECT label || of_subject || CASE WHEN settings_differ THEN ' (setting ' || setting || ')' ELSE '' END AS series,
+       dense_rank() OVER (PARTITION BY setting ORDER BY length) AS column,
+       dense_rank() OVER (PARTITION BY setting ORDER BY depth) AS row,
+       length, depth, value,
        CAST(round(value * n) AS INTEGER) || '/' || CAST(n AS INTEGER) AS words,
        CAST(found AS INTEGER) || ' of ' || CAST(needles AS INTEGER) AS total,
-       coalesce(model || ', ', '') || data AS subject
-FROM panel ORDER BY setting, reference DESC, bits_stored, label, min(ordinal) OVER (PARTITION BY setting, label), row, column
+       CASE WHEN models AND texts THEN '' WHEN models THEN data WHEN texts THEN coalesce(model, '') ELSE subject END AS subject,
+       max(label_number) OVER () AS labels, max(setting) OVER () AS settings
+FROM named ORDER BY setting, reference DESC, bits_stored, label, min(ordinal) OVER (PARTITION BY setting, label), row, column

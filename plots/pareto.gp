@@ -1,105 +1,143 @@
-# Points with error bars, one colour and shape per quantizer; the reference as a line across; the front as steps. Names stand
-# before points of the front and behind the others, where the steps leave room, and make way for each other.
-WIDTH = N > 10 ? 1280 : 960      # a long key stands beside
-HEIGHT = 640
+# Points with error bars, one colour and shape per quantizer; the reference as a line across; the front as steps; a panel for each
+# model and text. Names stand before points of the front and behind the others, where the steps leave room, and make way for each other.
+
+# A block is of one panel (column 16) and place: references (1), quantizers (2), fronts (3), in this order. Panel p has the blocks
+# FROM[p] ... TO[p], of them references to LINES[p] and quantizers to POINTS[p].
+array PANEL[N]; array PLACE[N]; array STYLE_OF[N]; array NAME_OF[N]; array SUBJECT[N]
+PANELS = 0
+set datafile separator "\t"
+do for [i = 1:N] {
+    stats DATA index i - 1 skip 1 using (PANEL[i] = int($16), PLACE[i] = int($13), STYLE_OF[i] = int($18), NAME_OF[i] = strcol(17), \
+                                         SUBJECT[i] = strcol(7), 0) nooutput
+    PANELS = PANEL[i] > PANELS ? int(PANEL[i]) : PANELS
+}
+array FROM[PANELS]; array LINES[PANELS]; array POINTS[PANELS]; array TO[PANELS]
+do for [p = 1:PANELS] {
+    FROM[p] = 0
+    do for [i = 1:N] { if (PANEL[i] == p) {
+        if (!FROM[p]) { FROM[p] = i; LINES[p] = i - 1; POINTS[p] = i - 1 }
+        if (PLACE[i] == 1) { LINES[p] = i }
+        if (PLACE[i] <= 2) { POINTS[p] = i }
+        TO[p] = i
+    } }
+}
+MOST = 0
+do for [p = 1:PANELS] { MOST = TO[p] - FROM[p] + 1 > MOST ? TO[p] - FROM[p] + 1 : MOST }
+ACROSS = PANELS < 2 ? 1 : 2
+DOWN = int(ceil(1.0 * PANELS / ACROSS))
+ONE = MOST > 10 ? 1280 : PANELS > 1 ? 800 : 960       # pixels across of one panel: a long key stands beside
+WIDTH = ACROSS * ONE
+HEIGHT = PANELS > 1 ? 40 + 600 * DOWN : 640
 load STYLE
 
-# Blocks come as references, quantizers, fronts: 1...LINES, to POINTS, to N. The ranges are those of the quantizers: the reference's
-# bits lie far to the right, and the picture ends before them.
-LINES = 0; POINTS = 0; LONGEST = 0; NAMES = 0
-XMIN = 1e9; XMAX = -1e9; YMIN = 1e300; YMAX = -1e300
-do for [i = 1:N] {
-    stats DATA index i - 1 skip 1 using 2:3 name 'S' nooutput
-    stats DATA index i - 1 skip 1 using (valid(4) ? $4 : $3):(valid(5) ? $5 : $3) name 'B' nooutput
-    YMIN = B_min_x < YMIN ? B_min_x : YMIN
-    YMAX = B_max_y > YMAX ? B_max_y : YMAX
-    stats DATA index i - 1 skip 1 using 13 name 'P' nooutput
-    if (P_max == 1) { LINES = i }
-    if (P_max <= 2) { POINTS = i }
-    if (P_max == 2) {
-        XMIN = S_min_x < XMIN ? S_min_x : XMIN
-        XMAX = S_max_x > XMAX ? S_max_x : XMAX
-        stats DATA index i - 1 skip 1 using 11 name 'L' nooutput
-        LONGEST = L_max > LONGEST ? L_max : LONGEST
-        NAMES = NAMES + L_records
-    }
-}
-if (POINTS == LINES) { XMIN = 0; XMAX = 16 }
-SPAN = XMAX > XMIN ? XMAX - XMIN : 1
-# Room for the longest name on both sides, as a share of the picture.
-SIDE = 0.02 + 0.0085 * LONGEST
-SIDE = SIDE < 0.3 ? SIDE : 0.3
-LEFT = XMIN - SIDE / (1 - 2 * SIDE) * SPAN
-RIGHT = XMAX + SIDE / (1 - 2 * SIDE) * SPAN
-set xrange [LEFT:RIGHT]
-
-LOG = YMIN > 0 && (METRIC eq 'perplexity' || YMAX / YMIN > 20)
-ROOM = YMAX > YMIN ? YMAX - YMIN : 0.1 * abs(YMAX) + 1e-12
-if (LOG) {
-    FACTOR = YMAX > YMIN ? YMAX / YMIN : 1.1
-    set logscale y
-    set yrange [YMIN * FACTOR ** -0.1 : YMAX * FACTOR ** 0.15]
-    # Within a decade gnuplot would label one tic: name round values instead.
-    if (FACTOR < 20) {
-        STEP = step(ROOM, 6)
-        unset ytics
-        set for [k = ceil(0.7 * YMIN / STEP):floor(1.4 * YMAX / STEP)] ytics add (sprintf('%g', k * STEP) k * STEP)
-        set ytics nomirror out textcolor '#202020'
-    }
-} else {
-    set yrange [YMIN - 0.1 * ROOM : YMAX + 0.15 * ROOM]
-}
-
-# Names, in order of value. A name takes a place in shares of the picture; one that would stand on another moves on, away from the
-# front, and a thin line leads to it.
-array X[NAMES + 1]; array Y[NAMES + 1]; array NAME[NAMES + 1]; array LETTERS[NAMES + 1]; array ON_FRONT[NAMES + 1]
-array OWNER[NAMES + 1]; array AT[NAMES + 1]
-do for [i = LINES + 1:POINTS] {
-    stats DATA index i - 1 skip 1 using (X[int($15)] = $2, Y[int($15)] = $3, NAME[int($15)] = strcol(6), LETTERS[int($15)] = $11, \
-                                         ON_FRONT[int($15)] = $10, OWNER[int($15)] = i, 0) nooutput
-}
-BOTTOM = LOG ? log(YMIN) - 0.1 * log(FACTOR) : YMIN - 0.1 * ROOM
-TALL = LOG ? 1.25 * log(FACTOR) : 1.25 * ROOM
-share(y) = ((LOG ? log(y) : y) - BOTTOM) / TALL
-SIGN = FIRST[14] eq '1' ? 1 : -1
+LETTER = 0.0085 * 960 / (MOST > 10 ? 960 : ONE)       # of a name, as a share of a panel
 LINE = 0.03
-do for [pass = 0:1] { do for [k = 1:NAMES] {
-    # Away from the front is upwards for what should be small, and the lowest comes first; the front's own go the other way.
-    WAY = pass ? SIGN : -SIGN
-    n = WAY > 0 ? k : NAMES + 1 - k
-    if (ON_FRONT[n] == pass) {
-        AT[n] = share(Y[n]) + WAY * 0.02
-        do for [j = 1:NAMES] {
-            # Those before n in this order have their places, from the nearest to the farthest.
-            m = WAY > 0 ? j : NAMES + 1 - j
-            if (j < k && ON_FRONT[m] == pass && abs(X[m] - X[n]) / (RIGHT - LEFT) < 0.0085 * (pass ? LETTERS[n] : LETTERS[m]) + 0.02 \
-                && WAY * (AT[n] - AT[m]) < LINE) { AT[n] = AT[m] + WAY * LINE }
-        }
-        SHIFT = (X[n] - LEFT) / (RIGHT - LEFT) + (pass ? -0.012 : 0.012)
-        if (pass) {
-            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front boxed
-        } else {
-            set label 10 + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front boxed
-        }
-        if (abs(AT[n] - share(Y[n])) > 0.04) {
-            set arrow 10 + n from X[n], Y[n] to graph SHIFT, graph AT[n] nohead linecolor rgb colour(OWNER[n]) linewidth 0.5
+grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
+set xlabel COLUMNS[2]
+set style textbox opaque noborder fillcolor rgb "#ffffff" margins 0.3, 0.3    # names cover the lines that they cross
+set bmargin 5
+SIGN = FIRST[14] eq '1' ? 1 : -1
+if (SIGN > 0) { set key bottom right }
+if (MOST > 10) { set key outside right top font ',11' }
+if (PANELS > 1) { set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC font ',16' }
+
+do for [p = 1:PANELS] {
+    unset label
+    unset arrow
+    unset logscale y
+    set autoscale
+    set ytics autofreq nomirror out textcolor '#202020'
+
+    # The ranges are those of the quantizers: the reference's bits lie far to the right, and the picture ends before them.
+    LONGEST = 0; NAMES = 0
+    XMIN = 1e9; XMAX = -1e9; YMIN = 1e300; YMAX = -1e300
+    do for [i = FROM[p]:TO[p]] {
+        stats DATA index i - 1 skip 1 using 2:3 name 'S' nooutput
+        stats DATA index i - 1 skip 1 using (valid(4) ? $4 : $3):(valid(5) ? $5 : $3) name 'B' nooutput
+        YMIN = B_min_x < YMIN ? B_min_x : YMIN
+        YMAX = B_max_y > YMAX ? B_max_y : YMAX
+        if (PLACE[i] == 2) {
+            XMIN = S_min_x < XMIN ? S_min_x : XMIN
+            XMAX = S_max_x > XMAX ? S_max_x : XMAX
+            stats DATA index i - 1 skip 1 using 11 name 'L' nooutput
+            LONGEST = L_max > LONGEST ? L_max : LONGEST
+            NAMES = NAMES + L_records
         }
     }
-} }
+    if (POINTS[p] == LINES[p]) { XMIN = 0; XMAX = 16 }
+    SPAN = XMAX > XMIN ? XMAX - XMIN : 1
+    # Room for the longest name on both sides, as a share of the picture.
+    SIDE = 0.02 + LETTER * LONGEST
+    SIDE = SIDE < 0.3 ? SIDE : 0.3
+    LEFT = XMIN - SIDE / (1 - 2 * SIDE) * SPAN
+    RIGHT = XMAX + SIDE / (1 - 2 * SIDE) * SPAN
 
-set title EXPERIMENT . ': ' . FIRST[7]
-set xlabel COLUMNS[2]
-set ylabel METRIC . (FIRST[9] eq '' ? '' : ' (' . FIRST[9] . ')') . (LOG ? ', log scale' : '')
-set style textbox opaque noborder fillcolor rgb "#ffffff" margins 0.3, 0.3    # names cover the lines that they cross
-set label 1 FIRST[8] at screen 0.985, screen 0.02 right font ',11' textcolor '#606060'
-set bmargin 5
-if (SIGN > 0) { set key bottom right }
-if (N > 10) { set key outside right top font ',11' }
+    LOG = YMIN > 0 && (METRIC eq 'perplexity' || YMAX / YMIN > 20)
+    ROOM = YMAX > YMIN ? YMAX - YMIN : 0.1 * abs(YMAX) + 1e-12
+    FACTOR = LOG && YMAX > YMIN ? YMAX / YMIN : 1.1
 
-grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
-plot for [i = POINTS + 1:N] DATA index i - 1 skip 1 using 2:3 with steps linecolor rgb grey(i - POINTS) linewidth 1.5 \
-         title SERIES[i], \
-     for [i = 1:LINES] DATA index i - 1 skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' dashtype 2 notitle, \
-     for [i = 1:LINES] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels boxed right offset -0.5, -0.6 textcolor '#000000' font ',12' notitle, \
-     for [i = LINES + 1:POINTS] DATA index i - 1 skip 1 using 2:3:4:5 with yerrorbars linecolor rgb colour(i) pointtype shape(i) \
-         pointsize 0.9 linewidth 1.2 title SERIES[i]
+    # Names, in order of value. A name takes a place in shares of the picture; one that would stand on another moves on, away from the
+    # front, and a thin line leads to it.
+    array X[NAMES + 1]; array Y[NAMES + 1]; array NAME[NAMES + 1]; array LETTERS[NAMES + 1]; array ON_FRONT[NAMES + 1]
+    array OWNER[NAMES + 1]; array AT[NAMES + 1]
+    do for [i = LINES[p] + 1:POINTS[p]] {
+        stats DATA index i - 1 skip 1 using (X[int($15)] = $2, Y[int($15)] = $3, NAME[int($15)] = strcol(6), LETTERS[int($15)] = $11, \
+                                             ON_FRONT[int($15)] = $10, OWNER[int($15)] = STYLE_OF[i] + 1, 0) nooutput
+    }
+    # stats looks at the ranges of the axes: it comes before they are set.
+    set xrange [LEFT:RIGHT]
+    if (LOG) {
+        set logscale y
+        set yrange [YMIN * FACTOR ** -0.1 : YMAX * FACTOR ** 0.15]
+        # Within a decade gnuplot would label one tic: name round values instead.
+        if (FACTOR < 20) {
+            STEP = step(ROOM, 6)
+            unset ytics
+            set for [k = ceil(0.7 * YMIN / STEP):floor(1.4 * YMAX / STEP)] ytics add (sprintf('%g', k * STEP) k * STEP)
+            set ytics nomirror out textcolor '#202020'
+        }
+    } else {
+        set yrange [YMIN - 0.1 * ROOM : YMAX + 0.15 * ROOM]
+    }
+    BOTTOM = LOG ? log(YMIN) - 0.1 * log(FACTOR) : YMIN - 0.1 * ROOM
+    TALL = LOG ? 1.25 * log(FACTOR) : 1.25 * ROOM
+    share(y) = ((LOG ? log(y) : y) - BOTTOM) / TALL
+    do for [pass = 0:1] { do for [k = 1:NAMES] {
+        # Away from the front is upwards for what should be small, and the lowest comes first; the front's own go the other way.
+        WAY = pass ? SIGN : -SIGN
+        n = WAY > 0 ? k : NAMES + 1 - k
+        if (ON_FRONT[n] == pass) {
+            AT[n] = share(Y[n]) + WAY * 0.02
+            do for [j = 1:NAMES] {
+                # Those before n in this order have their places, from the nearest to the farthest.
+                m = WAY > 0 ? j : NAMES + 1 - j
+                NEAR = LETTER * (pass ? LETTERS[n] : LETTERS[m]) + 0.02
+                if (j < k && ON_FRONT[m] == pass && abs(X[m] - X[n]) / (RIGHT - LEFT) < NEAR \
+                    && WAY * (AT[n] - AT[m]) < LINE) { AT[n] = AT[m] + WAY * LINE }
+            }
+            SHIFT = (X[n] - LEFT) / (RIGHT - LEFT) + (pass ? -0.012 : 0.012)
+            if (pass) {
+                set label 10 + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front boxed
+            } else {
+                set label 10 + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front boxed
+            }
+            if (abs(AT[n] - share(Y[n])) > 0.04) {
+                set arrow 10 + n from X[n], Y[n] to graph SHIFT, graph AT[n] nohead linecolor rgb colour(OWNER[n]) linewidth 0.5
+            }
+        }
+    } }
+
+    set title (PANELS > 1 ? '' : EXPERIMENT . ': ') . SUBJECT[FROM[p]]
+    set ylabel METRIC . (FIRST[9] eq '' ? '' : ' (' . FIRST[9] . ')') . (LOG ? ', log scale' : '')
+    if (p == PANELS) { set label 1 FIRST[8] at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060' }
+    FRONT = POINTS[p]
+    plot for [i = FRONT + 1:TO[p]] DATA index i - 1 skip 1 using 2:3 with steps linecolor rgb grey(i - FRONT) linewidth 1.5 \
+             title NAME_OF[i], \
+         for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' \
+             dashtype 2 notitle, \
+         for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels boxed right offset -0.5, -0.6 \
+             textcolor '#000000' font ',12' notitle, \
+         for [i = LINES[p] + 1:FRONT] DATA index i - 1 skip 1 using 2:3:4:5 with yerrorbars linecolor rgb colour(STYLE_OF[i] + 1) \
+             pointtype shape(STYLE_OF[i] + 1) pointsize 0.9 linewidth 1.2 title NAME_OF[i]
+}
+if (PANELS > 1) { unset multiplot }

@@ -24,7 +24,9 @@ SELECT CASE weights WHEN 'activation' THEN 'norms' ELSE label END || CASE WHEN p
                                              WHERE q.cell = p.cell ORDER BY q.bar)) AS names,
        coalesce((SELECT printf('largest / smallest: %.3g', r.value) || coalesce(printf(' [%.3g, %.3g]', r.lo, r.hi), '')
                  FROM figure r WHERE r.cell = p.cell AND r.metric = 'sensitivity_ratio'), 'no ratio: a group has 0') AS ratio,
-       p.model || ', ' || p.data AS subject,
+       CASE WHEN count(*) OVER (PARTITION BY p.model, p.data) = count(*) OVER () THEN p.model || ', ' || p.data
+            ELSE '' END AS subject,
        CASE p.weights WHEN 'kl' THEN 'KL of the output, nats' WHEN 'distortion' THEN 'squared error per token'
-                      WHEN 'activation' THEN 'mean square norm' END AS axis, max(p.layer) OVER () + 1 AS layers
+                      WHEN 'activation' THEN 'mean square norm' END AS axis, max(p.layer) OVER (PARTITION BY p.cell) + 1 AS layers,
+       max((p.layer + 1) * (p.bars + 1)) OVER () AS slots
 FROM placed p ORDER BY min(p.ordinal) OVER (PARTITION BY p.cell), p.cell, p.layer, p.bar

@@ -154,11 +154,12 @@ static void a_model_that_says_seven(void **state)
 {
     (void)state;
     lm_model *model = open_model((tiny_options){ .says = ":7\nAnswer:" });
-    kvcache_codecs codecs[2] = { open_codecs(model, "f16", "", "f16", ""), open_codecs(model, "affine", "bits=4,group_size=16", "f16", "") };
+    kvcache_codecs codecs[2] = { open_codecs(model, "f16", "", "f16", ""),
+                                 open_codecs(model, "affine", "bits=4,group_size=16", "f16", "") };
     for (int chat = 0; chat < 2; chat++) {
         probe_run run;
-        run_six(chat ? "questions=6,lockstep=4,prompt_tokens=2048,format=chat" : "questions=6,lockstep=4,prompt_tokens=2048", model, codecs, 2,
-                &run);
+        run_six(chat ? "questions=6,lockstep=4,prompt_tokens=2048,format=chat" : "questions=6,lockstep=4,prompt_tokens=2048", model, codecs,
+                2, &run);
         for (size_t c = 0; c < 2; c++) {
             const cell_run *r = &run.cells[c];
             assert_near(value_of(r, "gsm8k_accuracy"), 4 / 6., 1e-15);

@@ -151,8 +151,10 @@ static kvant_status read_model(const reader *r, const cJSON *model, kvant_error 
         kvant_status status = k < 2 ? KVANT_OK : read_index(r, c, 1, INT32_MAX, "a count", &n, err);
         if (status)
             return status;
-        if (k >= 2 && n != is[k])
-            return document_fail(r->doc, c, err, "is %u, and the model's is %u: this allocation is for another model", n, is[k]);
+        if (k >= 2 && n != is[k]) {
+            document_fail(r->doc, c, err, "is %u, and the model's is %u: this allocation is for another model", n, is[k]);
+            return KVANT_SKIP;
+        }
     }
     for (size_t k = 2; k < 5; k++)
         if (!seen[k])

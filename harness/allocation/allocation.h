@@ -15,7 +15,8 @@
 #include "harness/lm/kvcache.h"
 
 /* Reads either form for a cache of that shape. KVANT_INVALID names file, line and path: what is missing, there twice, out of bounds,
- * unknown, unsuited to the shape, or of another shape; and a stated average that its quantizers do not come to. */
+ * unknown or unsuited to the shape; and a stated average that its quantizers do not come to. KVANT_SKIP: says itself that it is for
+ * a model of another shape, likewise with the place. */
 kvant_status allocation_read(const char *path, const kvcache_shape *shape, kvcache_allocation *out, kvant_error *err);
 /* The same from memory; `name` stands in errors where a path would. */
 kvant_status allocation_parse(const char *name, const char *json, size_t bytes, const kvcache_shape *shape, kvcache_allocation *out,

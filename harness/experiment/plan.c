@@ -252,6 +252,9 @@ static kvant_status allocate(builder *b, plan_cell *cell, kvant_error *why)
     kvant_status status = plan_allocate(b->p, &order, cell, why);
     if (status == KVANT_INVALID && choice->allocator && !choice->allocator->blind && !b->measure)
         b->p->n_waiting++;
+    /* A file for one of several models does not speak of the others. */
+    if (status == KVANT_SKIP && choice->name && spec_find(b->s, SPEC_MODEL)->n == 1)
+        return KVANT_INVALID;
     return status == KVANT_INVALID && choice->allocator ? KVANT_SKIP : status;
 }
 
