@@ -144,9 +144,10 @@ static void needles_and_distortion(void **state)
         assert_true(says(needle, "f16, one.gguf"));
         assert_true(says(needle, "f16, two.gguf"));
         assert_true(says(needle, "affine 4b g16, two.gguf"));
-        assert_true(says(distortion, "two"));
-        assert_true(says(distortion, "affine (one.gguf)"));
-        assert_true(says(distortion, "affine (two.gguf)"));
+        assert_true(says(distortion, "two: nmse_key"));
+        assert_true(says(distortion, "one.gguf, a.txt"));
+        assert_true(says(distortion, "two.gguf, a.txt"));
+        assert_true(says(distortion, "affine"));
     }
     free(needle);
     free(distortion);
