@@ -26,7 +26,7 @@ HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the fuzzer.
 LONG='test_oracles|test_attention|test_states'
 # Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_formats|test_gguf|
+SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_cli|test_dequant|test_fetch|test_fetch_parts|test_formats|test_gguf|
 test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_store|test_util|test_views'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
