@@ -155,6 +155,22 @@ static void distortion_clusters_by_text(void **state)
     assert_int_equal(r.n_results, 1);
 }
 
+static void distortion_weighs_sides_alike(void **state)
+{
+    (void)state;
+    /* Two texts, whose values are much shorter than their keys: .1 and .3, .5 and .1. */
+    static const probe_sample samples[] = {
+        { "nmse_key", 0, 0, .1, 100 }, { "nmse_value", 0, 0, .3, 1 }, { "nmse_key", 0, 0, .5, 100 }, { "nmse_value", 0, 0, .1, 1 },
+    };
+    cell_run r;
+    finish("distortion", samples, 4, &r);
+    assert_near(value_of(&r, "nmse_kv"), (.2 + .3) / 2, 1e-14);
+    assert_near(result_of(&r, "nmse_kv")->se, .1 / 2, 1e-14);
+    assert_int_equal(r.n_results, 3);
+    finish("distortion", samples, 3, &r);          /* a chunk that lacks a side: no such figure */
+    assert_int_equal(r.n_results, 2);
+}
+
 static void distortion_clusters_vectors(void **state)
 {
     (void)state;
@@ -195,7 +211,7 @@ int main(void)
         cmocka_unit_test(perplexity_weighs_tokens_and_keeps_nan),
         cmocka_unit_test(needle_from_trials),
         cmocka_unit_test(distortion_clusters_by_text),
-        cmocka_unit_test(distortion_clusters_vectors),
+        cmocka_unit_test(distortion_weighs_sides_alike), cmocka_unit_test(distortion_clusters_vectors),
         cmocka_unit_test(throughput_takes_median_and_best),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

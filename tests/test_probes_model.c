@@ -193,6 +193,7 @@ static void distortion_of_the_models_own(void **state)
     assert_true(value_of(exact, "nmse_value") > .03 && value_of(exact, "nmse_value") < .3);
     assert_true(value_of(coarse, "nmse_value") > 0 && value_of(coarse, "nmse_value") < 1e-6);
     assert_near(result_of(coarse, "nmse_key")->n, 3, 0);
+    assert_near(value_of(exact, "nmse_kv"), value_of(exact, "nmse_value") / 2, 1e-3);      /* by chunk and over all, nearly the same */
     assert_true(result_of(coarse, "nmse_key")->se > 0);
 
     /* Norms of the first text, per layer and head, seen by an observer of the test's own. */
