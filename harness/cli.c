@@ -68,13 +68,14 @@ bool cli_wants_help(int argc, char **argv)
 static kvant_status take_value(cli *c, const cli_option *option, int argc, char **argv, int *i, const char **value, kvant_error *err)
 {
     if (*i + 1 >= argc || !strcmp(argv[*i + 1], "--"))
-        return kvant_fail(err, KVANT_INVALID, "--%s needs %s: --%s%c%s", option->name, strchr(option->argument, ' ') ? "two values" : "a value",
-                          option->name, strchr(option->argument, ' ') ? ' ' : '=', option->argument);
+        return strchr(option->argument, ' ')
+            ? kvant_fail(err, KVANT_INVALID, "--%s needs two values: --%s %s", option->name, option->name, option->argument)
+            : kvant_fail(err, KVANT_INVALID, "--%s needs a value: --%s=%s", option->name, option->name, option->argument);
     *value = argv[++*i];
     /* An option's name as a value is far more often a forgotten value. */
     if (!strncmp(*value, "--", 2) && find_option(c->command, *value + 2, strcspn(*value + 2, "=")))
-        return kvant_fail(err, KVANT_INVALID, "--%s needs a value, and '%.100s' is an option: write --%s=VALUE if it is meant", option->name,
-                          *value, option->name);
+        return kvant_fail(err, KVANT_INVALID, "--%s needs a value, and '%.100s' is an option: write --%s=VALUE if it is meant",
+                          option->name, *value, option->name);
     return KVANT_OK;
 }
 

@@ -1,7 +1,9 @@
 /* test_compare.c - "is A better than B?" and "do two measures agree?" on made-up stores, whose differences have known means, signs and
  * ranks: which cells words mean, what pairs up, what each verdict takes, and that mistakes are told instead of answered. */
+#include "harness/cli.h"
 #include "harness/measure/stats_paired.h"
 #include "harness/report/compare.h"
+#include "harness/report/plot.h"
 #include "harness/report/report_internal.h"
 #include "tests/stores.h"
 
@@ -79,7 +81,8 @@ static void put_kl(store *s, uint32_t ordinal, const char *quantizer, int bits, 
     put(s, ordinal, &(made){ "divergence", quantizer, "prefill", "tiny", bits, stored }, "kl", values, chunks);
 }
 
-static const double NONE[CHUNKS] = { 0 }, CLEAR[CHUNKS] = { .5, .25, .5, .75, .5, .25, .5, 1 }, MIXED[CHUNKS] = { .5, -.5, .25, -.25, 1, -1, .5, -.25 },
+static const double NONE[CHUNKS] = { 0 }, CLEAR[CHUNKS] = { .5, .25, .5, .75, .5, .25, .5, 1 },
+                    MIXED[CHUNKS] = { .5, -.5, .25, -.25, 1, -1, .5, -.25 },
                     SKEWED[CHUNKS] = { -.01, .01, .9, 1, .8, .7, 1.2, -.02 };
 
 /* affine 4b is BASE; 3b clearly above; 2b above and below; q4_0 above with equal bits; 6b equal throughout; 5b has fewer chunks. */
@@ -209,7 +212,8 @@ static void words_mean_cells(void **state)
         assert_word(first_row(out), "b", "q4_0");
         cJSON_Delete(out);
     }
-    refused(s, &(compare_what){ .a = "key=affine", .b = "q4_0" }, "is not one cell of divergence of tiny on prose: 4 'affine 2b', 3 'affine 3b'");
+    refused(s, &(compare_what){ .a = "key=affine", .b = "q4_0" }, "is not one cell of divergence of tiny on prose: 4 'affine 2b', 3 "
+            "'affine 3b'");
     refused(s, &(compare_what){ .a = "affin 3b", .b = "q4_0" }, "did you mean 'affine 3b'?");
     refused(s, &(compare_what){ .a = "q4_0", .b = "99" }, "no finished cell is that");
     refused(s, &(compare_what){ .a = "q4_0", .b = "0" }, "no finished cell is that");
@@ -418,11 +422,77 @@ static void questions(void **state)
     free(path);
 }
 
+/* ---- Pictures ------------------------------------------------------------------------------------------------------------- */
+
+static char *drawn(store *s, const char *plot, const char *out, const char *const *sets)
+{
+    text files = { 0 };
+    const char *folder = cli_share("plots");
+    assert_non_null(folder);
+    const plot_options o = { folder, plot, "e", out, NULL, sets };
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_non_null(files.data);
+    files.data[strcspn(files.data, "\n")] = '\0';
+    char *svg;
+    size_t bytes;
+    assert_ok(file_read(files.data, &svg, &bytes, err));
+    assert_non_null(strstr(svg, "</svg>"));
+    text_free(&files);
+    return svg;
+}
+
+static void not_drawn(store *s, const char *plot, const char *const *sets, const char *words)
+{
+    text files = { 0 };
+    kvant_error err = { "" };
+    const plot_options o = { cli_share("plots"), plot, "e", "none.svg", NULL, sets };
+    if (plot_draw(s, &o, &files, &err) != KVANT_INVALID || !strstr(err.text, words))
+        fail_msg("'%s' does not say '%s'", err.text, words);
+    text_free(&files);
+}
+
+static void pictures(void **state)
+{
+    if (system("gnuplot --version > /dev/null 2>&1") != 0) {
+        print_message("gnuplot is not installed\n");
+        skip();
+    }
+    char *path = in_folder(*state, "pictures.db");
+    store *s = made_store(path, QUESTIONS);
+    put_measures(s, 20, "other");
+    static const char *const four[] = { "question=four", NULL }, *const pair[] = { "a=affine 4b", "b=key=q4_0", "ratio=0", NULL };
+    static const char *const both[] = { "x=nmse_key", "y=kl", NULL }, *const half[] = { "x=nmse_key", NULL };
+    static const char *const typo[] = { "questoin=four", NULL }, *const none[] = { "question=lost", NULL };
+    char *svg = drawn(s, "compare", *state, four);
+    char *file = in_folder(*state, "e-compare-four.svg");
+    assert_int_equal(access(file, R_OK), 0);
+    static const char *const said[] = { "e: Affine or q4_0? (prose)", "affine 4b", "affine 3b", "better, 4.5 / 4.5 bits",
+                                        "undecided, 3.5 / 4.5 bits", "kl of A over that of B, log scale", "← A is better" };
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        assert_has(svg, said[i]);
+    free(file);
+    free(svg);
+    svg = drawn(s, "compare", *state, pair);
+    assert_has(svg, "kl of A minus that of B, nats");
+    free(svg);
+    svg = drawn(s, "correlation", *state, both);
+    assert_has(svg, "other: ρ = 0.88 [");
+    assert_has(svg, "nmse_key, log scale");
+    free(svg);
+    not_drawn(s, "correlation", half, "--set x goes with --set y");
+    not_drawn(s, "compare", typo, "has no parameter 'questoin': did you mean 'question'?");
+    not_drawn(s, "compare", none, "question lost: 'affine 9b'");
+    not_drawn(s, "correlation", four, "has nothing to draw");
+    store_close(s);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures), cmocka_unit_test(verdicts), cmocka_unit_test(words_mean_cells), cmocka_unit_test(settings),
         cmocka_unit_test(against_all), cmocka_unit_test(correlations), cmocka_unit_test(questions),
+        cmocka_unit_test(pictures),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

@@ -42,7 +42,8 @@ static sqlite3_stmt *ask(store *s, const char *sql, const char *a, const char *b
 }
 
 /* Adds the clusters of one pair of cells. */
-static kvant_status add_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d, kvant_error *err)
+static kvant_status add_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d,
+                                 kvant_error *err)
 {
     static const char pairs[] =
         "SELECT CASE WHEN ?4 THEN a.unit ELSE a.chunk END AS cluster, sum(a.n), sum(a.n * (a.value - b.value)) / sum(a.n), "
@@ -91,6 +92,27 @@ static void add_side(cJSON *row, const char *name, const char *bits, const cJSON
     add_number(row, bits, member_number(cell, "bits_stored"));
 }
 
+/* A over B, where both are above 0 in every cluster: the mean of a / b with weights w b is sum(w a) / sum(w b). */
+static kvant_status add_ratio(cJSON *row, const differences *d, kvant_error *err)
+{
+    double *x = calloc(2 * d->n + 1, sizeof *x), *w = x + d->n;
+    bool above = d->n > 0;
+    if (!x)
+        return kvant_fail(err, KVANT_NOMEM, "no memory for %zu ratios", d->n);
+    for (size_t i = 0; i < d->n; i++) {
+        above = above && d->a[i] > 0 && d->b[i] > 0;
+        x[i] = d->a[i] / d->b[i];
+        w[i] = d->w[i] * d->b[i];
+    }
+    stats_interval bca = { NAN, NAN };
+    kvant_status status = above ? stats_bca(x, w, d->n, 0.95, &bca, err) : KVANT_OK;
+    add_number(row, "ratio", above ? stats_clustered(x, w, d->n).mean : (double)NAN);
+    add_number(row, "ratio_lo", bca.lo);
+    add_number(row, "ratio_hi", bca.hi);
+    free(x);
+    return status;
+}
+
 static kvant_status add_row(const cJSON *block, const char *question, const cJSON *a, const cJSON *b, const char *metric,
                             const differences *d, cJSON *rows, kvant_error *err)
 {
@@ -126,7 +148,7 @@ static kvant_status add_row(const cJSON *block, const char *question, const cJSO
         cJSON_AddNumberToObject(row, counts[i].name, (double)counts[i].count);
     add_number(row, "p", sign.p);
     cJSON_AddItemToArray(rows, row);
-    return KVANT_OK;
+    return add_ratio(row, d, err);
 }
 
 /* One metric of A against B; a[n_a] and b[n_b] are one cell each, or the points of a grid. */
@@ -150,7 +172,8 @@ static kvant_status compare_metric(store *s, const cJSON *block, const char *que
 /* Metrics that samples of both cells tell, in the order of the probe's table; freed by the caller. */
 static cJSON *shared_metrics(store *s, const cJSON *a, const cJSON *b)
 {
-    static const char sql[] = "SELECT DISTINCT metric FROM sample WHERE cell = ?1 INTERSECT SELECT DISTINCT metric FROM sample WHERE cell = ?2";
+    static const char sql[] = "SELECT DISTINCT metric FROM sample WHERE cell = ?1 "
+                              "INTERSECT SELECT DISTINCT metric FROM sample WHERE cell = ?2";
     cJSON *names = cJSON_CreateArray();
     sqlite3_stmt *query = ask(s, sql, member_text(a, "cell"), member_text(b, "cell"), NULL, false);
     while (names && query && sqlite3_step(query) == SQLITE_ROW)
@@ -165,7 +188,8 @@ static double last_number(const char *name)
     return digits ? strtod(digits + 1, NULL) : 0;
 }
 
-/* The probe's chief metric among those: the first of its table that says what is better and is no time; of NAME_N that of most tokens. */
+/* The probe's chief metric among those: the first of its table that says what is better and is no time; of NAME_N that of most
+ * tokens. */
 static const char *chief_of(const kvant_probe *probe, const cJSON *shared)
 {
     const char *chief = NULL;
@@ -238,8 +262,8 @@ static const cJSON **room_for(const cJSON *blocks)
 }
 
 /* A against every other label of the block. */
-static kvant_status compare_with_others(store *s, const cJSON *block, const char *question, const cJSON *const *a, size_t n_a, const cJSON **b,
-                                        const report_options *options, text *known, cJSON *rows, kvant_error *err)
+static kvant_status compare_with_others(store *s, const cJSON *block, const char *question, const cJSON *const *a, size_t n_a,
+                                        const cJSON **b, const report_options *options, text *known, cJSON *rows, kvant_error *err)
 {
     const cJSON *cell, *earlier, *other;
     kvant_status status = KVANT_OK;
@@ -260,8 +284,8 @@ static kvant_status compare_with_others(store *s, const cJSON *block, const char
     return status;
 }
 
-static kvant_status compare_block(store *s, const cJSON *block, const char *question, const selection *a, const selection *b, const cJSON **of_a,
-                                  const cJSON **of_b, const report_options *options, text *known, cJSON *rows, kvant_error *err)
+static kvant_status compare_block(store *s, const cJSON *block, const char *question, const selection *a, const selection *b,
+                                  const cJSON **of_a, const cJSON **of_b, const report_options *options, text *known, cJSON *rows, kvant_error *err)
 {
     size_t n_a, n_b = 0;
     kvant_status status = selection_cells(a, block, of_a, &n_a, err);
@@ -291,10 +315,11 @@ kvant_status compare_cells(store *s, const cJSON *blocks, const char *question, 
         if (!status && (!options->probe || !strcmp(options->probe, member_text(block, "probe"))))
             status = compare_block(s, block, question, &of_a, b ? &of_b : NULL, cells_a, cells_b, options, &known, rows, err);
     if (!status && cJSON_GetArraySize(rows) == before)
-        status = known.data ? kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' share no such metric; chunk by chunk they have %.420s", a,
-                                         b ? b : "the others", known.data)
-                            : kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' are not in one setting (probe, model, data, parameters) "
-                                         "together", a, b ? b : "others");
+        status = known.data
+            ? kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' share no such metric; chunk by chunk they have %.420s", a,
+                         b ? b : "the others", known.data)
+            : kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' are not in one setting (probe, model, data, parameters) together", a,
+                         b ? b : "others");
     selection_free(&of_a);
     selection_free(&of_b);
     text_free(&known);

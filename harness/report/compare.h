@@ -17,11 +17,13 @@ typedef struct {
 /* Answers as one document:
  *   {"experiment",
  *    "comparisons": [{"question", "probe", "model", "data", "setting", "metric", "unit", "better", "a", "b", "bits_a", "bits_b", "value_a",
- *      "value_b", "difference", "se", "lo", "hi", "n", "n_a", "n_b", "above", "below", "ties", "p", "p_holm", "verdict", "words"}],
+ *      "value_b", "difference", "se", "lo", "hi", "n", "n_a", "n_b", "above", "below", "ties", "p", "ratio", "ratio_lo", "ratio_hi",
+ *      "p_holm", "verdict", "words"}],
  *    "correlations": [{"question", "x", "y", "model", "data", "setting", "stored_bits", "n", "rho", "lo", "hi", "p",
  *      "points": [{"label", "bits_stored", "x", "x_lo", "x_hi", "y", "y_lo", "y_hi", "rank_x", "rank_y"}]}]}
- * difference is A - B over the clusters (chunks, trials) that both have, lo..hi its BCa 95 % interval; p_holm is corrected over the rows
- * of this document. Verdicts are better, worse, undecided; "stored_bits" is "all", or a range of one bit that has points enough.
+ * difference is A - B over the clusters (chunks, trials) that both have, lo..hi its BCa 95 % interval; ratio is the mean of A over that
+ * of B, null unless both are above 0 everywhere; p_holm is corrected over the rows of this document. Verdicts are better,
+ * worse, undecided; "stored_bits" is "all", or a range of one bit that has points enough.
  * options: experiment, probe and metrics count. KVANT_INVALID: a cell, metric or question that is not there or not clear. Freed by the
  * caller (cJSON_Delete). */
 kvant_status compare_answer(store *s, const report_options *options, const compare_what *what, cJSON **answer, kvant_error *err);

@@ -9,8 +9,8 @@
 static void subject_cell(table *t, const cJSON *row)
 {
     const char *model = member_text(row, "model"), *setting = member_text(row, "setting");
-    table_cell(t, "%s%s%s on %s%s%s", member_text(row, "metric"), *model ? " of " : "", model, member_text(row, "data"), *setting ? ", " : "",
-               setting);
+    table_cell(t, "%s%s%s on %s%s%s", member_text(row, "metric"), *model ? " of " : "", model, member_text(row, "data"),
+               *setting ? ", " : "", setting);
 }
 
 static void p_cell(table *t, double p)
@@ -49,8 +49,8 @@ static void print_table(const table *t, const report_options *options, text *out
 
 static void comparison_rows(const cJSON *rows, const char *question, const report_options *options, text *out)
 {
-    static const char *const heads[] = { "A", "B", "metric", "stored bits", "A - B, paired, BCa 95 %", "n", "higher, lower, equal", "p, sign test",
-                                         "p, Holm", "A is", "note" };
+    static const char *const heads[] = { "A", "B", "metric", "stored bits", "A - B, paired, BCa 95 %", "n",
+                                        "higher, lower, equal", "p, sign test", "p, Holm", "A is", "note" };
     table t = { .n_columns = sizeof heads / sizeof *heads };
     for (size_t i = 0; i < t.n_columns; i++)
         table_cell(&t, "%s", heads[i]);
@@ -123,10 +123,12 @@ static void correlation_rows(const cJSON *rows, const char *question, const repo
 /* Each point of the row over all bits, with its places. */
 static void point_rows(const cJSON *row, const report_options *options, text *out)
 {
-    const char *heads[] = { "label", "stored bits", member_text(row, "x"), member_text(row, "y"), "rank", "rank of the other" };
-    table t = { .n_columns = sizeof heads / sizeof *heads };
-    for (size_t i = 0; i < t.n_columns; i++)
+    const char *heads[] = { "label", "stored bits", member_text(row, "x"), member_text(row, "y") };
+    table t = { .n_columns = sizeof heads / sizeof *heads + 2 };
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         table_cell(&t, "%s", heads[i]);
+    table_cell(&t, "rank by %s", member_text(row, "x"));
+    table_cell(&t, "rank by %s", member_text(row, "y"));
     const cJSON *point;
     cJSON_ArrayForEach(point, cJSON_GetObjectItemCaseSensitive(row, "points")) {
         table_cell(&t, "%s", member_text(point, "label"));
@@ -137,12 +139,22 @@ static void point_rows(const cJSON *row, const report_options *options, text *ou
         table_cell(&t, "%g", member_number(point, "rank_y"));
     }
     const char *setting = member_text(row, "setting");
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n" : "\n");
+    text_add(out, "\n");
     report_note(options, out, "points of %s%s%s%s%s", member_text(row, "model"), *member_text(row, "model") ? " on " : "",
                 member_text(row, "data"), *setting ? ", " : "", setting);
     text_add(out, "\n");
     print_table(&t, options, out);
     table_free(&t);
+}
+
+/* Do all correlations speak of the same two measures? */
+static bool one_pair(const cJSON *rows)
+{
+    const cJSON *row;
+    cJSON_ArrayForEach(row, rows)
+        if (strcmp(member_text(row, "x"), member_text(rows->child, "x")) || strcmp(member_text(row, "y"), member_text(rows->child, "y")))
+            return false;
+    return true;
 }
 
 /* A heading wherever a new question begins. */
@@ -180,16 +192,21 @@ void compare_text(const cJSON *answer, const report_options *options, text *out)
         }
     const int n = cJSON_GetArraySize(compared);
     if (n)
-        report_note(options, out, "better and worse need an interval without 0 and a p of at most 0.05 after Holm's correction over the %d row%s "
-                    "here; chunks are the clusters", n, n == 1 ? "" : "s");
+        report_note(options, out, "better and worse need an interval without 0 and a p of at most 0.05 after Holm's correction over the "
+                    "%d row%s here; chunks are the clusters", n, n == 1 ? "" : "s");
     cJSON_ArrayForEach(row, correlated)
         if (begins(correlated, row)) {
             heading(row, options, out);
             correlation_rows(correlated, member_text(row, "question"), options, out);
-            report_note(options, out, "points are quantizers, the reference left out; the interval (Fisher's z, Bonett and Wright) takes them for "
-                        "draws of those that there might be");
-            cJSON_ArrayForEach(point, correlated)
-                if (!strcmp(member_text(point, "question"), member_text(row, "question")) && !strcmp(member_text(point, "stored_bits"), "all"))
-                    point_rows(point, options, out);
+            report_note(options, out, "points are quantizers, the reference left out; the interval (Fisher's z, Bonett and Wright) takes "
+                        "them for draws of those that there might be");
+            if (!one_pair(correlated))
+                report_note(options, out, "--correlate %s %s lists the points, --format json all of them", member_text(row, "x"),
+                            member_text(row, "y"));
+            else
+                cJSON_ArrayForEach(point, correlated)
+                    if (!strcmp(member_text(point, "question"), member_text(row, "question")) &&
+                        !strcmp(member_text(point, "stored_bits"), "all"))
+                        point_rows(point, options, out);
         }
 }

@@ -223,7 +223,7 @@ kvant_status correlate_cells(const cJSON *blocks, const char *question, const ch
                 (block_x == block_y || strcmp(member_text(block_x, "probe"), member_text(block_y, "probe"))))
                 status = correlate_blocks(block_x, block_y, question, x, y, rows, err);
     if (!status && cJSON_GetArraySize(rows) == before)
-        status = kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' were not both measured of two quantizers with the same model, data and "
-                            "policy", x, y);
+        status = kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' were not both measured of two quantizers with the same model, data "
+                            "and policy", x, y);
     return status;
 }

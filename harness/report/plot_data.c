@@ -137,8 +137,8 @@ static kvant_status check_sets(sqlite3_stmt *query, const plot_options *o, kvant
 }
 
 /* The answer of that name to what the sets ask, or to all questions of the spec. */
-static kvant_status bind_answer(store *s, sqlite3_stmt *query, int index, const char *name, const plot_options *o, const char *experiment,
-                                kvant_error *err)
+static kvant_status bind_answer(store *s, sqlite3_stmt *query, int index, const char *name, const plot_options *o,
+                                const char *experiment, kvant_error *err)
 {
     const char *metric = given_value(o->sets, "metric"), *metrics[] = { metric, NULL };
     const report_options options = { .experiment = experiment, .metrics = metric ? metrics : NULL };

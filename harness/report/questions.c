@@ -8,7 +8,8 @@
 
 static const char *const comparison_columns[] = {
     "question", "probe", "model", "data", "setting", "metric", "unit", "better", "a", "b", "bits_a", "bits_b", "value_a", "value_b",
-    "difference", "se", "lo", "hi", "n", "n_a", "n_b", "above", "below", "ties", "p", "p_holm", "verdict", "words", NULL
+    "difference", "se", "lo", "hi", "n", "n_a", "n_b", "above", "below", "ties", "p", "ratio", "ratio_lo", "ratio_hi", "p_holm", "verdict",
+    "words", NULL
 };
 static const char *const correlation_columns[] = {
     "question", "x", "y", "model", "data", "setting", "stored_bits", "n", "rho", "lo", "hi", "p", "left_out", NULL
@@ -80,8 +81,8 @@ static kvant_status answer_questions(store *s, const cJSON *blocks, const report
         status = answer_question(s, blocks, question, options, compared, correlated, err);
     }
     if (!status && !found)
-        status = kvant_fail(err, KVANT_INVALID, "the spec of '%.100s' has no question '%.60s'; it has %.400s", options->experiment, wanted,
-                            names.data ? names.data : "none: its key `questions` would hold them");
+        status = kvant_fail(err, KVANT_INVALID, "the spec of '%.100s' has no question '%.60s'; it has %.400s", options->experiment,
+                            wanted, names.data ? names.data : "none: its key `questions` would hold them");
     text_free(&names);
     cJSON_Delete(spec);
     cJSON_Delete(rows);
@@ -144,8 +145,8 @@ kvant_status compare_write(store *s, const report_options *options, const compar
     else if (options->format != REPORT_CSV)
         compare_text(answer, options, out);
     else if (compared->child && correlated->child)
-        status = kvant_fail(err, KVANT_INVALID, "CSV holds one table, and these are comparisons and correlations: name one question, or take "
-                            "--format json");
+        status = kvant_fail(err, KVANT_INVALID, "CSV holds one table, and these are comparisons and correlations: name one question, or "
+                            "take --format json");
     else
         print_csv(correlated->child ? correlated : compared, correlated->child ? correlation_columns : comparison_columns, out);
     cJSON_Delete(answer);

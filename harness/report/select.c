@@ -126,8 +126,8 @@ kvant_status selection_cells(const selection *s, const cJSON *block, const cJSON
     text list = { 0 };
     for (size_t i = 0; i < *n && list.length < 500; i++)
         text_add(&list, "%s%.0f '%s'", i ? ", " : "", member_number(cells[i], "number"), member_text(cells[i], "label"));
-    kvant_status status = kvant_fail(err, KVANT_INVALID, "'%.200s' is not one cell of %s of %s on %s: %.520s; say more, e.g. key.bits=4, or "
-                                     "give a label or a number", s->words, member_text(block, "probe"), member_text(block, "model"),
+    kvant_status status = kvant_fail(err, KVANT_INVALID, "'%.200s' is not one cell of %s of %s on %s: %.520s; say more, e.g. key.bits=4, "
+                                     "or give a label or a number", s->words, member_text(block, "probe"), member_text(block, "model"),
                                      member_text(block, "data"), list.data ? list.data : "");
     text_free(&list);
     return status;

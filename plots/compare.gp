@@ -1,0 +1,67 @@
+# A row for each pair, its two names on the left, a mark with its interval for each model, what it comes to on the right; filled where
+# it is decided. What lies left of the line of equality speaks for A where less is better.
+ROWS = int(FIRST[10])
+LETTERS = int(FIRST[14])
+RATIO = FIRST[18] eq '1'
+LEFT = 30 + (LETTERS < 20 ? 20 : LETTERS > 80 ? 80 : LETTERS) * 6.9
+RIGHT = 200
+TALL = N < 2 ? 46 : 14 + 20 * N
+BELOW = 75 + 20 * N
+WIDTH = LEFT + 480 + RIGHT
+HEIGHT = 85 + TALL * ROWS + BELOW
+load STYLE
+
+stats DATA skip 1 using (column(4)) name 'L' nooutput
+stats DATA skip 1 using (column(5)) name 'H' nooutput
+EQUAL = RATIO ? 1 : 0
+LOW = L_min < EQUAL ? L_min : EQUAL
+HIGH = H_max > EQUAL ? H_max : EQUAL
+if (RATIO) {
+    ROOM = HIGH > LOW ? (HIGH / LOW) ** 0.06 : 1.1
+    FIRST_X = LOW / ROOM; LAST_X = HIGH * ROOM
+    set logscale x
+    set xtics (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    if (LAST_X / FIRST_X < 4) { set xtics add (0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.2, 1.4, 1.6, 1.8, 2.5, 3, 4) }
+} else {
+    ROOM = HIGH > LOW ? 0.06 * (HIGH - LOW) : 1
+    FIRST_X = LOW - ROOM; LAST_X = HIGH + ROOM
+    set xtics step(LAST_X - FIRST_X, 7)
+}
+set xrange [FIRST_X:LAST_X]
+set yrange [ROWS + 0.5:0.5]
+set lmargin at screen LEFT / WIDTH
+set rmargin at screen 1 - RIGHT * 1.0 / WIDTH
+set tmargin at screen 1 - 85.0 / HEIGHT
+set bmargin at screen BELOW * 1.0 / HEIGHT
+unset ytics
+set grid xtics noytics
+set border 1
+set errorbars 0.6
+do for [k = 1:ROWS - 1] { set arrow 100 + k from graph 0, first k + 0.5 to graph 1, first k + 0.5 nohead linecolor '#dddddd' linewidth 0.5 }
+set arrow 1 from EQUAL, graph 0 to EQUAL, graph 1 nohead linecolor '#000000' linewidth 1.2 back
+set key at screen 20.0 / WIDTH, screen (10.0 + 20 * N) / HEIGHT left top vertical Left reverse noopaque samplen 1
+set label 4 EXPERIMENT . (FIRST[11] eq '' ? '' : ': ' . FIRST[11]) . (FIRST[15] eq '' ? '' : ' (' . FIRST[15] . ')') \
+    at screen 0.5, screen 1 - 25.0 / HEIGHT center font ',16'
+set xlabel FIRST[12] offset 0, 0.3
+BETTER = FIRST[13] eq '-1' ? 1 : FIRST[13] eq '1' ? -1 : 0
+if (BETTER) {
+    set label 1 (BETTER > 0 ? '← A is better' : '← B is better') at graph 0, graph 1 left offset 0, 0.7 font ',11' textcolor '#404040'
+    set label 2 (BETTER > 0 ? 'B is better →' : 'A is better →') at graph 1, graph 1 right offset 0, 0.7 font ',11' textcolor '#404040'
+}
+set label 5 'A, black, against B, grey' at graph 0, graph 1 right offset -1, 0.7 font ',11' textcolor '#404040'
+set label 6 'A is: stored bits A / B' at graph 1, graph 1 left offset 1, 0.7 font ',11' textcolor '#404040'
+set label 3 'filled: decided at 5 %, sign test and Holm; bars: paired BCa 95 %, n = ' . FIRST[16] . (FIRST[16] eq FIRST[17] ? '' : ' to ' . FIRST[17]) \
+    at screen 0.985, screen 14.0 / HEIGHT right font ',11' textcolor '#606060'
+
+place(row, i) = row + (i - (N + 1) / 2.0) * 20.0 / TALL
+plot for [i = 1:N] DATA index i - 1 skip 1 using 3:(place($2, i)):4:5 with xerrorbars linecolor rgb colour(i) pointtype shape(i) pointsize 0.01 \
+         linewidth 1.5 notitle, \
+     for [i = 1:N] DATA index i - 1 skip 1 using 3:(place($2, i)) with points linecolor '#ffffff' pointtype shape(i) pointsize 1 notitle, \
+     for [i = 1:N] DATA index i - 1 skip 1 using ($6 == 1 ? $3 : NaN):(place($2, i)) with points linecolor rgb colour(i) pointtype shape(i) \
+         pointsize 1 notitle, \
+     for [i = 1:N] DATA index i - 1 skip 1 using ($6 == 1 ? NaN : $3):(place($2, i)) with points linecolor rgb colour(i) pointtype shape(i) - 1 \
+         pointsize 1 linewidth 1.5 notitle, \
+     for [i = 1:N] NaN with points linecolor rgb colour(i) pointtype shape(i) pointsize 1.1 title SERIES[i], \
+     for [i = 1:N] DATA index i - 1 skip 1 using (LAST_X):(place($2, i)):9 with labels left offset 1, 0 font ',11' textcolor '#202020' notitle, \
+     for [i = 1:N] DATA index i - 1 skip 1 using (FIRST_X):2:7 with labels right offset -1, 0.6 font ',11' textcolor '#000000' notitle, \
+     for [i = 1:N] DATA index i - 1 skip 1 using (FIRST_X):2:8 with labels right offset -1, -0.6 font ',11' textcolor '#606060' notitle
