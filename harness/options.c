@@ -1,6 +1,8 @@
 /* options.c - reads the options that several commands share (harness/options.h).
  * What is wrong with one is said once, in the words of kvant_parse or kvant_find. */
 #include "harness/options.h"
+#include "harness/sysinfo.h"
+#include "harness/weights.h"
 
 #include <limits.h>
 #include <math.h>
@@ -174,10 +176,41 @@ bool option_sensitivity(const cli *c, const char *model, double candidates[ALLOC
     return true;
 }
 
-kvant_status model_session_open(model_session *s, const char *name, uint32_t context, kvant_error *err)
+kvant_status model_session_open(model_session *s, const char *name, uint32_t context, const char *weights, kvant_error *err)
 {
-    const kvant_status status = input_find(name, &s->input, err);
-    return status ? status : lm_open(s->input.path, context, &s->model, err);
+    int choice;
+    gguf *file = NULL;
+    lm_shape shape;
+    kvant_status status = weights_find(weights, &choice, err);
+    if (!status)
+        status = input_find(name, &s->input, err);
+    if (!status)
+        status = gguf_open(s->input.path, &file, err);
+    if (!status)
+        status = lm_read_shape(file, &shape, err);
+    if (!status) {
+        const weights_size size = weights_size_of(file, &shape);
+        gguf_close(file);
+        return lm_open_as(s->input.path, context, weights_choose(choice, &size, sysinfo_memory("/")), &s->model, err);
+    }
+    gguf_close(file);
+    return status;
+}
+
+kvant_status model_session_say(const model_session *s, uint32_t context, const int32_t *ids, size_t n, kvant_error *err)
+{
+    const lm_weights weights = lm_weights_of(s->model);
+    if (weights == LM_WEIGHTS_F32)
+        return KVANT_OK;
+    fprintf(stderr, "%s: weights as %s\n", s->input.name, lm_weights_name(weights));
+    if (weights != LM_WEIGHTS_BF16)
+        return KVANT_OK;
+    weights_effect effect;
+    const kvant_status status = weights_measure(s->model, s->input.path, context, ids, n, &effect, err);
+    if (!status)
+        fprintf(stderr, "bf16 weights move logits by a mean KL of %.3g nats from f32, and by %.3g at most, over %zu tokens\n", effect.kl,
+                effect.most, effect.tokens);
+    return status;
 }
 
 kvant_status model_session_cache(model_session *s, const kvcache_policy *policy, size_t capacity, kvant_error *err)

@@ -20,6 +20,10 @@
     { "seed", "N", "seed of rotations (default 0)", false },                                                                 \
     { "isa", "TARGET", "kernels to use: auto, scalar, or a target (default auto)", false }
 
+#define OPTION_WEIGHTS                                                                                                       \
+    { "weights", "FORM", "how a model's weights are held: f32, stream (unpacked as they are used; the same results), bf16, " \
+      "or auto (f32 if that takes at most half of the memory available, else stream; the default)", false }
+
 #define OPTION_THREADS { "threads", "N", "threads to use (default: all cores)", false }
 
 /* A quantizer with its parameters, as in "turboquant_mse:bits=4,rotation=haar". */
@@ -64,7 +68,10 @@ bool option_sensitivity(const cli *c, const char *model, double candidates[ALLOC
 
 /* A model by name or path, and one cache for it. {0} is closed; a failed opening leaves it to be closed all the same. */
 typedef struct { kvant_input input; lm_model *model; kvcache_codecs codecs; kvcache *cache; } model_session;
-kvant_status model_session_open(model_session *s, const char *name, uint32_t context, kvant_error *err);
+/* weights: of --weights; NULL: by memory. */
+kvant_status model_session_open(model_session *s, const char *name, uint32_t context, const char *weights, kvant_error *err);
+/* Says on stderr which form the weights have when it is not f32, and what bf16 does to the logits of these tokens. */
+kvant_status model_session_say(const model_session *s, uint32_t context, const int32_t *ids, size_t n, kvant_error *err);
 kvant_status model_session_cache(model_session *s, const kvcache_policy *policy, size_t capacity, kvant_error *err);
 void model_session_close(model_session *s);
 

@@ -44,6 +44,7 @@ typedef struct {
     bool wants_text, wants_vectors;    /* kinds of data it takes; text brings a model with it */
     bool post_rope;                /* looks at the model's keys themselves, after RoPE: cells whose cache has them before it are skips */
     bool wants_reference;          /* every job gets an f16 cell of its own, if the spec has none */
+    bool held_counts;              /* what it measures, times or memory, depends on how a model's weights are held */
     /* Positions that a sequence of the probe can reach with these args: the cache's capacity, and what lm_open gets. */
     uint32_t (*context)(const kvant_args *args);
     /* Tokens (or vectors) that one cell costs, for the estimate; from arguments and the data's size alone. */

@@ -1,9 +1,14 @@
-/* sysinfo.h - what a result was measured on: processor, cores, libraries, as `kvant version` prints and a run records it.
+/* sysinfo.h - what a result is measured on: processor, cores, memory, libraries, as `kvant version` prints and a run records it.
  * Library versions are those loaded now, not those compiled against. */
 #ifndef KVANT_SYSINFO_H
 #define KVANT_SYSINFO_H
 
 #include "harness/util.h"
+
+/* Bytes that this process may still take: what the system has available (MemAvailable), or what its memory cgroups (version 1 or 2, and
+ * those above it) leave when that is less, cached files counted as free; 0 when the system does not tell. root: the folder that stands
+ * for "/", for tests. */
+uint64_t sysinfo_memory(const char *root);
 
 void sysinfo_cpu(char name[128]);      /* the model's name, "unknown" where the system does not tell */
 int sysinfo_cores(void);               /* that this process may use */

@@ -26,8 +26,9 @@ HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the fuzzer.
 LONG='test_oracles|test_attention|test_states'
 # Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_cli|test_compare|test_dequant|test_fetch|test_formats|test_gguf|
-test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|test_store|test_util|test_views'
+SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
+test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|
+test_store|test_util|test_views'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names.
@@ -58,23 +59,34 @@ thread_stage() {
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66 second_deadlock_stack=1" \
         stage tsan tests/tsan_control.sh $(programs tsan "$HUGE|$LONG|$SEQUENTIAL")
 }
+# New inputs go to build/, after those of tests/corpus/ were tried.
+fuzz_one() { # name seconds
+    n=$1
+    mkdir -p "build/fuzz/corpus/$n"
+    log=build/fuzz/$n.log
+    seeds=tests/corpus/${n#fuzz_}
+    [ -d "$seeds" ] || seeds=
+    if "build/fuzz/tests/$n" -max_total_time="$2" -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/fuzz/ \
+        "build/fuzz/corpus/$n" $seeds > "$log" 2>&1; then
+        printf '%-40s %s\n' "fuzz/$n" "$(grep -E '^Done' "$log" | tail -n 1)"
+        echo "1 0 0" >> "$counts"
+    else
+        echo "---- fuzz/$n failed; the input lies in build/fuzz/:"
+        tail -n 40 "$log"
+        echo "0 1 0" >> "$counts"
+    fi
+}
+
+# Fuzzers have one thread each: as many at a time as there are cores.
 fuzz_stage() { # seconds
     build fuzz fuzzers || return
+    running=0
     for f in tests/fuzz_*.c; do
-        [ -e "$f" ] || continue
-        n=$(basename "$f" .c)
-        mkdir -p "build/fuzz/corpus/$n"
-        log=build/fuzz/$n.log
-        if "build/fuzz/tests/$n" -max_total_time="$1" -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/fuzz/ \
-            "build/fuzz/corpus/$n" > "$log" 2>&1; then
-            printf '%-40s %s\n' "fuzz/$n" "$(grep -E '^Done' "$log" | tail -n 1)"
-            echo "1 0 0" >> "$counts"
-        else
-            echo "---- fuzz/$n failed; the input lies in build/fuzz/:"
-            tail -n 40 "$log"
-            echo "0 1 0" >> "$counts"
-        fi
+        fuzz_one "$(basename "$f" .c)" "$1" &
+        running=$((running + 1))
+        [ $((running % jobs)) -ne 0 ] || wait
     done
+    wait
 }
 
 case "$1" in
@@ -87,7 +99,7 @@ test)
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
     stage scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/codes.sh tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
-    fuzz_stage 5
+    fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)
     fuzz_stage "${FUZZ_SECONDS:-60}"

@@ -1,11 +1,16 @@
 /* fuzz_gguf.c - any bytes as a GGUF file, and any bytes strewn over a good one: refused with a reason, or readable in full.
- * Reads every key and item by every getter, and dequantises every row whose type is supported. */
+ * Reads every key and item by every getter, dequantises every row whose type is supported, and runs what opens as a model. */
+#include "harness/lm/chat.h"
 #include "harness/lm/dequant.h"
-#include "tests/gguf_writer.h"
+#include "harness/lm/model.h"
+#include "tests/arch_model.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -72,7 +77,51 @@ static void read_file(const uint8_t *data, size_t bytes)
         sink += gguf_get_string(f, *key, &s) ? sum_string(s) : 0;
         sink += gguf_tensor_find(f, *key) != NULL;
     }
+    const char *family = chat_family(f);
+    sink += family ? strlen(family) : 0;
     gguf_close(f);
+}
+
+static void run(lm_model *model)
+{
+    static const int32_t ids[] = {1, 2, 3};
+    static const uint8_t want[] = {0, 1, 1};
+    const kvant_quantizer *f16 = kvant_find("f16", NULL);
+    const kvcache_side side = {f16, kvant_defaults(f16->params)};
+    const kvcache_policy policy = {.key = side, .value = side};
+    const kvcache_shape shape = lm_cache_shape(lm_model_shape(model));
+    float *logits = calloc(2 * (size_t)lm_model_shape(model)->n_vocab, sizeof *logits);
+    kvcache_codecs codecs;
+    kvcache *cache;
+    kvant_error err = {""};
+    if (logits && !kvcache_codecs_open(&policy, &shape, NULL, &codecs, &err)) {
+        if (!kvcache_open(&codecs, 3, &cache, &err)) {
+            const lm_segment s = {cache, ids, 3, want};
+            if (lm_forward(model, LM_PREFILL, &s, 1, logits, NULL, &err) && !err.text[0])
+                abort();
+            kvcache_close(cache);
+        }
+        kvcache_codecs_close(&codecs);
+    }
+    free(logits);
+}
+
+static void open_model(const uint8_t *data, size_t bytes, lm_weights weights)
+{
+    char path[64];
+    lm_model *model;
+    kvant_error err = {""};
+    int fd = memfd_create("model.gguf", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, data, bytes) != (ssize_t)bytes)
+        abort();
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (!lm_open_as(path, 0, weights, &model, &err)) {
+        run(model);
+        lm_close(model);
+    } else if (strlen(err.text) < 20) {
+        abort();
+    }
+    close(fd);
 }
 
 /* A key of every type and a tensor of every tensor type. */
@@ -104,17 +153,32 @@ static byte_buffer good_file(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    static byte_buffer good;
-    if (!good.data)
-        good = good_file();
+    static const char *const models[] = {"qwen3moe", "olmo2", "gemma3", "phi3"};
+    enum { N_MODELS = sizeof models / sizeof *models };
+    static byte_buffer good[1 + N_MODELS];
+    if (!good[0].data) {
+        omp_set_num_threads(1);
+        good[0] = good_file();
+        for (size_t i = 0; i < N_MODELS; i++) {
+            arch_model m;
+            good[1 + i] = arch_model_make(&m, arch_family_of(models[i]), NULL);
+            arch_model_free(&m);
+        }
+    }
     read_file(data, bytes);
-    uint8_t *file = malloc(good.bytes);
+    if (bytes < 1)
+        return 0;
+    /* The first byte chooses the file that the rest is strewn over, and whether its weights are streamed. */
+    const size_t which = data[0] % (1 + N_MODELS);
+    uint8_t *file = malloc(good[which].bytes);
     if (!file)
         return 0;
-    memcpy(file, good.data, good.bytes);
-    for (size_t i = 0; i + 2 < bytes; i += 3)           /* place and value, three bytes each */
-        file[(size_t)(data[i] | data[i + 1] << 8) % good.bytes] = data[i + 2];
-    read_file(file, good.bytes);
+    memcpy(file, good[which].data, good[which].bytes);
+    for (size_t i = 1; i + 2 < bytes; i += 3)           /* place and value, three bytes each */
+        file[(size_t)(data[i] | data[i + 1] << 8) % good[which].bytes] = data[i + 2];
+    read_file(file, good[which].bytes);
+    if (which > 0)
+        open_model(file, good[which].bytes, data[0] & 0x80 ? LM_WEIGHTS_STREAM : LM_WEIGHTS_F32);
     free(file);
     return 0;
 }

@@ -158,8 +158,7 @@ static void a_model_that_says_seven(void **state)
                                  open_codecs(model, "affine", "bits=4,group_size=16", "f16", "") };
     for (int chat = 0; chat < 2; chat++) {
         probe_run run;
-        run_six(chat ? "questions=6,lockstep=4,prompt_tokens=2048,format=chat" : "questions=6,lockstep=4,prompt_tokens=2048", model, codecs,
-                2, &run);
+        run_six(chat ? "questions=6,shots=1,lockstep=4,format=chat" : "questions=6,shots=1,lockstep=4", model, codecs, 2, &run);
         for (size_t c = 0; c < 2; c++) {
             const cell_run *r = &run.cells[c];
             assert_near(value_of(r, "gsm8k_accuracy"), 4 / 6., 1e-15);

@@ -391,13 +391,20 @@ static void test_refuses_what_does_not_fit(void **state)
     planned p;
     make_model_plan("\"key\": \"f16\"", &p);
     plan_cell cell = p.plan.cells[0];
-    assert_ok(plan_memory(&cell, err));
-    uint64_t floor_bytes = 4 * cell.model->weights;
-    assert_true(cell.memory > floor_bytes && cell.memory < floor_bytes + (1 << 20));
-    plan_model huge = *cell.model;
-    huge.weights = (uint64_t)1 << 50;
-    cell.model = &huge;
-    assert_fails(plan_memory(&cell, err), KVANT_INVALID, "weights 4503599.6");
+    const double weights = 4 * (double)cell.model->size.values, all = plan_bytes_sum(&cell.memory);
+    assert_true(all > weights && all < weights + (4 << 20));
+    assert_ptr_equal(p.plan.largest, &p.plan.cells[0]);
+    assert_ok(plan_fits(&p.plan, err));
+    p.plan.available = (uint64_t)all - 1;
+    assert_fails(plan_fits(&p.plan, err), KVANT_INVALID, "weights as f32");
+    assert_fails(plan_fits(&p.plan, err), KVANT_INVALID, "--weights stream");
+    p.plan.available = (uint64_t)all + 1;
+    assert_ok(plan_fits(&p.plan, err));
+    p.plan.available = 0;                  /* not known: nothing is refused */
+    assert_ok(plan_fits(&p.plan, err));
+    p.plan.available = 1;
+    p.plan.largest = NULL;                 /* all is done */
+    assert_ok(plan_fits(&p.plan, err));
     close_plan(&p);
 }
 

@@ -41,7 +41,8 @@ static kvant_status run_order(order *o, run_result *result, kvant_error *err)
     if (!status)
         status = plan_open(&s, NULL, db, 2, NULL, &p, err);
     if (!status) {
-        run_options options = { o->shard ? o->shard : 1, o->shards ? o->shards : 1, 2, "a test", step, &o->trap };
+        run_options options = { .shard = o->shard ? o->shard : 1, .shards = o->shards ? o->shards : 1, .threads = 2,
+                                .command = "a test", .progress = step, .user = &o->trap };
         status = run_plan(&p, db, &options, result, err);
     }
     plan_close(&p);

@@ -34,7 +34,8 @@ static gguf_tensor random_tensor(gsl_rng *rng, uint32_t type, size_t rows)
         if (type == 12)
             memcpy(data + i + 2, half, sizeof half);
     }
-    return (gguf_tensor){ .name = { "random", 6 }, .n_dims = 2, .ne = { COLUMNS, rows, 1, 1 }, .type = type, .data = data, .bytes = bytes };
+    return (gguf_tensor){ .name = { "random", 6 }, .n_dims = 2, .ne = { COLUMNS, rows, 1, 1 }, .type = type, .data = data,
+                          .bytes = bytes };
 }
 
 /* Sums of what is rounded, in double, against the product; products of bf16 are exact, so that only sums of f32 err. */
@@ -83,7 +84,7 @@ static void check_product(gsl_rng *rng, gemm_bf16 *products, uint32_t type, size
         gemm_apply(&held, x, COLUMNS, n, want, n_out);
         gemm_apply(&streamed, x, COLUMNS, n, got, n_out);
         if (memcmp(want, got, n * n_out * sizeof *want))
-            fail_msg("type %u, %zu x %zu, %zu rows, %d threads: streamed weights give other bits", type, n_out, (size_t)COLUMNS, n, threads);
+            fail_msg("type %u, %zu outputs, %zu rows, %d threads: streamed weights give other bits", type, n_out, n, threads);
         if (!products)
             continue;
         gemm_apply(&rounded, x, COLUMNS, n, got, n_out);
@@ -91,7 +92,7 @@ static void check_product(gsl_rng *rng, gemm_bf16 *products, uint32_t type, size
             check_rounded(x, rows, got, n_out, n);
             memcpy(want_rounded, got, n * n_out * sizeof *got);
         } else if (memcmp(want_rounded, got, n * n_out * sizeof *got))
-            fail_msg("type %u, %zu x %zu, %zu rows: %d threads give other sums of bf16", type, n_out, (size_t)COLUMNS, n, threads);
+            fail_msg("type %u, %zu outputs, %zu rows: %d threads give other sums of bf16", type, n_out, n, threads);
     }
     gemm_free(&held);
     gemm_free(&streamed);
@@ -367,8 +368,8 @@ static void test_memory(void **state)
     const bool rounds = strcmp(gemm_bf16_isa(), "none");
     const double streamed = resident_with(path, LM_WEIGHTS_STREAM), rounded = rounds ? resident_with(path, LM_WEIGHTS_BF16) : 0;
     const double held = resident_with(path, LM_WEIGHTS_F32);
-    print_message("%.1f MB of weights as f32, %.1f in the file; grown by %.1f, streamed %.1f, bf16 %.1f\n", 4 * values / 1e6, stored / 1e6,
-                  held / 1e6, streamed / 1e6, rounded / 1e6);
+    print_message("%.1f MB of weights as f32, %.1f in the file; grown by %.1f, streamed %.1f, bf16 %.1f\n", 4 * values / 1e6,
+                  stored / 1e6, held / 1e6, streamed / 1e6, rounded / 1e6);
     assert_true(held > 3.8 * values && held < 4 * values + stored / 2);
     /* oneDNN rounds the memory of every panel up to pages. */
     assert_true(!rounds || (rounded > 1.8 * values && rounded < 2 * values + .75 * stored));

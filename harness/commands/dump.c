@@ -112,7 +112,7 @@ static int run(const cli *c)
     int32_t *ids = NULL;
     bool *wanted = NULL;
     size_t files = 0;
-    kvant_status status = model_session_open(&s, cli_arg(c, 0), 0, &err);
+    kvant_status status = model_session_open(&s, cli_arg(c, 0), 0, cli_get(c, "weights"), &err);
     const lm_shape *shape = status ? NULL : lm_model_shape(s.model);
     if (!status && n > shape->n_context)
         status = kvant_fail(&err, KVANT_INVALID, "--tokens %lld: the model's context is %u", n, shape->n_context);
@@ -124,6 +124,8 @@ static int run(const cli *c)
         status = load_text(text_name, &data, &err);
     if (!status)
         status = probe_chunks(&(probe_job) { .model = s.model, .data = &data }, (uint32_t)n, 1, &ids, &err);
+    if (!status)
+        status = model_session_say(&s, 0, ids, (size_t)n, &err);
     if (!status)
         status = captured_open(&taken, s.model, (uint32_t)n, BATCH, false, NULL, "dump", &err);
     taken.unrotated = unrotated;
@@ -147,6 +149,7 @@ static const cli_option options[] = {
     { "out", "FOLDER", "where the files go; it is made when it is not there", false },
     { "stage", "STAGE", "keys as they are: post_rope (default), or pre_rope, rotated by no position yet", false },
     { "layers", "LIST", "layers to write, such as 0,3,5-7 (default: all)", false },
+    OPTION_WEIGHTS,
     OPTION_THREADS,
     { NULL, NULL, NULL, false },
 };

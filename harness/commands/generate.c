@@ -82,9 +82,11 @@ static int run(const cli *c)
     states *kept;
     kvant_status status = option_states(c, &policy, &kept, &err);
     if (status == KVANT_OK)
-        status = model_session_open(&s, cli_arg(c, 0), 0, &err);
+        status = model_session_open(&s, cli_arg(c, 0), 0, cli_get(c, "weights"), &err);
     if (status == KVANT_OK)
         status = prompt_ids(s.model, prompt, cli_get(c, "raw") != NULL, &ids, &n, &err);
+    if (status == KVANT_OK)
+        status = model_session_say(&s, 0, ids, n, &err);
     if (status == KVANT_OK)
         status = model_session_cache(&s, &policy, n + (size_t)n_tokens, &err);
     if (status == KVANT_OK)
@@ -100,6 +102,7 @@ static const cli_option options[] = {
     { "raw", NULL, "take the prompt as it is, without a chat format", false },
     { "tokens", "N", "tokens to produce at most (default 128)", false },
     OPTION_POLICY("f16"),
+    OPTION_WEIGHTS,
     OPTION_STATES,
     OPTION_THREADS,
     { NULL, NULL, NULL, false },

@@ -103,7 +103,9 @@ static int run(const cli *c)
     size_t n = 0;
     kvant_status status = read_ids(tokens, &ids, &n, &err);
     if (status == KVANT_OK)
-        status = model_session_open(&s, cli_arg(c, 0), (uint32_t)context, &err);
+        status = model_session_open(&s, cli_arg(c, 0), (uint32_t)context, cli_get(c, "weights"), &err);
+    if (status == KVANT_OK)
+        status = model_session_say(&s, (uint32_t)context, ids, n, &err);
     if (status == KVANT_OK)
         status = model_session_cache(&s, &policy, n, &err);
     if (status == KVANT_OK)
@@ -121,6 +123,7 @@ static const cli_option options[] = {
     { "path", "PATH", "prefill (default) or decode, one token at a time", false },
     { "context", "N", "positions that the model is opened for (default: its own context)", false },
     OPTION_POLICY("f32"),
+    OPTION_WEIGHTS,
     OPTION_THREADS,
     { NULL, NULL, NULL, false },
 };

@@ -68,6 +68,28 @@ static bool print_cells(const plan *p)
     return ok;
 }
 
+/* Of the cell that takes most, by parts. */
+static void print_memory(const plan *p)
+{
+    const plan_cell *c = p->largest;
+    if (!c)
+        return;
+    const struct { const char *name; double bytes; } parts[] = {
+        { "weights", c->memory.weights }, { "activations", c->memory.activations }, { "logits", c->memory.logits },
+        { "caches", c->memory.caches }, { "data", c->memory.data },
+    };
+    char digits[16];
+    bytes_text((uint64_t)plan_bytes_sum(&c->memory), digits);
+    printf("memory, at most: %s (", digits);
+    for (size_t i = 0, n = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].bytes > 0) {
+            bytes_text((uint64_t)parts[i].bytes, digits);
+            printf("%s%s%s%s %s", n++ ? ", " : "", parts[i].name, i ? "" : " as ", i ? "" : lm_weights_name(c->weights), digits);
+        }
+    bytes_text(p->available, digits);
+    printf("); available: %s\n", p->available ? digits : "not known");
+}
+
 static int run(const cli *c)
 {
     experiment e;
@@ -81,16 +103,15 @@ static int run(const cli *c)
     if (!print_cells(p))
         status = cli_fail(c, KVANT_NOMEM, &(kvant_error){ "no memory for the table" });
     else {
-        char duration[32], memory[16];
+        char duration[32];
         duration_text(p->seconds, duration);
-        bytes_text(p->memory, memory);
         if (references)
             printf("* the f16 cell that the others of its setting are compared with\n");
         for (size_t i = 0; i < p->n_skips; i++)
             printf("skipped: %s: %s\n", p->skips[i].cell.label, p->skips[i].reason);
-        printf("%zu cell%s in %zu job%s, %zu done; to run: %zu, about %s and %s of memory; skipped: %zu\n", p->n_cells,
-               p->n_cells == 1 ? "" : "s", p->n_jobs, p->n_jobs == 1 ? "" : "s", p->n_done, p->n_cells - p->n_done, duration, memory,
-               p->n_skips);
+        printf("%zu cell%s in %zu job%s, %zu done; to run: %zu, about %s; skipped: %zu\n", p->n_cells, p->n_cells == 1 ? "" : "s",
+               p->n_jobs, p->n_jobs == 1 ? "" : "s", p->n_done, p->n_cells - p->n_done, duration, p->n_skips);
+        print_memory(p);
         status = EXIT_DONE;
     }
     experiment_close(&e);

@@ -93,6 +93,12 @@ static void print_end(const experiment *e, const run_result *r, const char *shar
     fputc('\n', stderr);
 }
 
+static void show_note(void *user, const char *line)
+{
+    progress_clear(user);
+    fprintf(stderr, "%s\n", line);
+}
+
 static int run(const cli *c)
 {
     experiment e;
@@ -104,7 +110,8 @@ static int run(const cli *c)
         return code;
     progress_screen s = progress_start();
     run_options options = { .shard = shard, .shards = shards, .threads = e.threads, .command = cli_line(c),
-                            .progress = progress_show, .user = &s };
+                            .any_memory = cli_get(c, "any-memory"), .progress = progress_show, .note = show_note,
+                            .user = &s };
     run_result result = { .cells = 0 };
     kvant_error err;
     kvant_status status = experiment_allocate(&e, &options, &err);
@@ -128,6 +135,7 @@ static int run(const cli *c)
 static const cli_option options[] = {
     OPTION_EXPERIMENT,
     { "shard", "I/N", "measure every N-th cell only, beginning with the I-th; `kvant merge` joins stores", false },
+    { "any-memory", NULL, "run even if the estimate of memory exceeds what is available", false },
     { NULL, NULL, NULL, false },
 };
 

@@ -8,27 +8,30 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --isa comes first, so that an explicit --set isa=... wins; both are overrides like any other. */
+/* --isa and --weights override what the spec says; they come first, so that an explicit --set isa=... wins. */
 static kvant_status read_spec(const cli *c, spec *s, kvant_error *err)
 {
-    const char *isa = cli_get(c, "isa");
+    const char *isa = cli_get(c, "isa"), *weights = cli_get(c, "weights");
     size_t n = 0;
     while (cli_get_nth(c, "set", (int)n))
         n++;
-    const char **sets = calloc(n + 1, sizeof *sets);
-    char *first = isa ? text_format("isa=%s", isa) : NULL;
+    const char **sets = calloc(n + 2, sizeof *sets);
+    char *first = isa ? text_format("isa=%s", isa) : NULL, *second = weights ? text_format("weights=%s", weights) : NULL;
     kvant_status status = KVANT_OK;
-    if (!sets || (isa && !first))
+    if (!sets || (isa && !first) || (weights && !second))
         status = kvant_fail(err, KVANT_NOMEM, "no memory for the overrides");
     else {
         size_t at = 0;
         if (isa)
             sets[at++] = first;
+        if (weights)
+            sets[at++] = second;
         for (size_t i = 0; i < n; i++)
             sets[at++] = cli_get_nth(c, "set", (int)i);
         status = spec_read(cli_arg(c, 0), sets, at, s, err);
     }
     free(first);
+    free(second);
     free(sets);
     return status;
 }

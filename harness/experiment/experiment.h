@@ -14,6 +14,7 @@
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },                                                     \
     { "set", "KEY=VALUE", "override a key of the spec: chunks=4, key.bits=[2,3]", true },                                    \
     { "isa", "TARGET", "kernels to use, like --set isa=TARGET: auto, scalar, or a target", false },                          \
+    OPTION_WEIGHTS,                                                                                                          \
     OPTION_THREADS
 #define OPTION_EXPERIMENT OPTION_SPEC, OPTION_STATES
 

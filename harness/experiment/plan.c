@@ -2,6 +2,7 @@
  * Inputs are found, hashed and read here, once each and only when a cell uses them. */
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/plan_internal.h"
+#include "harness/sysinfo.h"
 
 #include <search.h>
 #include <stdlib.h>
@@ -19,21 +20,6 @@ typedef struct {
 } builder;
 
 /* ---- Inputs -------------------------------------------------------------------------------- */
-
-static kvant_status count_weights(const gguf *file, uint64_t *weights, kvant_error *err)
-{
-    *weights = 0;
-    for (size_t i = 0; i < gguf_n_tensors(file); i++) {
-        const gguf_tensor *t = gguf_tensor_at(file, i);
-        uint64_t n = 1;
-        for (int d = 0; d < 4; d++)
-            if (__builtin_mul_overflow(n, t->ne[d], &n))
-                n = UINT64_MAX;
-        if (__builtin_add_overflow(*weights, n, weights) || *weights > UINT64_MAX / 8)
-            return kvant_fail(err, KVANT_INVALID, "%s: has more weights than can be counted", gguf_path(file));
-    }
-    return KVANT_OK;
-}
 
 /* Errors of inputs point at the spec's line, but for those that are not the spec's fault. */
 static kvant_status input_fail(const spec *s, const spec_choice *choice, kvant_status status, const kvant_error *why, kvant_error *err)
@@ -58,7 +44,7 @@ static kvant_status load_model(builder *b, const spec_choice *choice, const plan
     if (!status)
         status = lm_read_shape(file, &m->shape, &why);
     if (!status)
-        status = count_weights(file, &m->weights, &why);
+        m->size = weights_size_of(file, &m->shape);
     gguf_close(file);
     m->loaded = !status;
     return status ? input_fail(b->s, choice, status, &why, err) : KVANT_OK;
@@ -293,6 +279,9 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
         return missing(b, "model", "a text is measured through one; `kvant list models` shows those known", err);
     if (!vectors)
         status = load_model(b, b->pick[SPEC_MODEL], &cell.model, err);
+    if (!status && cell.model)
+        cell.weights = weights_choose(b->pick[SPEC_WEIGHTS] ? (int)b->pick[SPEC_WEIGHTS]->number : WEIGHTS_BY_MEMORY, &cell.model->size,
+                                      b->p->available);
     if (!status)
         status = set_policy(b, &cell, err);
     if (status)
@@ -344,8 +333,8 @@ static kvant_status add_reference(builder *b, const plan_cell *like, kvant_error
     if (!f16)
         return KVANT_INVALID;
     kvcache_side side = { f16, kvant_defaults(f16->params) };
-    plan_cell cell = { .probe = like->probe, .args = like->args, .model = like->model, .data = like->data, .reference = true,
-                       .key_target = "scalar", .value_target = "scalar", .kept_target = "scalar" };
+    plan_cell cell = { .probe = like->probe, .args = like->args, .model = like->model, .weights = like->weights,
+                       .data = like->data, .reference = true, .key_target = "scalar", .value_target = "scalar", .kept_target = "scalar" };
     cell.policy = (kvcache_policy){ .key = side, .isa = strcmp(like->policy.isa, "scalar") ? "auto" : "scalar" };
     cell.policy.states = like->policy.states;
     if (cell.model)
@@ -442,7 +431,7 @@ kvant_status plan_open(const spec *s, states *kept, store *known, int threads, c
 {
     const spec_axis *models = spec_find(s, SPEC_MODEL), *data = spec_find(s, SPEC_DATA), *learnt = spec_find(s, SPEC_CALIBRATION);
     *p = (plan){ .spec = s, .n_models = models ? models->n : 0, .n_data = data ? data->n : 0,
-                 .n_calibration = learnt ? learnt->n : 0 };
+                 .n_calibration = learnt ? learnt->n : 0, .available = sysinfo_memory("/") };
     builder b = { .s = s, .p = p, .kept = kept, .known = known, .threads = threads, .measure = measure };
     p->models = calloc(p->n_models + 1, sizeof *p->models);
     p->data = calloc(p->n_data + 1, sizeof *p->data);
@@ -468,23 +457,16 @@ kvant_status plan_open(const spec *s, states *kept, store *known, int threads, c
 void plan_keep(plan *p, bool (*keep)(const plan_cell *cell, const void *user), const void *user)
 {
     size_t kept = 0;
-    p->n_done = 0;
-    p->seconds = 0;
-    p->memory = 0;
     for (size_t i = 0; i < p->n_cells; i++) {
         plan_cell *c = &p->cells[i];
         if (!keep(c, user)) {
             plan_cell_free(c);
             continue;
         }
-        p->n_done += c->done;
-        if (!c->done) {
-            p->seconds += c->seconds;
-            p->memory = c->memory > p->memory ? c->memory : p->memory;
-        }
         p->cells[kept++] = *c;
     }
     p->n_cells = kept;
+    plan_total(p);
 }
 
 void plan_close(plan *p)

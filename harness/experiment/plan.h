@@ -7,13 +7,14 @@
 #include "harness/experiment/states.h"
 #include "harness/input/input.h"
 #include "harness/store/store.h"
+#include "harness/weights.h"
 
 enum { PLAN_COMBINATIONS = 200000 };           /* the most that a spec may multiply out to */
 
 typedef struct {
     kvant_input input;
     lm_shape shape;
-    uint64_t weights;              /* values; 4 bytes each once loaded */
+    weights_size size;
     bool loaded;
 } plan_model;
 
@@ -51,6 +52,10 @@ typedef struct {
     char *config, *label;          /* canonical JSON of what was asked and a hash of what it came to; a few words */
 } plan_allocation;
 
+/* Bytes by what they are for. */
+typedef struct { double weights, activations, logits, caches, data; } plan_bytes;
+double plan_bytes_sum(const plan_bytes *bytes);
+
 /* One point of the sweep.
  *
  * config is canonical JSON, without blanks, keys sorted, every default filled in:
@@ -60,15 +65,16 @@ typedef struct {
  *    "code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
  *    "data": {"dataset", "name", "params": {...}, "sha256"},
  *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
- *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "key_stage": "post_rope", "model": {"name", "sha256"},
+ *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "key_stage": "post_rope", "model": {"name", "sha256", "weights"},
  *    "prefill": "packed", "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0, "sliding": "quantized",
  *    "states": [{"file", "imported": {TABLE: sha256, ...}}, ...], "value": {...} , "window": 0}
- * "states" is there only when states that the cell takes from a folder hold imported tables. With vector data "vector" stands for key
- * and value, and what belongs to a model is not there. */
+ * "weights" of a model is there only when what is measured depends on their form, "states" only when states that the cell takes from a
+ * folder hold imported tables. With vector data "vector" stands for key and value, and what belongs to a model is not there. */
 typedef struct {
     const kvant_probe *probe;
     kvant_args args;               /* of the probe */
     const plan_model *model;       /* NULL with vector data */
+    lm_weights weights;            /* the form that they take */
     const plan_data *data;
     plan_calibration calibration;
     const plan_allocation *allocation;         /* NULL: policy.key and policy.value for every group; else they are the first group's */
@@ -82,7 +88,8 @@ typedef struct {
     double bits_asked, bits_stored;            /* per coordinate; of a cache, of those that it stores at the probe's context */
     uint64_t cache_bytes;          /* of a sequence at the probe's context; 0 with vector data */
     double cost, seconds;          /* what the probe says; an estimate from it */
-    uint64_t memory;               /* bytes that running it will take, estimated */
+    uint64_t state_bytes;          /* of its codecs */
+    plan_bytes memory;             /* that running it will take, estimated */
     size_t job;                    /* cells with equal pairing share a job */
     bool done;                     /* finished in the store that the plan was made with */
 } plan_cell;
@@ -100,16 +107,18 @@ typedef struct {
     size_t n_allocations;
     size_t n_waiting;              /* skips whose allocator waits for sensitivities that the store lacks */
     double seconds;                /* estimate for the cells that are not done */
-    uint64_t memory;               /* of the largest of them */
+    const plan_cell *largest;      /* of them, by memory; NULL: there is none */
+    uint64_t available;            /* bytes that were available when it was made; 0: not known */
 } plan;
 
 /* Multiplies the spec out. kept (may be NULL, and must outlive the plan): where codecs take their states from. known (may be NULL)
  * tells which cells are done and how fast such cells were, and what allocators go by; what it lacks of the latter is measured into it
- * when measure is not NULL, and otherwise their cells are skips that wait. threads: for the estimate.
- * KVANT_INVALID also when a cell would take more memory than this machine has. */
+ * when measure is not NULL, and otherwise their cells are skips that wait. threads: for the estimate. */
 struct run_options;
 kvant_status plan_open(const spec *s, states *kept, store *known, int threads, const struct run_options *measure, plan *out,
                        kvant_error *err);
+/* KVANT_INVALID, with the figures and the remedies, when a cell that is not done would take more memory than is available. */
+kvant_status plan_fits(const plan *p, kvant_error *err);
 void plan_close(plan *p);          /* {0} is allowed */
 
 /* The quantizer of a cell's keys (or vectors) or values; "mixed" where an allocation has several; NULL: there is no such side. */

@@ -3,7 +3,7 @@
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/canonical.h"
 #include "harness/experiment/plan_internal.h"
-#include "harness/lm/gemm.h"
+#include "harness/lm/gemm_bf16.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -85,6 +85,8 @@ static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *e
     snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.of[0]->target);
     snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.of[1]->target);
     snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16->target);
+    for (size_t i = 0; i < codecs.n_own; i++)
+        cell->state_bytes += codecs.own[i].plan.state;
     for (size_t i = 1; i < codecs.n_own && !status; i++)       /* the first one is f16, which holds what waits */
         status = note_imported(cell, kept, &codecs.own[i], err);
     kvcache_codecs_close(&codecs);
@@ -153,6 +155,15 @@ static void add_calibration(text *t, const plan_calibration *c)
     text_add(t, "},");
 }
 
+/* The form of the weights, where results depend on it: bf16 has other logits, and no two have the same times. */
+static void add_weights(text *t, const plan_cell *c)
+{
+    if (c->weights == LM_WEIGHTS_BF16)
+        text_add(t, ",\"weights\":\"bf16 %s\"", gemm_bf16_isa());
+    else if (c->weights == LM_WEIGHTS_STREAM && c->probe->held_counts)
+        text_add(t, ",\"weights\":\"stream\"");
+}
+
 /* The config, or what of it cells of one pairing share. Keys come sorted, as they stand here. */
 static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_error *err)
 {
@@ -201,6 +212,7 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
         canonical_member(t, "name", c->model->input.name);
         text_add(t, ",");
         canonical_member(t, "sha256", c->model->input.sha256);
+        add_weights(t, c);
         text_add(t, "}");
     }
     if (coded && c->model) {

@@ -1,11 +1,12 @@
 /* plan_cost.c - what a plan will take: memory by arithmetic, time by the rate of cells that the store has, or else by a guess.
- * A sweep that cannot fit is refused before it starts, with the figures. */
+ * A run that cannot fit is refused before it starts, with the figures. */
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/plan_internal.h"
+#include "harness/lm/attention.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Floating-point operations per second and core: of oneDNN's matrix products, and of scalar quantizers. Only for the guess. */
 static const double matmul_rate = 60e9, scalar_rate = 1e9;
@@ -20,32 +21,55 @@ static double parameter(const plan_cell *c, const char *name, double fallback)
     return fallback;
 }
 
-kvant_status plan_memory(plan_cell *c, kvant_error *err)
+/* What pass.c lays out for a step of `rows` tokens that attend to `context`, and attention's scratch for every thread. */
+static double activations(const lm_shape *s, double rows, double context, bool decode, int threads)
+{
+    const double q = (double)s->n_head * s->head_dim, kv = (double)s->n_kv_head * s->head_dim, group = (double)s->n_head / s->n_kv_head;
+    const double mlp = 2 * (s->n_ff > kv ? s->n_ff : kv), experts = s->n_expert + s->n_used * (s->n_embd + 4.0);
+    const double row = 2.0 * s->n_embd + q + 2 * kv + q + mlp + 2 * s->rope.width + experts;
+    const double block = decode ? group * (KVCACHE_TILE + 4.0 * s->head_dim) : 2 * group * ATTENTION_QUERIES * (s->head_dim + context);
+    return 4 * (rows * row + (decode ? 0 : 2 * kv * context) + threads * block);
+}
+
+double plan_bytes_sum(const plan_bytes *b) { return b->weights + b->activations + b->logits + b->caches + b->data; }
+
+plan_bytes plan_memory(const plan_cell *c, int threads)
 {
     const plan_calibration *learns = &c->calibration;
     const double learnt = learns->used ? learns->args.v[CALIBRATION_N] * learns->args.v[CALIBRATION_LENGTH] : 0;       /* vectors */
-    double weights = 0, caches = 0, logits = 0, data = (double)c->data->data.bytes;
-    if (c->model) {
-        const lm_shape *s = &c->model->shape;
-        weights = 4.0 * (double)c->model->weights;
-        caches = parameter(c, "lockstep", 1) * (double)c->cache_bytes;
-        logits = c->probe->memory ? c->probe->memory(&c->args, s) : (double)LOGIT_ROWS * s->n_vocab * 4;
-        data += 2.0 * s->n_layer * s->n_kv_head * s->head_dim * 4 * learnt;
-    } else
-        data = ((double)c->data->data.n * (4 + 4 + c->bits_stored / 8) + 4 * learnt) * (double)c->data->data.dim;
-    double bytes = weights + caches + logits + data, machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    c->memory = (uint64_t)bytes;
-    if (machine > 0 && bytes > machine)
-        return kvant_fail(err, KVANT_INVALID, "%s, %s: would take about %.1f GB (weights %.1f, caches %.1f, logits %.1f, data %.1f), "
-                          "and this machine has %.1f GB; use a smaller model, context or lockstep", c->probe->name, c->label,
-                          bytes / 1e9, weights / 1e9, caches / 1e9, logits / 1e9, data / 1e9, machine / 1e9);
-    return KVANT_OK;
+    if (!c->model)
+        return (plan_bytes){ .data = ((double)c->data->data.n * (4 + 4 + c->bits_stored / 8) + 4 * learnt) * (double)c->data->data.dim };
+    /* A probe without a choice of paths decodes in lockstep what it has prefilled; an f16 cell may run in place of this one. */
+    const lm_shape *s = &c->model->shape;
+    const double context = c->probe->context(&c->args), path = parameter(c, "path", -1), lockstep = parameter(c, "lockstep", 1);
+    const double sequences = path == LM_PREFILL ? 1 : lockstep, batch = parameter(c, "batch", context);
+    const double rows = path == LM_DECODE ? sequences : fmax(fmin(batch, context), sequences);
+    const double widened = c->probe->wants_reference && c->bits_stored < 16 ? 16 / c->bits_stored : 1;
+    const double unpacked = c->weights == LM_WEIGHTS_STREAM ? (threads - 1) * (double)c->model->size.unpacked : 0;
+    return (plan_bytes){ .weights = (double)c->model->size.held[c->weights] + unpacked,
+                         .activations = activations(s, rows, context, path == LM_DECODE, threads),
+                         .logits = c->probe->memory ? c->probe->memory(&c->args, s) : 4.0 * LOGIT_ROWS * s->n_vocab,
+                         .caches = sequences * widened * (double)c->cache_bytes + (double)c->state_bytes,
+                         .data = (double)c->data->data.bytes + 8.0 * s->n_layer * s->n_kv_head * s->head_dim * learnt };
+}
+
+kvant_status plan_fits(const plan *p, kvant_error *err)
+{
+    const plan_cell *c = p->largest;
+    if (!c || !p->available || !(plan_bytes_sum(&c->memory) > (double)p->available))
+        return KVANT_OK;
+    const plan_bytes *b = &c->memory;
+    return kvant_fail(err, KVANT_INVALID, "%s, %s: would take about %.1f MB (weights as %s %.1f, activations %.1f, logits %.1f, "
+                      "caches %.1f, data %.1f), and %.1f MB are available; try --weights stream, a lower context, lockstep, "
+                      "batch or reference_mib, or --any-memory to run all the same", c->probe->name, c->label,
+                      plan_bytes_sum(b) / 1e6, lm_weights_name(c->weights), b->weights / 1e6, b->activations / 1e6, b->logits / 1e6,
+                      b->caches / 1e6, b->data / 1e6, (double)p->available / 1e6);
 }
 
 static double guess(const plan_cell *c, int threads)
 {
     if (c->model)
-        return c->cost * 2 * (double)c->model->weights / (matmul_rate * threads);
+        return c->cost * 2 * (double)c->model->size.values / (matmul_rate * threads);
     double dim = (double)c->data->data.dim;
     return c->cost * 4 * dim * dim / scalar_rate;
 }
@@ -123,6 +147,22 @@ static kvant_status find_pace(pace *paces, size_t *n, sqlite3_stmt *query, store
     return status;
 }
 
+void plan_total(plan *p)
+{
+    p->n_done = 0;
+    p->seconds = 0;
+    p->largest = NULL;
+    for (size_t i = 0; i < p->n_cells; i++) {
+        const plan_cell *c = &p->cells[i];
+        p->n_done += c->done;
+        if (c->done)
+            continue;
+        p->seconds += c->seconds;
+        if (!p->largest || plan_bytes_sum(&c->memory) > plan_bytes_sum(&p->largest->memory))
+            p->largest = c;
+    }
+}
+
 kvant_status plan_estimate(plan *p, store *s, int threads, kvant_error *err)
 {
     size_t n_paces = 0;
@@ -138,13 +178,9 @@ kvant_status plan_estimate(plan *p, store *s, int threads, kvant_error *err)
         c->done = s && store_cell_done(s, c->key);
         status = find_pace(paces, &n_paces, query, s, c, &rate, err);
         c->seconds = rate > 0 ? c->cost * rate : guess(c, threads);
-        p->n_done += c->done;
-        if (c->done || status)
-            continue;
-        status = plan_memory(c, err);
-        p->seconds += c->seconds;
-        p->memory = c->memory > p->memory ? c->memory : p->memory;
+        c->memory = plan_memory(c, threads);
     }
+    plan_total(p);
     sqlite3_finalize(query);
     free(paces);
     return status;

@@ -26,8 +26,10 @@ typedef struct {
 kvant_status plan_allocate(plan *p, const plan_order *order, plan_cell *cell, kvant_error *err);
 void plan_allocation_free(plan_allocation *a);
 
-/* What a run of the cell holds in memory, and whether this machine can. */
-kvant_status plan_memory(plan_cell *cell, kvant_error *err);
+/* What a run of the cell holds in memory. */
+plan_bytes plan_memory(const plan_cell *cell, int threads);
+/* Sums over the cells that are not done. */
+void plan_total(plan *p);
 /* Marks cells that the store has, and estimates the time of the others. */
 kvant_status plan_estimate(plan *p, store *s, int threads, kvant_error *err);
 

@@ -17,7 +17,7 @@ typedef struct {
     usage *used;                   /* [n], one per quantizer */
     size_t n;
     const plan_cell *first, *learner;          /* the first cell, and the first that is trained */
-    bool sink, window, sliding, prefill, key_stage, seed, seed_rule, learnt;           /* several values within the plan */
+    bool sink, window, sliding, prefill, key_stage, seed, seed_rule, learnt, weights;  /* several values within the plan */
 } survey;
 
 static void see_side(survey *s, const kvcache_side *side)
@@ -45,6 +45,7 @@ static void see_cell(survey *s, const plan_cell *c)
 {
     see_side(s, &c->policy.key);
     see_side(s, &c->policy.value);
+    s->weights |= c->weights == LM_WEIGHTS_BF16 || (s->first && s->first->weights != c->weights);
     if (c->reference)
         return;
     s->first = s->first ? s->first : c;
@@ -125,6 +126,8 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
     }
     if (c->allocation)
         text_add(&t, ", %s", c->allocation->label);
+    if (c->weights != LM_WEIGHTS_F32 && s->weights)
+        text_add(&t, ", %s weights", lm_weights_name(c->weights));
     if (policy->sink || s->sink)
         text_add(&t, " sink %u", policy->sink);
     if (policy->window || s->window)

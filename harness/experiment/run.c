@@ -142,7 +142,7 @@ static kvant_status check_quantizers(runner *r, const size_t *cells, size_t n, k
 
 /* ---- Order ------------------------------------------------------------------------------------- */
 
-/* By model (vector data first), then job, then place in the plan. */
+/* By model (vector data first) and its weights' form, then job, then place in the plan. */
 static int by_job(const void *a, const void *b, void *all)
 {
     const plan_cell *cells = all;
@@ -150,6 +150,8 @@ static int by_job(const void *a, const void *b, void *all)
     uintptr_t x = (uintptr_t)cells[i].model, y = (uintptr_t)cells[j].model;
     if (x != y)
         return x < y ? -1 : 1;
+    if (cells[i].weights != cells[j].weights)
+        return cells[i].weights < cells[j].weights ? -1 : 1;
     if (cells[i].job != cells[j].job)
         return cells[i].job < cells[j].job ? -1 : 1;
     return (i > j) - (i < j);
@@ -198,7 +200,12 @@ kvant_status run_plan(plan *p, store *s, const run_options *options, run_result 
     *result = (run_result){ .skipped = p->n_skips };
     runner r = { .p = p, .s = s, .options = options, .result = result };
     size_t n, *cells = missing_cells(&r, &n);
-    kvant_status status = cells ? record_experiment(&r, err) : kvant_fail(err, KVANT_NOMEM, "no memory for %zu cells", p->n_cells);
+    kvant_status status = options->any_memory ? KVANT_OK : plan_fits(p, err);
+    if (status) {
+        free(cells);
+        return status;
+    }
+    status = cells ? record_experiment(&r, err) : kvant_fail(err, KVANT_NOMEM, "no memory for %zu cells", p->n_cells);
     if (!status && n)
         status = record_run(&r, cells, n, err);
     result->times.store = seconds_now() - began;
@@ -219,7 +226,7 @@ static kvant_status train_cell(stock *k, const plan_cell *cell, size_t job, kvan
     kvant_codec codec;
     kvant_error why;
     stock_trim(k, job);
-    kvant_status status = cell->model ? stock_model(k, cell->model, &why) : KVANT_OK;
+    kvant_status status = cell->model ? stock_model(k, cell->model, cell->weights, &why) : KVANT_OK;
     if (!status)
         status = cell->model ? stock_codecs(k, cell, job, &codecs, &why) : stock_vectors(k, cell, &codec, &why);
     if (!status && !cell->model)

@@ -16,7 +16,9 @@ typedef struct run_options {
     unsigned shard, shards;        /* this process takes every shards-th cell of the plan, beginning with the shard-th (1-based) */
     int threads;                   /* for the record */
     const char *command;           /* for the record */
+    bool any_memory;               /* runs even what will not fit */
     void (*progress)(void *user, const run_progress *progress);
+    void (*note)(void *user, const char *line);        /* what a user should know of this run; NULL: nobody listens */
     void *user;
 } run_options;
 
@@ -38,7 +40,7 @@ typedef struct {
     run_passes passes[PASS_KINDS];
 } run_result;
 
-/* Runs what is missing; a quantizer whose checks for this code version the store lacks is checked first, and KVANT_FAILED when
+/* Runs what is missing, unless it does not fit in memory (plan_fits); a quantizer whose checks for this code version the store lacks is checked first, and KVANT_FAILED when
  * it does not pass. *result is valid whatever is returned. KVANT_INTERRUPTED: finished units are stored, the others are not,
  * and the same call goes on. */
 kvant_status run_plan(plan *p, store *s, const run_options *options, run_result *result, kvant_error *err);

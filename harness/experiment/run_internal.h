@@ -19,7 +19,8 @@ typedef struct {
 } stock;
 
 /* Loads the model, closing another one; for its whole context, so that no result depends on what else runs: RoPE may. */
-kvant_status stock_model(stock *k, const plan_model *model, kvant_error *err);
+kvant_status stock_model(stock *k, const plan_model *model, lm_weights weights, kvant_error *err);
+bool stock_has(const stock *k, const plan_model *model, lm_weights weights);
 /* What the methods of a cell learn from, made or found; valid until another is asked for. */
 kvant_status stock_calibration(stock *k, const plan_cell *cell, const calibration **out, kvant_error *err);
 /* The marks of what a cell's allocation was made by. */

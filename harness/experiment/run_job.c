@@ -2,7 +2,10 @@
  * Units are stored in batches, at most a second's work: a kill loses that and nothing else, and SQLite costs nothing. */
 #include "harness/experiment/canonical.h"
 #include "harness/experiment/run_internal.h"
+#include "harness/lm/gemm_bf16.h"
 
+#include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -393,6 +396,51 @@ static kvant_status refuse_learnt(probe_job *job, const int32_t *ids, size_t n, 
     return status;
 }
 
+static void note(const runner *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void note(const runner *r, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (r->options->note)
+        r->options->note(r->options->user, line);
+}
+
+/* Says the form of the weights that were loaded. What bf16 does to the logits is measured on the job's text, and stored as a check. */
+static kvant_status note_weights(runner *r, const plan_cell *c, kvant_error *err)
+{
+    const char *name = c->model->input.name;
+    char held[16], left[16];
+    bytes_text(c->model->size.held[c->weights], held);
+    bytes_text(r->p->available, left);
+    note(r, "%s: weights as %s, %s; %s of memory available", name, lm_weights_name(c->weights), held,
+         r->p->available ? left : "an unknown amount");
+    if (c->weights != LM_WEIGHTS_BF16)
+        return KVANT_OK;
+    int32_t *ids = NULL, bos;
+    size_t n;
+    weights_effect effect;
+    kvant_status status = probe_text(r->stock.model, &c->data->data, &ids, &n, &bos, err);
+    if (!status)
+        status = weights_measure(r->stock.model, c->model->input.path, 0, ids, n, &effect, err);
+    free(ids);
+    if (status)
+        return status;
+    note(r, "%s: bf16 weights move logits by a mean KL of %.3g nats from f32, and by %.3g at most, over %zu tokens of %s", name, effect.kl,
+         effect.most, effect.tokens, c->data->name);
+    const char *sha = c->model->input.sha256, *isa = gemm_bf16_isa();
+    const store_check rows[] = {
+        { "weights", sha, isa, "bf16", name, c->data->name, "kl", "f32 weights", effect.kl, 0, NAN, NAN, "pass" },
+        { "weights", sha, isa, "bf16", name, c->data->name, "max_difference", "f32 weights", effect.most, 0, NAN, NAN, "pass" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !status; i++)
+        status = store_check_put(r->s, r->run, &rows[i], err);
+    return status;
+}
+
 kvant_status run_job(runner *r, const size_t *cells, size_t n, kvant_error *err)
 {
     const plan_cell *first = &r->p->cells[cells[0]];
@@ -405,11 +453,13 @@ kvant_status run_job(runner *r, const size_t *cells, size_t n, kvant_error *err)
     kvant_status status = KVANT_OK;
     if (!w.members || !(first->model ? (void *)w.codecs : (void *)w.vectors))
         status = kvant_fail(err, KVANT_NOMEM, "no memory for a job of %zu cells", n);
-    if (!status && first->model && r->stock.of != first->model) {
-        run_say(r, 0, "loading %s", first->model->input.name);
+    if (!status && first->model && !stock_has(&r->stock, first->model, first->weights)) {
+        run_say(r, 0, "loading %s, weights as %s", first->model->input.name, lm_weights_name(first->weights));
         double began = seconds_now();
-        status = stock_model(&r->stock, first->model, err);
+        status = stock_model(&r->stock, first->model, first->weights, err);
         r->result->times.load += seconds_now() - began;
+        if (!status)
+            status = note_weights(r, first, err);
     }
     if (!status)
         status = open_codecs(&w, cells, n, err);

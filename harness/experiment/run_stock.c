@@ -40,12 +40,17 @@ void stock_close(stock *k)
     k->of = NULL;
 }
 
-kvant_status stock_model(stock *k, const plan_model *model, kvant_error *err)
+bool stock_has(const stock *k, const plan_model *model, lm_weights weights)
 {
-    if (k->of == model)
+    return k->of == model && lm_weights_of(k->model) == weights;
+}
+
+kvant_status stock_model(stock *k, const plan_model *model, lm_weights weights, kvant_error *err)
+{
+    if (stock_has(k, model, weights))
         return KVANT_OK;
     stock_close(k);
-    kvant_status status = lm_open(model->input.path, 0, &k->model, err);
+    kvant_status status = lm_open_as(model->input.path, 0, weights, &k->model, err);
     if (!status)
         k->of = model;
     else

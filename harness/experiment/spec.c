@@ -5,6 +5,7 @@
 #include "harness/experiment/spec.h"
 #include "harness/experiment/spec_rows.h"
 #include "harness/kernels.h"
+#include "harness/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -201,6 +202,7 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
         return choice->number < SPEC_WORDS ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"%s\" or \"%s\"",
                                                                       spec_word(kind, 0), spec_word(kind, 1));
     }
+    int weights;
     switch (kind) {
     case SPEC_PROBE:
         choice->probe = probe_find(given, &why);
@@ -217,6 +219,11 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
     case SPEC_ALLOCATOR:           /* "uniform": what `key` and `value` say, everywhere; else a file */
         choice->name = strcmp(given, "uniform") ? given : NULL;
         return *given ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"uniform\", a file, or an object");
+    case SPEC_WEIGHTS:
+        if (weights_find(given, &weights, &why))
+            return document_fail(s->doc, choice->item, err, "%s", why.text);
+        choice->number = weights;
+        return KVANT_OK;
     case SPEC_ISA:
         choice->name = given;
         return known_isa(given) ? KVANT_OK : document_fail(s->doc, choice->item, err, "'%.40s' is the target of no kernel; use auto, "
@@ -352,13 +359,14 @@ static kvant_status read_key(spec *s, const cJSON *item, kvant_error *err)
         return spec_check_expect(s->doc, item, err);
     if (!strcmp(item->string, "questions"))
         return spec_check_questions(s->doc, item, err);
-    for (const spec_key *k = spec_keys(); k->name; k++)
-        if (!strcmp(item->string, k->name))
-            return add_axis(s, k->kind, item, err);
+    /* A probe's own parameter comes first: "weights" of sensitivity are another thing than a model's. */
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
     for (size_t i = 0; i < probes->n; i++)
         if (param_find(probes->choices[i].probe->params, item->string))
             return add_axis(s, SPEC_PARAM, item, err);
+    for (const spec_key *k = spec_keys(); k->name; k++)
+        if (!strcmp(item->string, k->name))
+            return add_axis(s, k->kind, item, err);
     return unknown_key(s, item, err);
 }
 

@@ -9,7 +9,7 @@
 
 typedef enum {
     SPEC_PROBE, SPEC_MODEL, SPEC_DATA, SPEC_KEY, SPEC_VALUE, SPEC_CACHE, SPEC_VECTOR, SPEC_SINK, SPEC_WINDOW, SPEC_SLIDING, SPEC_PREFILL,
-    SPEC_KEY_STAGE, SPEC_SEED, SPEC_SEED_RULE, SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR,
+    SPEC_KEY_STAGE, SPEC_SEED, SPEC_SEED_RULE, SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_WEIGHTS,
     SPEC_PARAM                     /* of the probes that have a parameter of that name */
 } spec_kind;
 
@@ -18,7 +18,8 @@ typedef struct {
     const cJSON *item;             /* where it stands, for errors */
     const char *name;              /* MODEL, ISA: as given; DATA: the manifest's name or a path, NULL for a generator; CALIBRATION:
                                     * that of its data, NULL for what is measured; ALLOCATOR: a file, NULL for none */
-    double number;                 /* SINK, WINDOW, SEED; of a key with words, the word's index: a kvcache_seed_rule and the like */
+    double number;                 /* SINK, WINDOW, SEED; of a key with words, the word's index: a kvcache_seed_rule and the like;
+                                    * WEIGHTS: as weights_find */
     const kvant_probe *probe;      /* PROBE */
     kvcache_side side;             /* KEY, VALUE, VECTOR, CACHE (its keys); a quantizer that is NULL says "same" (VALUE) */
     kvcache_side value;            /* CACHE: its values */

@@ -22,6 +22,8 @@ static const spec_key keys[] = {
     { "isa", SPEC_ISA, "kernels: auto (default), scalar, or a target", { NULL } },
     { "calibration", SPEC_CALIBRATION, "what trained methods and sensitivities learn from: data, n, length, seed", { NULL } },
     { "allocator", SPEC_ALLOCATOR, "bits per layer or head: a file, or an allocator with a budget", { NULL } },
+    { "weights", SPEC_WEIGHTS, "how the model's weights are held: f32, stream (unpacked as they are used; the same results), bf16 (other "
+      "results, measured), or auto, by memory (default)", { NULL } },
     { NULL, SPEC_PARAM, NULL, { NULL } }
 };
 

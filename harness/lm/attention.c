@@ -264,8 +264,10 @@ void attention_block(const attention_side *key, const attention_side *value, uin
     const size_t ld_s = ks.coded + ks.waiting, ld_w = vs.coded + vs.waiting;
     char *at = scratch;
     float *queries = take(&at, rows * dim * sizeof *queries), *result = take(&at, rows * dim * sizeof *result);
-    float *scores = take(&at, rows * ld_s * sizeof *scores), *weights = take(&at, rows * ld_w * sizeof *weights);
-    float *line = take(&at, ((size_t)last + 1 - ks.from) * sizeof *line);
+    /* Where nothing waits, both sides have the same columns, and scores become weights in place. */
+    const bool in_place = ks.waiting == 0 && vs.waiting == 0;
+    float *scores = take(&at, rows * ld_s * sizeof *scores), *weights = in_place ? scores : take(&at, rows * ld_w * sizeof *weights);
+    float *gathered = take(&at, ((size_t)last + 1 - ks.from) * sizeof *gathered);
     for (uint32_t t = 0; t < n; t++)
         memcpy(queries + (size_t)t * group * dim, q + t * q_stride, group * dim * sizeof *queries);
     if (ks.coded > 0)
@@ -280,14 +282,17 @@ void attention_block(const attention_side *key, const attention_side *value, uin
         const uint32_t key_codes = max_u32(codes_end(key, length), ks.from) - ks.from;
         const uint32_t value_codes = max_u32(codes_end(value, length), ks.from) - ks.from;
         const float *s = scores + row * ld_s;
-        float *w = weights + row * ld_w;
-        memcpy(line, s, key_codes * sizeof *line);
+        float *w = weights + row * ld_w, *line = in_place ? w : gathered;
+        if (!in_place)
+            memcpy(line, s, key_codes * sizeof *line);
         if (seen > key_codes)
             memcpy(line + key_codes, s + ks.coded + (ks.from + key_codes - ks.waiting_at), (seen - key_codes) * sizeof *line);
         if (cap > 0)
             vec_soft_cap(line + begin, seen - begin, cap);
         const float scale = (float)(1.0 / vec_exp_sum(line + begin, seen - begin, vec_max(line + begin, seen - begin)));
-        memset(w, 0, ld_w * sizeof *w);
+        memset(w, 0, (in_place ? begin : ld_w) * sizeof *w);
+        if (in_place)
+            memset(w + seen, 0, (ld_w - seen) * sizeof *w);
         for (uint32_t i = begin; i < value_codes; i++)
             w[i] = line[i] * scale;
         for (uint32_t i = max_u32(begin, value_codes); i < seen; i++)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const size_t heights[] = { 1, 4, 16, 64, GEMM_ROWS };
-enum { HEIGHTS = sizeof heights / sizeof *heights, SHAPES = 64, WIDTH = 64 };     /* WIDTH: outputs of a panel, as oneDNN blocks them */
+enum { HEIGHTS = sizeof heights / sizeof *heights, SHAPES = 64, WIDTH = 64 };     /* WIDTH: outputs of a panel */
 
 /* What a thread multiplies with: its memory, seen in the ways that each height wants. */
 typedef struct {

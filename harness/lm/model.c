@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- Weights --------------------------------------------------------------------------------- */
 
@@ -318,6 +319,21 @@ const lm_shape *lm_model_shape(const lm_model *m) { return &m->shape; }
 const gguf *lm_file(const lm_model *m) { return m->file; }
 uint64_t lm_weight_bytes(const lm_model *m) { return m->weight_bytes; }
 lm_weights lm_weights_of(const lm_model *m) { return m->weights; }
+
+static const char *const weights_names[] = { [LM_WEIGHTS_F32] = "f32", [LM_WEIGHTS_STREAM] = "stream", [LM_WEIGHTS_BF16] = "bf16" };
+
+const char *lm_weights_name(lm_weights weights) { return weights_names[weights]; }
+
+bool lm_weights_find(const char *name, lm_weights *weights)
+{
+    for (size_t i = 0; i < sizeof weights_names / sizeof *weights_names; i++)
+        if (!strcmp(name, weights_names[i])) {
+            *weights = (lm_weights)i;
+            return true;
+        }
+    return false;
+}
+
 lm_times lm_times_of(const lm_model *m) { return m->times; }
 
 kvcache_shape lm_cache_shape(const lm_shape *shape)

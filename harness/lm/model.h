@@ -30,6 +30,8 @@ typedef struct lm_model lm_model;
 /* How the matrices of a model are held: as f32; as they are in the memory-mapped file, dequantised block by block whenever they are
  * multiplied, which gives the same logits, bit for bit, in less memory and more time; or as bf16, which gives others. */
 typedef enum { LM_WEIGHTS_F32, LM_WEIGHTS_STREAM, LM_WEIGHTS_BF16 } lm_weights;
+const char *lm_weights_name(lm_weights weights);       /* "f32", "stream", "bf16" */
+bool lm_weights_find(const char *name, lm_weights *weights);           /* false: no such name */
 
 /* context: positions that the caller will use at most (0: the model's); RoPE variants that depend on it look here. */
 kvant_status lm_open_as(const char *path, uint32_t context, lm_weights weights, lm_model **model, kvant_error *err);

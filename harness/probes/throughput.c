@@ -320,7 +320,7 @@ const kvant_probe probe_throughput = {
     .summary = "time of encode, decode, score and mix, and of a model's prefill and decode at a depth",
     .params = params,
     .metrics = metrics,
-    .wants_text = true, .wants_vectors = true,
+    .wants_text = true, .wants_vectors = true, .held_counts = true,
     .context = context_of,
     .cost = cost,
     .open = open_job,
