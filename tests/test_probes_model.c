@@ -337,21 +337,75 @@ static void threads_do_not_matter(void **state)
     lm_close(model);
 }
 
+static bool was_timed(const cell_run *c, const char *metric)
+{
+    for (size_t i = 0; i < c->n_results; i++)
+        if (!strcmp(c->results[i].metric, metric))
+            return true;
+    return false;
+}
+
+/* A metric as the first repeat measured it. */
+static double first_of(const cell_run *c, const char *metric)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!strcmp(c->samples[i].metric, metric) && c->samples[i].chunk == 0)
+            return c->samples[i].value;
+    fail_msg("no sample of %s", metric);
+    return NAN;
+}
+
+/* Parts of a step are all of it, but for what is between forward passes. */
+static void check_parts(const cell_run *c, const char *rate, const char *const *parts, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += first_of(c, parts[i]);
+    const double whole = 1e3 / first_of(c, rate);
+    if (!(sum > .3 * whole && sum < 1.001 * whole))
+        fail_msg("%s: parts take %g ms and all of it %g", rate, sum, whole);
+}
+
 static void throughput_of_a_model(void **state)
 {
     (void)state;
+    static const char *const decode[] = { "decode_matmul_ms", "decode_encode_ms", "decode_score_ms", "decode_mix_ms", "decode_rest_ms" };
+    static const char *const prefill[] = { "prefill_matmul_ms", "prefill_encode_ms", "prefill_attention_ms", "prefill_rest_ms" };
     lm_model *model = open_model((tiny_options){ 0 });
-    kvcache_codecs codecs = open_codecs(model, "f16", "", "affine", "bits=4,group_size=16");
+    kvcache_codecs codecs[2] = { open_codecs(model, "f16", "", "affine", "bits=4,group_size=16"),
+                                 open_codecs(model, "affine", "bits=4,group_size=16", "affine", "bits=8,group_size=16") };
+    /* A policy of its own in which one layer's keys are coded as values are: mixed, between the two. */
+    kvcache_codecs mixed = codecs[1];
+    const kvant_codec *of[TINY_LAYERS * TINY_KV_HEADS * 2];
+    memcpy(of, mixed.of, sizeof of);
+    for (uint32_t head = 0; head < TINY_KV_HEADS; head++)
+        of[2 * head] = of[2 * head + 1];
+    mixed.of = of;
+    const kvcache_codecs cells[] = { codecs[0], codecs[1], mixed };
     probe_run run;
-    run_on("throughput", "n=128,min_ms=0.2,repeats=2,depth=64,steps=4,batch=32", model, &codecs, 1, &run);
-    const cell_run *r = &run.cells[0];
-    assert_int_equal(r->n, 2 * 10);
-    for (size_t i = 0; i < r->n_results; i++)
-        assert_true(isfinite(r->results[i].value) && r->results[i].value > 0);
-    for (const probe_metric *m = probe_of("throughput")->metrics; m->name; m++)
-        assert_non_null(result_of(r, m->name));
+    run_on("throughput", "n=128,min_ms=0.2,repeats=2,depth=64,steps=4,batch=48", model, cells, 3, &run);
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < run.cells[c].n_results; i++)
+            assert_true(isfinite(run.cells[c].results[i].value) && run.cells[c].results[i].value > 0);
+    for (const probe_metric *m = probe_of("throughput")->metrics; m->name; m++) {
+        assert_non_null(result_of(&run.cells[0], m->name));
+        assert_non_null(result_of(&run.cells[1], m->name));
+    }
+    for (size_t c = 0; c < 3; c++) {
+        check_parts(&run.cells[c], "decode_tokens_per_s", decode, 5);
+        check_parts(&run.cells[c], "prefill_tokens_per_s", prefill, 4);
+    }
+    assert_false(was_timed(&run.cells[2], "encode_ns"));
+    assert_true(was_timed(&run.cells[2], "decode_score_ms"));
+    assert_true(value_of(&run.cells[2], "bytes_per_token_key") > value_of(&run.cells[1], "bytes_per_token_key"));
+    assert_true(value_of(&run.cells[2], "bytes_per_token_key") < value_of(&run.cells[1], "bytes_per_token_value"));
     run_free(&run);
-    kvcache_codecs_close(&codecs);
+    run_on("throughput", "n=128,min_ms=0.2,repeats=1,depth=0,steps=20,batch=32", model, cells, 1, &run);
+    assert_false(was_timed(&run.cells[0], "prefill_tokens_per_s"));
+    assert_true(value_of(&run.cells[0], "decode_tokens_per_s") > 0);
+    run_free(&run);
+    kvcache_codecs_close(&codecs[0]);
+    kvcache_codecs_close(&codecs[1]);
     lm_close(model);
 }
 

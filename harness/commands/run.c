@@ -42,6 +42,10 @@ static void print_times(const experiment *e, const run_times *t)
         part("model: products", t->model.matmul, total);
         part("model: encode", t->model.encode, total);
         part("model: attention", t->model.attention, total);
+        if (t->model.score > 0) {
+            part("  of it, decode: score", t->model.score, total);
+            part("  of it, decode: mix", t->model.mix, total);
+        }
         part("model: rest", t->model.rest, total);
     }
     part("quantizers: set-up", t->codecs, total);

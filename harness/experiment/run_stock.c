@@ -10,7 +10,7 @@ static const size_t stock_max = (size_t)256 << 20;     /* bytes of state kept be
 static lm_times times_sum(lm_times a, lm_times b)
 {
     return (lm_times){ a.matmul + b.matmul, a.encode + b.encode, a.attention + b.attention, a.rest + b.rest, a.tokens + b.tokens,
-                       a.layers + b.layers, a.logits + b.logits };
+                       a.layers + b.layers, a.logits + b.logits, a.score + b.score, a.mix + b.mix };
 }
 
 lm_times stock_times(const stock *k)

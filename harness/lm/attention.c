@@ -4,6 +4,7 @@
 
 #include "harness/lm/gemm.h"
 #include "harness/lm/vecmath.h"
+#include "harness/util.h"
 
 #include <math.h>
 #include <string.h>
@@ -95,6 +96,14 @@ static const kvcache_run *run_at(const kvcache_run *runs, size_t n_runs, uint32_
     return NULL;
 }
 
+/* Ends a part of a decode step that is timed. */
+static void lap(double *part, double *mark)
+{
+    const double now = seconds_now();
+    *part += now - *mark;
+    *mark = now;
+}
+
 void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
                       const attention_layer *of, float *out, void *scratch)
 {
@@ -114,9 +123,14 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
     uint8_t *raw_key = take(&at, kvant_bytes(f16, 1)), *raw_value = take(&at, kvant_bytes(f16, 1));
     float *keys = key_rule.unrotated ? take(&at, KVCACHE_TILE * dim * sizeof *keys) : NULL;
     float *waiting = (float *)at;
+    attention_split *split = of->split;
+    const double begin = split ? seconds_now() : 0;
+    double mark = begin, other = 0;
     kvcache_append(cache, layer, head, KVANT_KEY, k, dim, 1, false, key_rule.staged ? waiting : NULL, NULL, ops);
     kvcache_append(cache, layer, head, KVANT_VALUE, v, dim, 1, false, value_rule.staged ? waiting : NULL, NULL, ops);
 
+    if (split)
+        lap(&split->encode, &mark);
     kvcache_run key_runs[KVCACHE_RUNS + 1], value_runs[KVCACHE_RUNS + 1];
     const uint32_t length = kvcache_length(cache) + 1;
     size_t n_key = kvcache_runs(cache, layer, head, KVANT_KEY, length, key_runs);
@@ -149,12 +163,18 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
         } else {
             kvant_score(kr->codec, kr->codec == f16 ? query_f16 : query, group, kr->code, first, n, scores, ops);
         }
+        if (split)
+            lap(&split->score, &mark);
         if (of->cap > 0)
             vec_soft_cap(scores, (size_t)group * n, of->cap);
         softmax_tile(&r, group, scores, n);
+        if (split)
+            lap(&other, &mark);
         kvant_mix(vr->codec, scores, group, vr->code, vr->first + position - vr->position, n,
                   vr->codec == f16 ? r.acc_f16 : r.acc_codes, ops);
         position += n;
+        if (split)
+            lap(&split->mix, &mark);
     }
     memset(out, 0, group * dim * sizeof *out);
     for (int form = 0; form < 2; form++) {
@@ -167,6 +187,10 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
     for (uint32_t g = 0; g < group; g++)
         for (size_t i = 0; i < dim; i++)
             out[g * dim + i] /= r.sum[g];
+    if (split) {
+        lap(&split->mix, &mark);
+        split->all += mark - begin;
+    }
 }
 
 /* ---- Prefill --------------------------------------------------------------------------------- */

@@ -14,7 +14,15 @@ typedef struct {
 
 /* What a layer does with keys and scores: a score s becomes cap * tanh(s / cap) (0: stays); rope is read only where the cache's keys
  * are unrotated. What a query sees is the cache's own affair (kvcache_rule). */
-typedef struct { float cap; attention_rope rope; } attention_layer;
+typedef struct attention_split attention_split;
+typedef struct {
+    float cap;
+    attention_rope rope;
+    attention_split *split;        /* attention_decode adds to it; NULL: nobody asks */
+} attention_layer;
+
+/* Seconds of a decode step by part; all: softmaxes and the like too. */
+struct attention_split { double encode, score, mix, all; };
 
 /* One token: k, v [head_dim] of KV head `head`, q [group][head_dim] already scaled, out [group][head_dim].
  * scratch: attention_decode_scratch bytes, 64-byte aligned. */

@@ -125,18 +125,23 @@ static attention_layer attention_of(const lm_pass *p, uint32_t layer)
 
 static void *scratch_of(const lm_pass *p) { return p->scratch + p->scratch_bytes * (size_t)omp_get_thread_num(); }
 
-static void attend_decode(const lm_pass *p, uint32_t layer)
+/* The first head of the first segment is timed by parts: a look at the clock for each tile of it costs next to nothing. */
+static attention_split attend_decode(const lm_pass *p, uint32_t layer)
 {
     const lm_shape *s = &p->model->shape;
     const size_t dim = s->head_dim, kv = s->n_kv_head * dim, q = s->n_head * dim, group = s->n_head / s->n_kv_head;
-    const attention_layer of = attention_of(p, layer);
+    attention_split split = { 0 };
+    attention_layer of = attention_of(p, layer), timed = of;
+    timed.split = &split;
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < p->n_segments * s->n_kv_head; task++) {
         const size_t row = task / s->n_kv_head, head = task % s->n_kv_head;
         const float *at = p->qkv + row * (q + 2 * kv);
         attention_decode(p->segments[row].cache, layer, (uint32_t)head, at + q + head * dim, at + q + kv + head * dim,
-                         at + head * group * dim, (uint32_t)group, &of, p->attended + row * q + head * group * dim, scratch_of(p));
+                         at + head * group * dim, (uint32_t)group, task ? &of : &timed,
+                         p->attended + row * q + head * group * dim, scratch_of(p));
     }
+    return split;
 }
 
 /* Appends and expands both sides of every segment and head. */
@@ -278,7 +283,12 @@ void lm_run_layer(const lm_pass *p, uint32_t index, const lm_observer *observe, 
     const double t3 = seconds_now();
     double t4 = t3;
     if (p->path == LM_DECODE) {
-        attend_decode(p, index);
+        /* The time of all heads goes to parts as that of one did. */
+        const attention_split split = attend_decode(p, index);
+        const double share = (seconds_now() - t3) / (split.all > 0 ? split.all : 1);
+        t4 = t3 + share * split.encode;
+        times->score += share * split.score;
+        times->mix += share * split.mix;
     } else {
         extend_all(p, index);
         t4 = seconds_now();

@@ -55,8 +55,9 @@ typedef struct {
 } lm_segment;
 
 /* Seconds by part, added to by every forward pass, and what was computed: tokens, layers that each of them went through, rows of
- * logits. */
-typedef struct { double matmul, encode, attention, rest; uint64_t tokens, layers, logits; } lm_times;
+ * logits. score and mix are what these took of attention on the decode path, by their shares in one head of each layer; prefill, which
+ * multiplies decoded tiles, does not tell them apart. */
+typedef struct { double matmul, encode, attention, rest; uint64_t tokens, layers, logits; double score, mix; } lm_times;
 
 /* Runs the batch. logits [rows][n_vocab] holds the wanted rows in order of segments and tokens. Fails before any cache
  * changes: token ids out of range, a cache that would overflow, n > 1 with LM_DECODE. After KVANT_INTERRUPTED caches must

@@ -1,6 +1,7 @@
 /* throughput.c - what a quantizer costs: encode, decode, score and mix per vector on one thread, and with a model its prefill and
- * decode at a depth of real text. A unit is one repeat: repeats of different cells interleave, and drift meets all alike. */
+ * decode at a depth of real text, by part. A unit is one repeat: repeats of different cells interleave, and drift meets all alike. */
 #include "harness/lm/generate.h"
+#include "harness/measure/footprint.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
 
@@ -17,7 +18,7 @@ static const kvant_param params[] = {
       KVANT_INT, 0, 0, 256, NULL },
     { "min_ms", "milliseconds that a timing must last at least: it is repeated until it does", KVANT_REAL, 20, 0.1, 10000, NULL },
     { "repeats", "timings of everything, whose median and best are reported", KVANT_INT, 5, 1, 10000, NULL },
-    { "depth", "model: tokens in the cache before the decode steps", KVANT_INT, 512, 16, 1 << 20, NULL },
+    { "depth", "model: tokens in the cache before the decode steps; several give a curve", KVANT_INT, 512, 0, 1 << 20, NULL },
     { "steps", "model: decode steps of a timing", KVANT_INT, 16, 1, 65536, NULL },
     { "batch", "model: tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
@@ -39,8 +40,20 @@ static const probe_metric metrics[] = {
     { "mix_gb_per_s", "GB/s", "f32 bytes of the vectors mixed per second; median", 1, true },
     { "prefill_tokens_per_s", "tokens/s", "prefill from nothing to the depth; all threads, median", 1, true },
     { "prefill_tokens_per_s_max", "tokens/s", "the most over repeats", 1, true },
+    { "prefill_last_tokens_per_s", "tokens/s", "the last prefill step alone, which ends at the depth; all threads, median", 1, true },
+    { "prefill_last_tokens_per_s_max", "tokens/s", "the most over repeats", 1, true },
+    { "prefill_matmul_ms", "ms", "of prefill per token: products with the weights; median", -1, true },
+    { "prefill_encode_ms", "ms", "appending keys and values, and decoding the cache to tiles; median", -1, true },
+    { "prefill_attention_ms", "ms", "products with tiles and softmaxes, which prefill does not tell apart; median", -1, true },
+    { "prefill_rest_ms", "ms", "norms, RoPE, activations, embeddings; median", -1, true },
     { "decode_tokens_per_s", "tokens/s", "decode steps of one sequence, from the depth on; all threads, median", 1, true },
     { "decode_tokens_per_s_max", "tokens/s", "the most over repeats", 1, true },
+    { "decode_matmul_ms", "ms", "of a decode step: products with the weights, of the logits too; median", -1, true },
+    { "decode_encode_ms", "ms", "appending a key and a value; median, and as those below by the shares of one head per layer", -1, true },
+    { "decode_score_ms", "ms", "queries and their products with keys; median", -1, true },
+    { "decode_mix_ms", "ms", "sums of values; median", -1, true },
+    { "decode_rest_ms", "ms", "softmaxes, norms, RoPE, activations, embeddings; median", -1, true },
+    FOOTPRINT_METRICS,
     { NULL, NULL, NULL, 0, false }
 };
 
@@ -241,6 +254,18 @@ static double time_runs(const bench *b, void (*run)(const bench *), double least
     }
 }
 
+/* Whether one codec of each side stands for all groups: a mixed allocation has no cost per vector. */
+static bool alike(const kvcache_codecs *codecs)
+{
+    const size_t groups = (size_t)codecs->shape.n_layer * codecs->shape.n_kv_head * 2;
+    for (size_t i = 2; i < groups; i++) {
+        const kvant_codec *a = codecs->of[i], *b = codecs->of[i % 2];
+        if (a->quantizer != b->quantizer || memcmp(&a->args, &b->args, sizeof a->args))
+            return false;
+    }
+    return true;
+}
+
 static kvant_status time_codec(probe_job *job, size_t repeat, size_t cell, kvant_error *err)
 {
     bench b;
@@ -259,12 +284,38 @@ static kvant_status time_codec(probe_job *job, size_t repeat, size_t cell, kvant
 
 /* ---- The model ------------------------------------------------------------------------------- */
 
+/* Milliseconds per token by part, between two readings. */
+static void emit_parts(probe_job *job, size_t cell, size_t repeat, bool decode, const lm_times *a, const lm_times *b, double tokens)
+{
+    const double matmul = b->matmul - a->matmul, encode = b->encode - a->encode, attention = b->attention - a->attention;
+    const double score = b->score - a->score, mix = b->mix - a->mix, rest = b->rest - a->rest, ms = 1e3 / tokens;
+    emit_one(job, cell, decode ? "decode_matmul_ms" : "prefill_matmul_ms", repeat, matmul * ms);
+    emit_one(job, cell, decode ? "decode_encode_ms" : "prefill_encode_ms", repeat, encode * ms);
+    if (decode) {
+        emit_one(job, cell, "decode_score_ms", repeat, score * ms);
+        emit_one(job, cell, "decode_mix_ms", repeat, mix * ms);
+        emit_one(job, cell, "decode_rest_ms", repeat, (rest + attention - score - mix) * ms);
+    } else {
+        emit_one(job, cell, "prefill_attention_ms", repeat, attention * ms);
+        emit_one(job, cell, "prefill_rest_ms", repeat, rest * ms);
+    }
+}
+
 static kvant_status time_steps(probe_job *job, size_t repeat, size_t cell, kvcache *cache, kvant_error *err)
 {
     static const uint8_t wanted = 1;
     const throughput *p = job->state;
-    double start = seconds_now();
-    kvant_status status = lm_prefill(job->model, cache, p->ids, p->depth, p->batch, p->logits, err);
+    const uint32_t last = p->depth < p->batch ? p->depth : p->batch;
+    const lm_times empty = lm_times_of(job->model);
+    double start = seconds_now(), middle = start;
+    kvant_status status = KVANT_OK;
+    if (p->depth > last) {
+        status = lm_prefill(job->model, cache, p->ids, p->depth - last, p->batch, p->logits, err);
+        middle = seconds_now();
+    }
+    if (!status && last)
+        status = lm_prefill(job->model, cache, p->ids + p->depth - last, last, p->batch, p->logits, err);
+    const lm_times full = lm_times_of(job->model);
     double filled = seconds_now();
     for (uint32_t i = 0; i < p->steps && !status; i++) {
         lm_segment segment = { cache, p->ids + p->depth + i, 1, &wanted };
@@ -272,8 +323,17 @@ static kvant_status time_steps(probe_job *job, size_t repeat, size_t cell, kvcac
     }
     if (status)
         return status;
-    emit_one(job, cell, "prefill_tokens_per_s", repeat, p->depth / (filled - start));
-    emit_one(job, cell, "decode_tokens_per_s", repeat, p->steps / (seconds_now() - filled));
+    const double end = seconds_now();
+    const lm_times done = lm_times_of(job->model);
+    if (p->depth) {
+        emit_one(job, cell, "prefill_tokens_per_s", repeat, p->depth / (filled - start));
+        emit_one(job, cell, "prefill_last_tokens_per_s", repeat, last / (filled - middle));
+        emit_parts(job, cell, repeat, false, &empty, &full, p->depth);
+    }
+    emit_one(job, cell, "decode_tokens_per_s", repeat, p->steps / (end - filled));
+    emit_parts(job, cell, repeat, true, &full, &done, p->steps);
+    if (repeat == 0)
+        footprint_emit(job, cell, cache);
     return KVANT_OK;
 }
 
@@ -281,7 +341,7 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
 {
     if (interrupted())
         return kvant_fail(err, KVANT_INTERRUPTED, "throughput: interrupted");
-    kvant_status status = time_codec(job, index, cell, err);
+    kvant_status status = job->vectors || alike(&job->codecs[cell]) ? time_codec(job, index, cell, err) : KVANT_OK;
     if (status || job->vectors)
         return status;
     kvcache *cache = NULL;
@@ -308,7 +368,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         result(user, &(probe_result) { m->name, stats_median(x, repeats), (double)repeats, NAN, NAN, NAN });
         size_t length = strlen(m->name);
         const char *best = m[1].name;
-        if (best && !strncmp(best, m->name, length) && best[length] == '_')      /* stats_median has sorted x */
+        if (best && !strncmp(best, m->name, length) && (!strcmp(best + length, "_min") || !strcmp(best + length, "_max")))
+            /* stats_median has sorted x */
             result(user, &(probe_result) { best, m->better < 0 ? x[0] : x[repeats - 1], (double)repeats, NAN, NAN, NAN });
     }
     free(x);
@@ -317,7 +378,7 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
 
 const kvant_probe probe_throughput = {
     .name = "throughput",
-    .summary = "time of encode, decode, score and mix, and of a model's prefill and decode at a depth",
+    .summary = "time of encode, decode, score and mix, and of a model's prefill and decode at a depth, by part",
     .params = params,
     .metrics = metrics,
     .wants_text = true, .wants_vectors = true, .held_counts = true,
