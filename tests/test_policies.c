@@ -153,31 +153,64 @@ static void check_sliding(lm_model *model, const arch_family *f, const int32_t *
         check_paths(model, f, "sliding layers in f16, codes before RoPE", &coarse, ids, half);
 }
 
+/* Draws a model and a text for it. */
+static lm_model *open_family(const arch_family *f, uint32_t context, arch_model *m, int32_t ids[TOKENS])
+{
+    char *path = in_folder(folder, "family.gguf");
+    byte_buffer bytes = arch_model_make(m, f, NULL);
+    lm_model *model;
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes.data, 1, bytes.bytes, file), bytes.bytes);
+    assert_int_equal(fclose(file), 0);
+    free(bytes.data);
+    for (size_t t = 0; t < TOKENS; t++)
+        ids[t] = (int32_t)gsl_rng_uniform_int(m->rng, VOCAB);
+    assert_ok(lm_open(path, context, &model, err));
+    free(path);
+    return model;
+}
+
 static void test_families(void **state)
 {
     (void)state;
-    char *path = in_folder(folder, "family.gguf");
     for (size_t i = 0; i < arch_n_families; i++)
         for (uint32_t context = CONTEXT; context >= (arch_families[i].steps & FACTORS ? SHORT : CONTEXT); context /= 2) {
             int32_t ids[TOKENS];
             arch_model m;
-            lm_model *model;
-            byte_buffer bytes = arch_model_make(&m, &arch_families[i], NULL);
-            FILE *file = fopen(path, "wb");
-            assert_non_null(file);
-            assert_int_equal(fwrite(bytes.data, 1, bytes.bytes, file), bytes.bytes);
-            assert_int_equal(fclose(file), 0);
-            free(bytes.data);
-            for (size_t t = 0; t < TOKENS; t++)
-                ids[t] = (int32_t)gsl_rng_uniform_int(m.rng, VOCAB);
-            assert_ok(lm_open(path, context, &model, err));
+            lm_model *model = open_family(&arch_families[i], context, &m, ids);
             check_key_stage(model, &m, context, ids);
             check_raw(model, &arch_families[i], ids);
             check_sliding(model, &arch_families[i], ids);
             lm_close(model);
             arch_model_free(&m);
         }
-    free(path);
+}
+
+/* The number of threads changes no bit of a policy that has everything. */
+static void test_threads(void **state)
+{
+    (void)state;
+    int32_t ids[TOKENS];
+    float one[LOGITS_N], four[LOGITS_N];
+    arch_model m;
+    lm_model *model = open_family(arch_family_of("gemma3"), CONTEXT, &m, ids);
+    kvcache_policy policy = policy_of("affine", "bits=3,group_size=8");
+    policy.sink = 2;
+    policy.window = 3;
+    policy.prefill = PREFILL_RAW;
+    policy.key_stage = KEYS_PRE_ROPE;
+    const int threads = omp_get_max_threads();
+    for (uint32_t piece = 1; piece <= 6; piece += 5) {
+        omp_set_num_threads(1);
+        run(model, &policy, piece == 1 ? LM_DECODE : LM_PREFILL, ids, piece, one);
+        omp_set_num_threads(4);
+        run(model, &policy, piece == 1 ? LM_DECODE : LM_PREFILL, ids, piece, four);
+        assert_memory_equal(one, four, sizeof one);
+    }
+    omp_set_num_threads(threads);
+    lm_close(model);
+    arch_model_free(&m);
 }
 
 /* ---- A spec ------------------------------------------------------------------------------------- */
@@ -256,6 +289,6 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_families), cmocka_unit_test(test_spec) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_families), cmocka_unit_test(test_threads), cmocka_unit_test(test_spec) };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
