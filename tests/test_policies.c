@@ -236,7 +236,7 @@ static void test_spec(void **state)
     spec s;
     plan p;
     run_result result;
-    const run_options options = { 1, 1, 1, "a test", no_progress, NULL };
+    const run_options options = { .shard = 1, .shards = 1, .threads = 1, .command = "a test", .progress = no_progress };
     assert_ok(spec_parse("x.json", json, strlen(json), NULL, 0, &s, err));
     store *db = open_store(path);
     assert_ok(plan_open(&s, NULL, db, 1, NULL, &p, err));
@@ -272,6 +272,41 @@ static void test_spec(void **state)
     free(path);
 }
 
+/* Where the first layer is f16 by the policy, a cell still says whose kernels its quantizer has, and all of its bytes. */
+static void test_sliding_cells(void **state)
+{
+    (void)state;
+    int32_t ids[TOKENS];
+    arch_model m;
+    lm_close(open_family(arch_family_of("gemma3"), CONTEXT, &m, ids));
+    char *path = in_folder(folder, "family.gguf"), *prose = in_folder(folder, "any.txt");
+    write_text(prose, "any text");
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"bytes\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 60, \"sliding\": "
+                             "[\"quantized\", \"f16\"], \"key\": { \"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 8 } }", path, prose);
+    spec s;
+    plan p;
+    assert_ok(spec_parse("x.json", json, strlen(json), NULL, 0, &s, err));
+    assert_ok(plan_open(&s, NULL, NULL, 1, NULL, &p, err));
+    assert_int_equal(p.n_cells, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(p.cells[i].key_target, "scalar");
+        assert_string_equal(p.cells[i].value_target, "scalar");
+    }
+    /* A vector is 8 bytes of codes, or 16 of f16; one layer of three sees all 60 tokens, two see 6. */
+    enum { SIDES = 2 * KV_HEADS };
+    assert_int_equal(p.cells[0].cache_bytes, SIDES * (60 + 6 + 6) * 8);
+    assert_int_equal(p.cells[1].cache_bytes, SIDES * (60 * 8 + (6 + 6) * 16));
+    assert_true(p.cells[0].bits_stored == 8);
+    assert_float_equal(p.cells[1].bits_stored, 16 * (60 * .5 + 12) / 72, 1e-12);
+    assert_float_equal(p.cells[1].bits_asked, (4 + 16 + 16) / 3., 1e-12);
+    plan_close(&p);
+    spec_close(&s);
+    arch_model_free(&m);
+    free(json);
+    free(path);
+    free(prose);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -289,6 +324,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_families), cmocka_unit_test(test_threads), cmocka_unit_test(test_spec) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_families), cmocka_unit_test(test_threads), cmocka_unit_test(test_spec),
+                                        cmocka_unit_test(test_sliding_cells) };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -59,6 +59,17 @@ static kvant_status describe_vectors(plan_cell *cell, states *kept, kvant_error 
     return status ? status : note_imported(cell, kept, &codec, err);
 }
 
+/* The target of a side's quantizer; where layers are f16 by the policy, the first may not have it, or none, and the text stays. */
+static void copy_target(const kvcache_codecs *codecs, size_t side, const kvant_quantizer *quantizer, char *target, size_t bytes)
+{
+    const size_t groups = (size_t)codecs->shape.n_layer * codecs->shape.n_kv_head * 2;
+    size_t i = side;
+    while (i < groups && codecs->of[i]->quantizer != quantizer)
+        i += 2;
+    if (i < groups)
+        snprintf(target, bytes, "%s", codecs->of[i]->target);
+}
+
 /* Codecs without state serve the cache's own accounting, so that a plan's bytes and a probe's cannot differ. */
 static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *err)
 {
@@ -82,8 +93,8 @@ static kvant_status describe_cache(plan_cell *cell, states *kept, kvant_error *e
     kvcache_bytes bytes = kvcache_accounted(&codecs, context);
     cell->cache_bytes = bytes.key + bytes.value;
     cell->bits_stored = 16.0 * (double)cell->cache_bytes / (double)(bytes.f16_key + bytes.f16_value);
-    snprintf(cell->key_target, sizeof cell->key_target, "%s", codecs.of[0]->target);
-    snprintf(cell->value_target, sizeof cell->value_target, "%s", codecs.of[1]->target);
+    copy_target(&codecs, 0, policy->key.quantizer, cell->key_target, sizeof cell->key_target);
+    copy_target(&codecs, 1, policy->value.quantizer, cell->value_target, sizeof cell->value_target);
     snprintf(cell->kept_target, sizeof cell->kept_target, "%s", codecs.f16->target);
     for (size_t i = 0; i < codecs.n_own; i++)
         cell->state_bytes += codecs.own[i].plan.state;
