@@ -35,9 +35,9 @@ static void config_of(const made *m, char config[512])
 {
     snprintf(config, 512, "{\"code\":{\"parts\":{\"harness/probes/%s\":\"0\"}},\"data\":{\"name\":\"prose\",\"params\":{}},"
              "\"key\":{\"params\":{\"bits\":%d},\"quantizer\":\"%s\"},\"model\":{\"name\":\"%s\"},"
-             "\"probe\":{\"name\":\"%s\",\"params\":{\"path\":\"%s\"}},\"seed\":0,"
-             "\"value\":{\"params\":{\"bits\":%d},\"quantizer\":\"%s\"}}", m->probe, m->bits, m->quantizer, m->model, m->probe, m->path,
-             m->bits, m->quantizer);
+             "\"probe\":{\"name\":\"%s\",\"params\":{\"%s\":\"%s\"}},\"seed\":0,"
+             "\"value\":{\"params\":{\"bits\":%d},\"quantizer\":\"%s\"}}", m->probe, m->bits, m->quantizer, m->model, m->probe,
+             strcmp(m->probe, "needle") ? "path" : "depth", m->path, m->bits, m->quantizer);
 }
 
 /* The cell with `chunks` samples of the metric, which may be none, and a result that is their mean (or the first value). */
@@ -171,6 +171,8 @@ static void figures(void **state)
     assert_near(member_number(row, "above"), CHUNKS, 0);
     assert_word(row, "metric", "kl");
     assert_word(row, "unit", "nats");
+    assert_near(member_number(row, "ratio"), 2.96875 / 2.4375, 1e-12);
+    assert_true(member_number(row, "ratio_lo") > 1 && member_number(row, "ratio_hi") < 1.5);
     assert_word(row, "verdict", "worse");
     cJSON_Delete(out);
 
@@ -258,6 +260,38 @@ static void settings(void **state)
     refused(s, &(compare_what){ .a = "8", .b = "3" }, "are not in one setting");
     out = answer(s, &(compare_what){ .a = "key=affine bits=3 path=decode", .b = "affine 4b" });
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(out, "comparisons")), 1);
+    cJSON_Delete(out);
+    store_close(s);
+    free(path);
+}
+
+/* Points of a needle's grid are one setting: trials of all of them count together, each paired with its own. */
+static void grids(void **state)
+{
+    char *path = in_folder(*state, "grids.db");
+    store *s = open_store(path);
+    assert_ok(store_experiment(s, "e", "{}", err));
+    static const double found[CHUNKS] = { 1, 1, 1, 1, 1, 1, 0, 1 }, lost[CHUNKS] = { 0, 0, 1, 0, 0, 0, 0, 0 };
+    static const char *const depths[] = { "0", "1" };
+    for (uint32_t i = 0; i < 2; i++) {
+        put(s, 2 * i, &(made){ "needle", "affine", depths[i], "tiny", 4, 4.5 }, "needle_correct", found, CHUNKS);
+        put(s, 2 * i + 1, &(made){ "needle", "affine", depths[i], "tiny", 2, 2.5 }, "needle_correct", lost, CHUNKS);
+    }
+    cJSON *out = answer(s, &(compare_what){ .a = "affine 4b", .b = "bits=2" });
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(out, "comparisons")), 1);
+    const cJSON *row = first_row(out);
+    assert_near(member_number(row, "n"), 16, 0);
+    assert_near(member_number(row, "above"), 12, 0);
+    assert_near(member_number(row, "ties"), 4, 0);
+    assert_near(member_number(row, "difference"), .75, 1e-12);
+    assert_near(member_number(row, "p"), 2.0 / 4096, 1e-12);
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(row, "ratio")));          /* some are 0 */
+    assert_word(row, "verdict", "better");
+    assert_word(row, "metric", "needle_correct");
+    cJSON_Delete(out);
+    refused(s, &(compare_what){ .a = "key=affine", .b = "bits=2" }, "is not one cell of needle");
+    out = answer(s, &(compare_what){ .a = "1", .b = "affine 2b" });        /* one point alone */
+    assert_near(member_number(first_row(out), "n"), 8, 0);
     cJSON_Delete(out);
     store_close(s);
     free(path);
@@ -490,7 +524,7 @@ static void pictures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures), cmocka_unit_test(verdicts), cmocka_unit_test(words_mean_cells), cmocka_unit_test(settings),
+        cmocka_unit_test(figures), cmocka_unit_test(verdicts), cmocka_unit_test(words_mean_cells), cmocka_unit_test(settings), cmocka_unit_test(grids),
         cmocka_unit_test(against_all), cmocka_unit_test(correlations), cmocka_unit_test(questions),
         cmocka_unit_test(pictures),
     };

@@ -169,17 +169,22 @@ static kvant_status compare_metric(store *s, const cJSON *block, const char *que
 
 /* ---- Metrics ------------------------------------------------------------------------------------------------------------ */
 
-/* Metrics that samples of both cells tell, in the order of the probe's table; freed by the caller. */
-static cJSON *shared_metrics(store *s, const cJSON *a, const cJSON *b)
+/* Metrics that samples of both cells tell, by name; freed by the caller. NULL: *err says why. */
+static cJSON *shared_metrics(store *s, const cJSON *a, const cJSON *b, kvant_error *err)
 {
     static const char sql[] = "SELECT DISTINCT metric FROM sample WHERE cell = ?1 "
                               "INTERSECT SELECT DISTINCT metric FROM sample WHERE cell = ?2";
     cJSON *names = cJSON_CreateArray();
     sqlite3_stmt *query = ask(s, sql, member_text(a, "cell"), member_text(b, "cell"), NULL, false);
-    while (names && query && sqlite3_step(query) == SQLITE_ROW)
+    int rc = SQLITE_NOMEM;
+    while (names && query && (rc = sqlite3_step(query)) == SQLITE_ROW)
         cJSON_AddItemToArray(names, cJSON_CreateString((const char *)sqlite3_column_text(query, 0)));
     sqlite3_finalize(query);
-    return names;
+    if (rc == SQLITE_DONE)
+        return names;
+    cJSON_Delete(names);
+    store_trouble(s, err);
+    return NULL;
 }
 
 static double last_number(const char *name)
@@ -237,9 +242,9 @@ static kvant_status compare_all_metrics(store *s, const cJSON *block, const char
                                         kvant_error *err)
 {
     const char *chosen[METRICS];
-    cJSON *shared = shared_metrics(s, a[0], b[0]), *name;
+    cJSON *shared = shared_metrics(s, a[0], b[0], err), *name;
     size_t n = choose_metrics(block, shared, options->metrics, chosen);
-    kvant_status status = shared ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "out of memory");
+    kvant_status status = shared ? KVANT_OK : KVANT_IO;
     cJSON_ArrayForEach(name, shared)
         if (known->length < 400 && !(known->data && strstr(known->data, name->valuestring)))
             text_add(known, "%s%s", known->length ? ", " : "", name->valuestring);
