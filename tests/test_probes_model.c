@@ -20,6 +20,7 @@ static void cells_do_not_mix(void **state)
         { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=900,trials=2" },
         { "needle", "length=900,trials=1,needle_kind=multi_value,needle_count=2" },
         { "trajectory", "prompts=2,prompt_tokens=32,tokens=48" },
+        { "perturbation", "prompts=2,prompt_tokens=110,tokens=4" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
         probe_run both, one;
@@ -320,6 +321,7 @@ static void threads_do_not_matter(void **state)
         { "perplexity", "context=300,chunks=3,convention=full" }, { "perplexity", "context=64,chunks=5,path=decode,lockstep=3" },
         { "distortion", "context=64,chunks=2" }, { "attention", "context=64,chunks=2" }, { "needle", "length=700,trials=2" },
         { "trajectory", "prompts=2,prompt_tokens=32,tokens=48" },
+        { "perturbation", "prompts=2,prompt_tokens=110,tokens=4" },
     };
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
         probe_run one, more;
