@@ -166,6 +166,34 @@ static void prompts_are_drawn_by_seed(void **state)
     lm_close(model);
 }
 
+static void prompts_together_are_prompts_alone(void **state)
+{
+    (void)state;
+    static const int widths[] = { 3, 12 };
+    lm_model *model = open_model((tiny_options){ 0 });
+    kvcache_codecs codecs[2] = { open_codecs(model, "f16", "", "f16", ""),
+                                 open_codecs(model, "affine", "bits=2,group_size=16", "affine", "bits=2,group_size=8") };
+    probe_run alone, together;
+    run_on("trajectory", "prompts=5,prompt_tokens=40,tokens=32,lockstep=1", model, codecs, 2, &alone);
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        char args[96];
+        snprintf(args, sizeof args, "prompts=5,prompt_tokens=40,tokens=32,lockstep=%d", widths[w]);
+        run_on("trajectory", args, model, codecs, 2, &together);
+        assert_near(value_of(&together.cells[0], "diverged"), 0, 0);
+        for (size_t c = 0; c < 2; c++) {                   /* units differ, samples do not */
+            qsort(alone.cells[c].samples, alone.cells[c].n, sizeof(probe_sample), sample_order);
+            qsort(together.cells[c].samples, together.cells[c].n, sizeof(probe_sample), sample_order);
+            assert_same_samples(&together.cells[c], &alone.cells[c]);
+        }
+        run_free(&together);
+    }
+    assert_true(value_of(&alone.cells[1], "diverged") > 0);
+    run_free(&alone);
+    for (size_t c = 0; c < 2; c++)
+        kvcache_codecs_close(&codecs[c]);
+    lm_close(model);
+}
+
 static kvant_status refuse(probe_job *job, const int32_t *ids, size_t n, kvant_error *err)
 {
     (void)job, (void)ids;
@@ -220,6 +248,7 @@ int main(void)
         cmocka_unit_test(continuations_are_the_models),
         cmocka_unit_test(stops_are_told_apart),
         cmocka_unit_test(prompts_are_drawn_by_seed),
+        cmocka_unit_test(prompts_together_are_prompts_alone),
         cmocka_unit_test(what_was_learnt_from_is_refused),
         cmocka_unit_test(results_have_their_intervals),
     };

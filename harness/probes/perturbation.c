@@ -82,6 +82,13 @@ static double cost(const kvant_args *args, const kvant_data *data)
     return args->v[PROMPTS] * TEXTS * (args->v[PROMPT_TOKENS] + args->v[TOKENS]);
 }
 
+/* Logits of a step and first ones, and the caches of a prompt's other texts, as f16 would take them. */
+static double memory(const kvant_args *args, const lm_shape *s)
+{
+    const double vector = 2. * s->n_layer * s->n_kv_head * s->head_dim * sizeof(uint16_t);
+    return (2 * TEXTS + 1.) * s->n_vocab * sizeof(float) + VARIANT_KINDS * vector * context_of(args);
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------- */
 
 static kvant_status encode(const probe_job *job, const perturbation *p, const char *passage, tokens_of *out, kvant_error *err)
@@ -326,6 +333,7 @@ const kvant_probe probe_perturbation = {
     .wants_text = true, .wants_reference = true,
     .context = context_of,
     .cost = cost,
+    .memory = memory,
     .open = open_job,
     .unit = run_unit,
     .close = close_job,

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPTS, PROMPT_TOKENS, TOKENS, BATCH, SEED };
+enum { PROMPTS, PROMPT_TOKENS, TOKENS, BATCH, SEED, LOCKSTEP };
 enum { FIRST_AGREEMENT = 16, GRAM = 4, END = -1 };
 
 static const kvant_param params[] = {
@@ -22,6 +22,8 @@ static const kvant_param params[] = {
       FIRST_AGREEMENT, 1 << 14, NULL },
     { "batch", "tokens of a prefill step", KVANT_INT, 512, 1, 8192, NULL },
     { "prompt_seed", "draws the prompts, by GSL's mt19937", KVANT_INT, 0, 0, 65535, NULL },
+    { "lockstep", "prompts that are continued together, so that the weights are read once for all; moves no result",
+      KVANT_INT, 12, 1, LM_MAX_LOCKSTEP, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
 
@@ -50,10 +52,11 @@ typedef struct { int32_t *ids; size_t n; } continuation;
 
 typedef struct {
     int32_t *ids;                  /* [prompts][prompt_tokens] */
-    uint32_t prompt_tokens, tokens, batch;
+    uint32_t prompts, prompt_tokens, tokens, batch, lockstep;
     kvcache_codecs f16;            /* the first cell's, with another table */
-    float *logits;                 /* [n_vocab] */
-    continuation reference, here;  /* room for [tokens] */
+    lm_continuation *writing;      /* [lockstep] */
+    continuation *reference, *here;            /* [lockstep] of a unit's prompts, each with room for [tokens] */
+    int32_t *room;                 /* [2][lockstep][tokens] of these */
     size_t *row;                   /* [tokens + 1] */
     int32_t *grams;                /* [tokens][GRAM] */
 } trajectory;
@@ -67,6 +70,12 @@ static double cost(const kvant_args *args, const kvant_data *data)
 {
     (void)data;
     return args->v[PROMPTS] * (args->v[PROMPT_TOKENS] + args->v[TOKENS]);
+}
+
+/* A row of logits for each prompt, and those that fill a step up. */
+static double memory(const kvant_args *args, const lm_shape *s)
+{
+    return (args->v[LOCKSTEP] + 6) * s->n_vocab * sizeof(float);
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------- */
@@ -113,8 +122,9 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     job->state = p;
     if (!p)
         return kvant_fail(err, KVANT_NOMEM, "trajectory: no memory");
-    *p = (trajectory){ .prompt_tokens = (uint32_t)v[PROMPT_TOKENS], .tokens = (uint32_t)v[TOKENS], .batch = (uint32_t)v[BATCH] };
-    job->n_units = (size_t)v[PROMPTS];
+    *p = (trajectory){ .prompts = (uint32_t)v[PROMPTS], .prompt_tokens = (uint32_t)v[PROMPT_TOKENS], .tokens = (uint32_t)v[TOKENS],
+                       .batch = (uint32_t)v[BATCH], .lockstep = (uint32_t)v[LOCKSTEP] };
+    job->n_units = (p->prompts + p->lockstep - 1) / p->lockstep;
     kvant_status status = open_prompts(job, p, err);
     if (status)
         return status;
@@ -122,13 +132,18 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     const size_t groups = (size_t)p->f16.shape.n_layer * p->f16.shape.n_kv_head * 2;
     p->f16.of = calloc(groups, sizeof *p->f16.of);
     p->f16.policy = (kvcache_policy){ .key = p->f16.policy.key, .value = p->f16.policy.value, .isa = p->f16.policy.isa };
-    p->logits = kvant_alloc(lm_model_shape(job->model)->n_vocab * sizeof(float));
-    p->reference.ids = calloc(p->tokens, sizeof *p->reference.ids);
-    p->here.ids = calloc(p->tokens, sizeof *p->here.ids);
+    p->writing = calloc(p->lockstep, sizeof *p->writing);
+    p->reference = calloc(p->lockstep, sizeof *p->reference);
+    p->here = calloc(p->lockstep, sizeof *p->here);
+    p->room = calloc((size_t)2 * p->lockstep * p->tokens, sizeof *p->room);
     p->row = calloc((size_t)p->tokens + 1, sizeof *p->row);
     p->grams = calloc(p->tokens, GRAM * sizeof *p->grams);
-    if (!p->f16.of || !p->logits || !p->reference.ids || !p->here.ids || !p->row || !p->grams)
-        return kvant_fail(err, KVANT_NOMEM, "trajectory: no memory for continuations of %u tokens", p->tokens);
+    if (!p->f16.of || !p->writing || !p->reference || !p->here || !p->room || !p->row || !p->grams)
+        return kvant_fail(err, KVANT_NOMEM, "trajectory: no memory for %u continuations of %u tokens", p->lockstep, p->tokens);
+    for (size_t i = 0; i < p->lockstep; i++) {
+        p->reference[i].ids = p->room + 2 * i * p->tokens;
+        p->here[i].ids = p->room + (2 * i + 1) * p->tokens;
+    }
     for (size_t i = 0; i < groups; i++)
         p->f16.of[i] = p->f16.f16;
     return KVANT_OK;
@@ -141,9 +156,10 @@ static void close_job(probe_job *job)
         return;
     free(p->ids);
     free(p->f16.of);
-    free(p->logits);
-    free(p->reference.ids);
-    free(p->here.ids);
+    free(p->writing);
+    free(p->reference);
+    free(p->here);
+    free(p->room);
     free(p->row);
     free(p->grams);
     free(p);
@@ -152,37 +168,39 @@ static void close_job(probe_job *job)
 
 /* ---- Measuring --------------------------------------------------------------------------------- */
 
-static kvant_status write_on(const probe_job *job, trajectory *p, const kvcache_codecs *codecs, size_t prompt, continuation *out,
+/* A unit's prompts: the first, and how many. */
+typedef struct { size_t first, n; } span;
+
+static span span_of(const trajectory *p, size_t unit)
+{
+    const size_t first = unit * p->lockstep;
+    return (span){ first, p->prompts - first < p->lockstep ? p->prompts - first : p->lockstep };
+}
+
+static kvant_status write_on(const probe_job *job, trajectory *p, const kvcache_codecs *codecs, span s, continuation *out,
                              kvant_error *err)
 {
-    if (interrupted())
-        return kvant_fail(err, KVANT_INTERRUPTED, "trajectory: interrupted");
-    kvcache *cache = NULL;
-    kvant_status status = kvcache_open(codecs, p->prompt_tokens + p->tokens, &cache, err);
-    if (!status)
-        status = lm_prefill(job->model, cache, p->ids + prompt * p->prompt_tokens, p->prompt_tokens, p->batch, p->logits, err);
-    if (!status)
-        status = lm_greedy(job->model, cache, p->logits, p->tokens, out->ids, &out->n, err);
-    if (!status && out->n < p->tokens)
-        out->ids[out->n++] = END;
-    kvcache_close(cache);
+    const lm_generation how = { .batch = p->batch, .lockstep = p->lockstep };
+    for (size_t i = 0; i < s.n; i++)
+        p->writing[i] = (lm_continuation){ .prompt = p->ids + (s.first + i) * p->prompt_tokens, .n_prompt = p->prompt_tokens,
+                                           .out = out[i].ids, .limit = p->tokens };
+    const kvant_status status = lm_generate(job->model, codecs, &how, p->writing, s.n, err);
+    for (size_t i = 0; i < s.n && !status; i++) {
+        out[i].n = p->writing[i].n_out;
+        if (p->writing[i].stop == LM_END)              /* so there is room */
+            out[i].ids[out[i].n++] = END;
+    }
     return status;
 }
 
 static kvant_status begin(probe_job *job, size_t index, kvant_error *err)
 {
     trajectory *p = job->state;
-    return write_on(job, p, &p->f16, index, &p->reference, err);
+    return write_on(job, p, &p->f16, span_of(p, index), p->reference, err);
 }
 
-static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+static void emit_prompt(probe_job *job, size_t cell, const trajectory *p, uint32_t prompt, continuation a, continuation b)
 {
-    trajectory *p = job->state;
-    kvant_status status = write_on(job, p, &job->codecs[cell], index, &p->here, err);
-    if (status)
-        return status;
-    const uint32_t prompt = (uint32_t)index;
-    const continuation a = p->here, b = p->reference;
     const bool ended = a.ids[a.n - 1] == END;
     const size_t produced = a.n - ended, common = sequence_common(a.ids, a.n, b.ids, b.n), longer = a.n > b.n ? a.n : b.n;
     const bool loops = !ended && sequence_loop(a.ids, produced);
@@ -205,7 +223,16 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
     const size_t n_samples = sizeof samples / sizeof *samples - (produced < GRAM);     /* fewer tokens have no run of 4 */
     for (size_t i = 0; i < n_samples; i++)
         job->emit(job, cell, &samples[i]);
-    return KVANT_OK;
+}
+
+static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_error *err)
+{
+    trajectory *p = job->state;
+    const span s = span_of(p, index);
+    const kvant_status status = write_on(job, p, &job->codecs[cell], s, p->here, err);
+    for (size_t i = 0; i < s.n && !status; i++)
+        emit_prompt(job, cell, p, (uint32_t)(s.first + i), p->here[i], p->reference[i]);
+    return status;
 }
 
 /* ---- Results ------------------------------------------------------------------------------------ */
@@ -259,6 +286,7 @@ const kvant_probe probe_trajectory = {
     .wants_text = true, .wants_reference = true,
     .context = context_of,
     .cost = cost,
+    .memory = memory,
     .open = open_job,
     .begin = begin,
     .unit = run_unit,
