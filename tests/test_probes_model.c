@@ -347,25 +347,31 @@ static bool was_timed(const cell_run *c, const char *metric)
     return false;
 }
 
-/* A metric as the first repeat measured it. */
-static double first_of(const cell_run *c, const char *metric)
+enum { TIMED = 8 };
+
+/* A metric as one repeat measured it. */
+static double repeat_of(const cell_run *c, const char *metric, uint32_t repeat)
 {
     for (size_t i = 0; i < c->n; i++)
-        if (!strcmp(c->samples[i].metric, metric) && c->samples[i].chunk == 0)
+        if (!strcmp(c->samples[i].metric, metric) && c->samples[i].chunk == repeat)
             return c->samples[i].value;
     fail_msg("no sample of %s", metric);
     return NAN;
 }
 
-/* Parts of a step are all of it, but for what is between forward passes. */
+/* Parts are never more than all of it, and most of it in a repeat that nothing disturbed. */
 static void check_parts(const cell_run *c, const char *rate, const char *const *parts, size_t n)
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += first_of(c, parts[i]);
-    const double whole = 1e3 / first_of(c, rate);
-    if (!(sum > .3 * whole && sum < 1.001 * whole))
-        fail_msg("%s: parts take %g ms and all of it %g", rate, sum, whole);
+    double most = 0;
+    for (uint32_t repeat = 0; repeat < TIMED; repeat++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += repeat_of(c, parts[i], repeat);
+        const double share = sum * repeat_of(c, rate, repeat) / 1e3;
+        most = share > most ? share : most;
+    }
+    if (!(most > .5 && most < 1.001))
+        fail_msg("%s: parts take %g of it", rate, most);
 }
 
 static void throughput_of_a_model(void **state)
@@ -385,7 +391,7 @@ static void throughput_of_a_model(void **state)
     mixed.of = of;
     const kvcache_codecs cells[] = { codecs[0], codecs[1], mixed };
     probe_run run;
-    run_on("throughput", "n=128,min_ms=0.2,repeats=2,depth=64,steps=4,batch=48", model, cells, 3, &run);
+    run_on("throughput", "n=128,min_ms=0.2,repeats=8,depth=64,steps=4,batch=48", model, cells, 3, &run);
     for (size_t c = 0; c < 3; c++)
         for (size_t i = 0; i < run.cells[c].n_results; i++)
             assert_true(isfinite(run.cells[c].results[i].value) && run.cells[c].results[i].value > 0);
