@@ -44,6 +44,10 @@ typedef struct {
     bool wants_text, wants_vectors;    /* kinds of data it takes; text brings a model with it */
     bool post_rope;                /* looks at the model's keys themselves, after RoPE: cells whose cache has them before it are skips */
     bool wants_reference;          /* every job gets an f16 cell of its own, if the spec has none */
+    /* Where every job with a model shall have controls: the metric that tells good caches from bad ones, whose samples are paired by
+     * chunk. NULL: they would cost more than they tell, or the probe has controls of its own. */
+    const char *control_metric;
+    bool repeats_reference;        /* begin() runs f16 anew, so that the f16 cell's control_metric, a distance from it, must be 0 */
     bool held_counts;              /* what it measures, times or memory, depends on how a model's weights are held */
     /* Positions that a sequence of the probe can reach with these args: the cache's capacity, and what lm_open gets. */
     uint32_t (*context)(const kvant_args *args);

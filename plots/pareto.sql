@@ -21,7 +21,7 @@ WITH subject AS (          -- the settings of a pairing without model and data, 
   LEFT JOIN paired p ON p.experiment = r.experiment AND p.cell = r.cell
                     AND p.metric = CASE r.metric WHEN 'perplexity' THEN 'nll' ELSE r.metric END
   LEFT JOIN pareto f ON f.experiment = r.experiment AND f.cell = r.cell AND f.metric = r.metric
-  WHERE r.experiment = :experiment AND r.metric = :metric AND r.value IS NOT NULL
+  WHERE r.experiment = :experiment AND r.metric = :metric AND r.value IS NOT NULL AND r.control IS NULL
 ), drawn AS (
   SELECT CASE WHEN reference THEN 1 ELSE 2 END AS place, CASE WHEN reference THEN 'reference' ELSE family END || suffix AS name, *
   FROM point

@@ -160,7 +160,7 @@ static void test_experiments(void **state)
     (void)state;
     kvant_error why = { "" };
     char *db = in_folder(folder, "learns.db");
-    assert_ok(run_text("{ \"name\": \"learns\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,"
+    assert_ok(run_text("{ \"name\": \"learns\", \"probe\": \"perplexity\", \"controls\": false, \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,"
                        "\"chunks\": 2, \"calibration\": { \"n\": [2, 3], \"length\": 64 }, " LEARNER " }", tiny, prose, db, err));
     assert_int_equal(ask(db, "SELECT count(*) FROM cell WHERE finished IS NOT NULL"), 3);
     assert_int_equal(ask(db, "SELECT count(DISTINCT label) FROM cell"), 3);

@@ -34,10 +34,10 @@ static void close_plan(planned *p)
     spec_close(&p->spec);
 }
 
-/* A spec of perplexity on the tiny model with these further members. */
+/* A spec of perplexity on the tiny model with these further members, without controls. */
 static char *model_spec(const char *members)
 {
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, %s }",
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, \"controls\": false, %s }",
                              model_path, text_path, members);
     assert_non_null(json);
     return json;
@@ -169,7 +169,7 @@ static void test_equal_cells_collapse(void **state)
     close_plan(&p);
     /* A parameter of one probe does not multiply the cells of another. */
     char *json = text_format("{ \"name\": \"t\", \"probe\": [\"perplexity\", \"needle\"], \"model\": \"%s\", \"data\": \"%s\", \"key\": \"f16\", "
-                             "\"context\": 64, \"depth\": [0, 0.5, 1], \"chunks\": [1, 2] }", model_path, text_path);
+                             "\"controls\": false, \"context\": 64, \"depth\": [0, 0.5, 1], \"chunks\": [1, 2] }", model_path, text_path);
     make_plan(json, &p);
     assert_int_equal(p.plan.n_cells, 2 + 3);
     free(json);
@@ -246,7 +246,7 @@ static void test_skips_what_a_model_or_probe_cannot(void **state)
 {
     (void)state;
     planned p;
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"key\": \"f16\", \"context\": [64, 8192], \"data\": "
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"key\": \"f16\", \"context\": [64, 8192], \"controls\": false, \"data\": "
                              "[\"%s\", {\"dataset\": \"synthetic\"}] }", model_path, text_path);
     make_plan(json, &p);
     assert_int_equal(p.plan.n_cells, 1);

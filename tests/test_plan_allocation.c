@@ -7,6 +7,7 @@ static char *folder, *tiny, *prose;
 
 #define SPEC(allocator) \
     "{ \"name\": \"spent\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, \"chunks\": 2, " \
+    "\"controls\": false, " \
     "\"key\": { \"quantizer\": \"affine\", \"group_size\": 16 }, \"calibration\": { \"n\": 2, \"length\": 64 }, " \
     "\"allocator\": " allocator " }"
 

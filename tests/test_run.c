@@ -123,6 +123,7 @@ static char *contents(const char *path)
     dump(s, "SELECT cell, unit, metric, chunk, idx, value, n FROM sample ORDER BY 1, 2, 3, 4, 5", &t);
     dump(s, "SELECT cell, metric, unit, better, value, n, se, lo, hi FROM measurement WHERE NOT timing ORDER BY 1, 2", &t);
     dump(s, "SELECT experiment, ordinal, cell, metric, value FROM result WHERE NOT timing ORDER BY 1, 2, 3, 4", &t);
+    dump(s, "SELECT experiment, pairing, role, cell, added, reason FROM control ORDER BY 1, 2, 3", &t);
     dump(s, "SELECT experiment, label, config, reason FROM skip ORDER BY 1, 2, 3", &t);
     dump(s, "SELECT DISTINCT quantizer, code_version, target, name, input, args, metric, measured, verdict FROM \"check\" "
             "ORDER BY 1, 2, 3, 4, 5, 6, 7, 8", &t);
@@ -207,13 +208,14 @@ static void test_runs_every_cell(void **state)
     assert_int_equal(vectors.result.done, 8);
     assert_int_equal(vectors.result.skipped, 2);
     assert_int_equal(model.result.done, model.result.cells);
-    assert_int_equal(model.result.cells, 9);
+    assert_int_equal(model.result.cells, 10);          /* f16 again among them; the other controls code blocks of 32, and heads have 16 */
+    assert_int_equal(model.result.skipped, 4);
     assert_true(model.result.times.model.tokens > 0);
     static const char *const whole = "SELECT count(*) FROM cell WHERE finished IS NULL OR units <> (SELECT count(*) FROM unit WHERE cell = key)";
     assert_true(ask(vectors.store, whole) == 0);
     assert_true(ask(model.store, whole) == 0);
     assert_true(ask(model.store, "SELECT count(*) FROM sample") > 0);
-    assert_true(ask(model.store, "SELECT count(DISTINCT cell) FROM result WHERE metric = 'perplexity'") == 3);
+    assert_true(ask(model.store, "SELECT count(DISTINCT cell) FROM result WHERE metric = 'perplexity'") == 4);
     assert_true(ask(model.store, "SELECT count(DISTINCT cell) FROM result WHERE metric = 'needle_accuracy'") == 6);
     /* Every quantizer that ran was checked first. */
     assert_true(ask(model.store, "SELECT count(*) FROM cell WHERE key_quantizer NOT IN (SELECT quantizer FROM \"check\" WHERE verdict = "
@@ -357,7 +359,7 @@ static void test_estimate_learns_from_the_store(void **state)
     assert_string_equal(p.cells[0].probe->name, "perplexity");
     assert_false(p.cells[0].done);
     assert_true(fabs(p.cells[0].seconds - 4 * 50) < 1e-9);     /* 2 units of 1 chunk took 100 */
-    assert_true(fabs(p.seconds - 3 * 4 * 50) < 1e-9);
+    assert_true(fabs(p.seconds - 4 * 4 * 50) < 1e-9);
     assert_int_equal(sqlite3_exec(store_sql(db), "ROLLBACK TO t; RELEASE t", NULL, NULL, NULL), SQLITE_OK);
     plan_close(&p);
     spec_close(&s);
@@ -370,7 +372,7 @@ static void test_passes_are_counted(void **state)
     (void)state;
     char *path = seeded_store("passes.db", model.store), *path_of_spec = in_folder(folder, "passes.json");
     static const char format[] = "{ \"name\": \"passes\", \"probe\": \"%s\", \"model\": \"%s/tiny.gguf\", \"data\": \"%s/prose.txt\",\n"
-                                 "%s, \"key\": { \"quantizer\": \"affine\", \"bits\": [3, 8], \"group_size\": 16 } }";
+                                 "%s, \"controls\": false, \"key\": { \"quantizer\": \"affine\", \"bits\": [3, 8], \"group_size\": 16 } }";
     static const struct { const char *probe, *args; run_passes passes[PASS_KINDS]; } cases[] = {
         /* tokens of a chunk but its last, and those of its second half */
         { "divergence", "\"context\": 64, \"chunks\": 3",

@@ -179,10 +179,10 @@ static void foreign_files(void **state)
 
     store_close(open_store(empty));
     assert_int_equal(sqlite3_open(empty, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 3", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 4", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    expect_error(empty, STORE_READ, "schema 3");
-    expect_error(empty, STORE_WRITE, "schema 3");
+    expect_error(empty, STORE_READ, "schema 4");
+    expect_error(empty, STORE_WRITE, "schema 4");
 
     expect_error(missing, STORE_READ, "kvant run");
     assert_int_not_equal(access(missing, F_OK), 0);

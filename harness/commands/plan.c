@@ -28,7 +28,7 @@ static void fill_row(text row[COLUMNS], const plan_cell *c, size_t number)
     char duration[32];
     duration_text(c->seconds, duration);
     text_add(&row[0], "%zu", number);
-    text_add(&row[1], "%s%s", c->label, c->reference ? " *" : "");
+    text_add(&row[1], "%s%s", c->label, c->reference ? " *" : c->control ? " +" : "");
     text_add(&row[2], "%s", c->probe->name);
     add_settings(&row[3], c);
     text_add(&row[4], "%s", c->model ? c->model->input.name : "-");
@@ -97,9 +97,11 @@ static int run(const cli *c)
     if (!experiment_open(c, STORE_READ, &e, &status))
         return status;
     const plan *p = &e.plan;
-    bool references = false;
-    for (size_t i = 0; i < p->n_cells; i++)
+    bool references = false, controls = false;
+    for (size_t i = 0; i < p->n_cells; i++) {
         references |= p->cells[i].reference;
+        controls |= p->cells[i].control != NULL;
+    }
     if (!print_cells(p))
         status = cli_fail(c, KVANT_NOMEM, &(kvant_error){ "no memory for the table" });
     else {
@@ -107,6 +109,8 @@ static int run(const cli *c)
         duration_text(p->seconds, duration);
         if (references)
             printf("* the f16 cell that the others of its setting are compared with\n");
+        if (controls)
+            printf("+ a control; `\"controls\": false` in the spec leaves out those that it does not name\n");
         for (size_t i = 0; i < p->n_skips; i++)
             printf("skipped: %s: %s\n", p->skips[i].cell.label, p->skips[i].reason);
         printf("%zu cell%s in %zu job%s, %zu done; to run: %zu, about %s; skipped: %zu\n", p->n_cells, p->n_cells == 1 ? "" : "s",

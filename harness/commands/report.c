@@ -102,7 +102,7 @@ static int run(const cli *c)
     if (status != KVANT_OK)
         return cli_fail(c, status, &err);
     if (!met)
-        fputs("kvant report: expectations of the spec are not met\n", stderr);
+        fputs("kvant report: controls are invalid, or expectations of the spec are not met\n", stderr);
     return met ? EXIT_DONE : EXIT_CHECK;
 }
 
@@ -111,10 +111,11 @@ const cli_command command_report = {
     .summary = "print an experiment's results from the store",
     .details = "A table for each probe, model, data and setting: the reference first, then by bits stored. Errors are standard errors; "
                "differences to the reference are paired by chunk, with a 95 % interval, and undecided where that holds 0. CSV and JSON "
-               "carry every metric. Without EXPERIMENT it lists the experiments of the store.\n\n"
+               "carry every metric. Controls come first, with a verdict for each table. Without EXPERIMENT it lists the experiments of "
+               "the store.\n\n"
                "--compare takes two cells in every setting that has both and says better, worse or undecided: A - B over the chunks that "
                "both have, with a BCa bootstrap interval, a sign test, and Holm's correction over all rows. --correlate joins the probes' "
-               "cells by quantizers and policy.\n\nThe exit status is 1 when a value that the spec expects is not met; what is asked by "
-               "--compare and the like is answered with 0, whatever the answer.",
+               "cells by quantizers and policy.\n\nThe exit status is 1 when controls are invalid or a value that the spec expects is not met; "
+               "what is asked by --compare and the like is answered with 0, whatever the answer.",
     .example = "# the demo's perplexities as Markdown\nkvant report demo --probe perplexity --format md", .options = options, .run = run,
 };

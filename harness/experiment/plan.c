@@ -1,4 +1,4 @@
-/* plan.c - multiplies a spec out to cells, in the order of its file, and gives every pairing its f16 reference.
+/* plan.c - multiplies a spec out to cells, in the order of its file.
  * Inputs are found, hashed and read here, once each and only when a cell uses them. */
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/plan_internal.h"
@@ -8,16 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    const spec *s;
-    plan *p;
-    states *kept;
-    store *known;
-    int threads;
-    const struct run_options *measure;
-    void *seen;                    /* tree of the configs of all cells and skips */
-    const spec_choice *pick[SPEC_PARAM];       /* of the combination at work; NULL where the spec has no such axis */
-} builder;
+typedef plan_builder builder;
 
 /* ---- Inputs -------------------------------------------------------------------------------- */
 
@@ -136,12 +127,13 @@ static void *grown(void *array, size_t n, size_t size)
     return n & (n - 1) ? array : realloc(array, (n ? 2 * n : 1) * size);
 }
 
-/* Takes the cell over: as a cell, or with a reason as a skip; an equal one that is there already lets it go. */
+/* Takes the cell over: as a cell, or with a reason as a skip; an equal one that is there already lets it go, and is what it is for. */
 static kvant_status add_cell(builder *b, plan_cell *cell, const char *reason, kvant_error *err)
 {
     plan *p = b->p;
     char *const *node = tsearch(cell->config, &b->seen, by_text);
     if (node && *node != cell->config) {
+        plan_mark_control(p, cell);
         plan_cell_free(cell);
         return KVANT_OK;
     }
@@ -165,8 +157,7 @@ static kvant_status add_cell(builder *b, plan_cell *cell, const char *reason, kv
     return KVANT_OK;
 }
 
-/* Describes, identifies and adds; a quantizer that does not suit makes it a skip. */
-static kvant_status finish_cell(builder *b, plan_cell *cell, const char *reason, kvant_error *err)
+kvant_status plan_add_cell(plan_builder *b, plan_cell *cell, const char *reason, kvant_error *err)
 {
     kvant_error why;
     if (!reason) {
@@ -273,7 +264,7 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
         char reason[256];
         snprintf(reason, sizeof reason, "probe %s takes %s, and this data is %s", probe->name, vectors ? "a text" : "vectors",
                  vectors ? "vectors" : "a text");
-        return finish_cell(b, &cell, reason, err);
+        return plan_add_cell(b, &cell, reason, err);
     }
     if (!vectors && !b->pick[SPEC_MODEL])
         return missing(b, "model", "a text is measured through one; `kvant list models` shows those known", err);
@@ -290,7 +281,7 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
     status = allocate(b, &cell, &why);
     if (status && status != KVANT_SKIP)
         return kvant_fail(err, status, "%s", why.text);
-    return finish_cell(b, &cell, status ? why.text : NULL, err);
+    return plan_add_cell(b, &cell, status ? why.text : NULL, err);
 }
 
 static kvant_status add_combinations(builder *b, kvant_error *err)
@@ -317,113 +308,6 @@ static kvant_status add_combinations(builder *b, kvant_error *err)
     return status;
 }
 
-/* ---- References ---------------------------------------------------------------------------- */
-
-static bool is_reference(const plan_cell *c)
-{
-    const kvcache_policy *p = &c->policy;
-    return !c->allocation && !strcmp(p->key.quantizer->name, "f16") &&
-           (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink && !p->window && !p->seed &&
-           p->prefill == PREFILL_PACKED && p->key_stage == KEYS_POST_ROPE && p->sliding == SLIDING_QUANTIZED;
-}
-
-static kvant_status add_reference(builder *b, const plan_cell *like, kvant_error *err)
-{
-    const kvant_quantizer *f16 = kvant_find("f16", err);
-    if (!f16)
-        return KVANT_INVALID;
-    kvcache_side side = { f16, kvant_defaults(f16->params) };
-    plan_cell cell = { .probe = like->probe, .args = like->args, .model = like->model, .weights = like->weights,
-                       .data = like->data, .reference = true, .key_target = "scalar", .value_target = "scalar", .kept_target = "scalar" };
-    cell.policy = (kvcache_policy){ .key = side, .isa = strcmp(like->policy.isa, "scalar") ? "auto" : "scalar" };
-    cell.policy.states = like->policy.states;
-    if (cell.model)
-        cell.policy.value = side;
-    return finish_cell(b, &cell, NULL, err);
-}
-
-static int by_pairing(const void *a, const void *b, void *all)
-{
-    const plan_cell *cells = all;
-    size_t i = *(const size_t *)a, j = *(const size_t *)b;
-    int order = strcmp(cells[i].pairing, cells[j].pairing);
-    return order ? order : (i > j) - (i < j);
-}
-
-/* Numbers the jobs in the order of their first cells and moves the references that were added (cells n_given and on) to the
- * front of their pairings. order [n_cells] is sorted by pairing, then by place. */
-static kvant_status arrange(plan *p, const size_t *order, size_t n_given, kvant_error *err)
-{
-    size_t n = p->n_cells, *job = calloc(n + 1, sizeof *job), *lead = calloc(n + 1, sizeof *lead);
-    plan_cell *cells = calloc(n + 1, sizeof *cells);
-    if (!job || !lead || !cells) {
-        free(job);
-        free(lead);
-        free(cells);
-        return kvant_fail(err, KVANT_NOMEM, "no memory for %zu cells", n);
-    }
-    /* Of each group: its first cell leads it, and its last one is its reference if that was added. */
-    for (size_t g = 0, end; g < n; g = end) {
-        for (end = g; end < n && !strcmp(p->cells[order[end]].pairing, p->cells[order[g]].pairing); end++)
-            job[order[end]] = order[g];
-        lead[order[g]] = order[end - 1];
-    }
-    size_t at = 0;
-    for (size_t i = 0; i < n_given; i++) {
-        bool first = job[i] == i;
-        size_t added = first && lead[i] >= n_given ? lead[i] : SIZE_MAX;
-        size_t number = first ? p->n_jobs++ : 0;
-        if (first)
-            lead[i] = number;      /* from here on, of a leader: its job's number */
-        if (added != SIZE_MAX) {
-            cells[at] = p->cells[added];
-            cells[at++].job = number;
-        }
-        cells[at] = p->cells[i];
-        cells[at++].job = lead[job[i]];
-    }
-    free(p->cells);
-    p->cells = cells;
-    free(job);
-    free(lead);
-    return KVANT_OK;
-}
-
-static size_t *sort_by_pairing(const plan *p)
-{
-    size_t *order = calloc(p->n_cells + 1, sizeof *order);
-    for (size_t i = 0; order && i < p->n_cells; i++)
-        order[i] = i;
-    if (order)
-        qsort_r(order, p->n_cells, sizeof *order, by_pairing, p->cells);
-    return order;
-}
-
-static kvant_status add_references(builder *b, kvant_error *err)
-{
-    plan *p = b->p;
-    size_t n = p->n_cells, *order = sort_by_pairing(p);
-    kvant_status status = order ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "no memory for %zu cells", n);
-    for (size_t g = 0, end; g < n && !status; g = end) {
-        size_t reference = SIZE_MAX;
-        for (end = g; end < n && !strcmp(p->cells[order[end]].pairing, p->cells[order[g]].pairing); end++)
-            if (reference == SIZE_MAX && is_reference(&p->cells[order[end]]))
-                reference = order[end];
-        if (reference != SIZE_MAX)
-            p->cells[reference].reference = true;
-        else if (p->cells[order[g]].probe->wants_reference) {
-            plan_cell like = p->cells[order[g]];       /* the array may move */
-            status = add_reference(b, &like, err);
-        }
-    }
-    free(order);
-    order = status ? NULL : sort_by_pairing(p);
-    if (!status)
-        status = order ? arrange(p, order, n, err) : kvant_fail(err, KVANT_NOMEM, "no memory for %zu cells", n);
-    free(order);
-    return status;
-}
-
 /* ---- The whole plan ------------------------------------------------------------------------ */
 
 kvant_status plan_open(const spec *s, states *kept, store *known, int threads, const struct run_options *measure, plan *p,
@@ -440,7 +324,7 @@ kvant_status plan_open(const spec *s, states *kept, store *known, int threads, c
     if (!status)
         status = add_combinations(&b, err);
     if (!status)
-        status = add_references(&b, err);
+        status = plan_add_controls(&b, err);
     if (!status && !p->n_cells && !p->n_waiting)
         status = document_fail(s->doc, document_root(s->doc), err, "no cell is left to measure; the first was skipped because %s",
                                p->n_skips ? p->skips[0].reason : "there is none");

@@ -85,6 +85,9 @@ typedef struct {
     char *states;                  /* what config says of imported tables; NULL: there are none */
     char key_target[16], value_target[16], kept_target[16];    /* kept: of f16, for sinks, window and incomplete blocks */
     bool reference;                /* the f16 cell of its pairing */
+    const char *control;           /* what it is a control as (controls.h); NULL: none */
+    bool added;                    /* no axis of the spec names it */
+    bool again;                    /* the reference a second time: "repeat": 1 in its config, and nothing else */
     double bits_asked, bits_stored;            /* per coordinate; of a cache, of those that it stores at the probe's context */
     uint64_t cache_bytes;          /* of a sequence at the probe's context; 0 with vector data */
     double cost, seconds;          /* what the probe says; an estimate from it */
@@ -101,7 +104,7 @@ typedef struct {
     plan_model *models;            /* one per choice of the model axis; loaded: some cell uses it */
     plan_data *data, *calibration; /* likewise */
     size_t n_models, n_data, n_calibration, n_cells, n_skips, n_jobs, n_done;
-    plan_cell *cells;              /* [n_cells]: the first axis slowest; equal ones once; references before their pairing's cells */
+    plan_cell *cells;              /* [n_cells]: the first axis slowest; equal ones once; those added before their pairing's cells */
     plan_skip *skips;
     plan_allocation **allocations; /* [n_allocations] */
     size_t n_allocations;
@@ -111,7 +114,7 @@ typedef struct {
     uint64_t available;            /* bytes that were available when it was made; 0: not known */
 } plan;
 
-/* Multiplies the spec out. kept (may be NULL, and must outlive the plan): where codecs take their states from. known (may be NULL)
+/* Multiplies the spec out, and adds references and controls. kept (may be NULL, and must outlive the plan): where codecs take their states from. known (may be NULL)
  * tells which cells are done and how fast such cells were, and what allocators go by; what it lacks of the latter is measured into it
  * when measure is not NULL, and otherwise their cells are skips that wait. threads: for the estimate. */
 struct run_options;

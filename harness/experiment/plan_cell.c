@@ -235,6 +235,8 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
     text_add(t, ",\"params\":");
     canonical_params(t, c->probe->params, &c->args);
     text_add(t, "}");
+    if (c->again && !shared)
+        text_add(t, ",\"repeat\":1");
     if (coded) {
         text_add(t, ",\"seed\":%u,", policy->seed);
         if (c->model) {

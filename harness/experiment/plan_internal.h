@@ -1,9 +1,30 @@
-/* plan_internal.h - what the files of the planner share: plan.c multiplies out, plan_cell.c describes a cell, plan_cost.c estimates.
+/* plan_internal.h - what the files of the planner share: plan.c multiplies out, plan_controls.c adds what a spec need not name,
+ * plan_cell.c describes a cell, plan_cost.c estimates.
  * Nothing outside them needs it. */
 #ifndef KVANT_PLAN_INTERNAL_H
 #define KVANT_PLAN_INTERNAL_H
 
 #include "harness/experiment/plan.h"
+
+/* A plan in the making. */
+typedef struct {
+    const spec *s;
+    plan *p;
+    states *kept;
+    store *known;
+    int threads;
+    const struct run_options *measure;
+    void *seen;                    /* tree of the configs of all cells and skips */
+    const spec_choice *pick[SPEC_PARAM];       /* of the combination at work; NULL where the spec has no such axis */
+} plan_builder;
+
+/* Describes, identifies and adds a cell, which the plan takes over: as a cell, or as a skip with a reason that is given or that a
+ * quantizer has. An equal one that is there already lets it go, and takes over what control it is. */
+kvant_status plan_add_cell(plan_builder *b, plan_cell *cell, const char *reason, kvant_error *err);
+/* Gives every pairing its f16 reference, where the probe wants one, and its controls, and brings cells and jobs into their order. */
+kvant_status plan_add_controls(plan_builder *b, kvant_error *err);
+/* Lets the cell or skip that equals `like` be the control that this one is, if it is any. */
+void plan_mark_control(plan *p, const plan_cell *like);
 
 /* Fills in targets and bits of a cell by its quantizers' plans, and what was imported into the states that are kept (may be NULL);
  * KVANT_SKIP with the reason when one does not suit the shape. */

@@ -14,7 +14,7 @@ typedef struct {
 } usage;
 
 typedef struct {
-    usage *used;                   /* [n], one per quantizer */
+    usage *used;                   /* [n], one per quantizer, and an empty one for those of added controls alone */
     size_t n;
     const plan_cell *first, *learner;          /* the first cell, and the first that is trained */
     bool sink, window, sliding, prefill, key_stage, seed, seed_rule, learnt, weights;  /* several values within the plan */
@@ -40,9 +40,11 @@ static bool same_calibration(const plan_calibration *a, const plan_calibration *
     return a->data == b->data && !memcmp(&a->args, &b->args, sizeof a->args);
 }
 
-/* References that the planner added say nothing about what the spec varies: they are seen with their defaults. */
+/* Controls that the planner added say nothing about what the spec varies, and references are seen with their defaults alone. */
 static void see_cell(survey *s, const plan_cell *c)
 {
+    if (c->control && c->added)
+        return;
     see_side(s, &c->policy.key);
     see_side(s, &c->policy.value);
     s->weights |= c->weights == LM_WEIGHTS_BF16 || (s->first && s->first->weights != c->weights);
@@ -128,6 +130,8 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
         text_add(&t, ", %s", c->allocation->label);
     if (c->weights != LM_WEIGHTS_F32 && s->weights)
         text_add(&t, ", %s weights", lm_weights_name(c->weights));
+    if (c->again)
+        text_add(&t, " again");
     if (policy->sink || s->sink)
         text_add(&t, " sink %u", policy->sink);
     if (policy->window || s->window)

@@ -69,6 +69,13 @@ kvant_status run_put_cell(runner *r, size_t index, uint32_t units, kvant_error *
     return store_cell_put(r->s, r->p->spec->name, (uint32_t)index, &row, err);
 }
 
+/* Of a skip with its reason. */
+static kvant_status put_control(runner *r, const plan_cell *c, const char *reason, kvant_error *err)
+{
+    const store_control row = { c->pairing, c->control, c->key, c->added, reason };
+    return c->control ? store_control_put(r->s, r->p->spec->name, &row, err) : KVANT_OK;
+}
+
 /* The experiment with all its cells, those of other shards too, so that shards may share a store. */
 static kvant_status record_experiment(runner *r, kvant_error *err)
 {
@@ -76,10 +83,16 @@ static kvant_status record_experiment(runner *r, kvant_error *err)
     kvant_status status = store_begin(r->s, err);
     if (!status)
         status = store_experiment(r->s, p->spec->name, p->spec->json, err);
-    for (size_t i = 0; i < p->n_cells && !status; i++)
+    for (size_t i = 0; i < p->n_cells && !status; i++) {
         status = run_put_cell(r, i, 0, err);
-    for (size_t i = 0; i < p->n_skips && !status; i++)
+        if (!status)
+            status = put_control(r, &p->cells[i], NULL, err);
+    }
+    for (size_t i = 0; i < p->n_skips && !status; i++) {
         status = store_skip(r->s, p->spec->name, p->skips[i].cell.label, p->skips[i].cell.config, p->skips[i].reason, err);
+        if (!status)
+            status = put_control(r, &p->skips[i].cell, p->skips[i].reason, err);
+    }
     if (!status)
         status = store_commit(r->s, err);
     if (status)

@@ -339,6 +339,7 @@ static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *e
     names[n++] = "name";
     names[n++] = "expect";
     names[n++] = "questions";
+    names[n++] = "controls";
     for (const spec_key *k = spec_keys(); k->name; k++)
         names[n++] = k->name;
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
@@ -359,6 +360,10 @@ static kvant_status read_key(spec *s, const cJSON *item, kvant_error *err)
         return spec_check_expect(s->doc, item, err);
     if (!strcmp(item->string, "questions"))
         return spec_check_questions(s->doc, item, err);
+    if (!strcmp(item->string, "controls")) {
+        s->controls = cJSON_IsTrue(item);
+        return cJSON_IsBool(item) ? KVANT_OK : document_fail(s->doc, item, err, "must be true or false");
+    }
     /* A probe's own parameter comes first: "weights" of sensitivity are another thing than a model's. */
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
     for (size_t i = 0; i < probes->n; i++)
@@ -420,7 +425,7 @@ static kvant_status read_keys(spec *s, kvant_error *err)
 
 static kvant_status make_spec(document *doc, const char *const *sets, size_t n_sets, spec *out, kvant_error *err)
 {
-    *out = (spec){ .doc = doc };
+    *out = (spec){ .doc = doc, .controls = true };
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < n_sets && !status; i++)
         status = document_set(doc, sets[i], err);

@@ -43,6 +43,7 @@ typedef struct {
     const char *name;              /* of the experiment */
     size_t n_axes;
     spec_axis *axes;               /* [n_axes] in the file's order */
+    bool controls;                 /* not left out by "controls": false */
     char *json;                    /* the spec as it stands after overrides */
 } spec;
 

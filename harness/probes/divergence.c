@@ -51,12 +51,13 @@ static const probe_metric metrics[] = {
     { "nll", "nats", "mean negative log-likelihood of the right tokens, as the probe perplexity has it by the same convention; samples per "
       "chunk", -1, false },
     { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
+    LOGITS_DIGEST_METRIC,
     { NULL, NULL, NULL, 0, false }
 };
 
 /* One row of logits, and one row against the reference's. */
 typedef struct { logits_mass mass; double log_right; uint32_t top[TOP]; } summary;     /* log_right: of the right token's probability */
-typedef struct { double kl, same_top, overlap, delta_p, entropy_shift, nll; } comparison;
+typedef struct { double kl, same_top, overlap, delta_p, entropy_shift, nll; uint64_t hash; } comparison;
 
 typedef struct {
     int32_t *ids;                  /* [chunks][context] */
@@ -291,6 +292,7 @@ static void emit_chunk(probe_job *job, size_t cell, const divergence *d, span s,
 {
     const uint32_t chunk = s.chunk + j;
     double same = 0, overlap = 0, delta = 0, square = 0, shift = 0, nll = 0;
+    uint64_t digest = 0;
     for (uint32_t i = 0; i < d->scored; i++) {
         const comparison *c = &d->found[(size_t)i * s.n + j];
         job->emit(job, cell, &(probe_sample) { "kl", chunk, d->first + i, c->kl, 1 });
@@ -300,6 +302,7 @@ static void emit_chunk(probe_job *job, size_t cell, const divergence *d, span s,
         square += c->delta_p * c->delta_p;
         shift += c->entropy_shift;
         nll += c->nll;
+        digest = logits_fold(digest, c->hash);
     }
     const double n = d->scored;
     job->emit(job, cell, &(probe_sample) { "same_top", chunk, 0, same / n, n });
@@ -308,6 +311,7 @@ static void emit_chunk(probe_job *job, size_t cell, const divergence *d, span s,
     job->emit(job, cell, &(probe_sample) { "delta_p_rms", chunk, 0, sqrt(square / n), n });
     job->emit(job, cell, &(probe_sample) { "entropy_shift", chunk, 0, shift / n, n });
     job->emit(job, cell, &(probe_sample) { "nll", chunk, 0, nll / n, n });
+    job->emit(job, cell, &(probe_sample) { LOGITS_DIGEST, chunk, 0, logits_digest(digest), n });
 }
 
 static kvant_status run_unit(probe_job *job, size_t unit, size_t cell, kvant_error *err)
@@ -328,6 +332,7 @@ static kvant_status run_unit(probe_job *job, size_t unit, size_t cell, kvant_err
             const float *logits = d->logits + i * n_vocab;
             const summary mine = summarize(logits, n_vocab, d->top, target_of(d, s, row + i));
             d->found[row + i] = compare(reference + i * n_vocab, &d->reference[row + i], logits, &mine, n_vocab, d->top);
+            d->found[row + i].hash = logits_hash(logits, n_vocab);
         }
     }
     for (uint32_t j = 0; j < s.n; j++)
@@ -432,7 +437,7 @@ const kvant_probe probe_divergence = {
     .summary = "how far next-token distributions move from those with an f16 cache: full-vocabulary KL, top tokens, probabilities",
     .params = params,
     .metrics = metrics,
-    .wants_text = true, .wants_reference = true,
+    .wants_text = true, .wants_reference = true, .control_metric = "kl", .repeats_reference = true,
     .context = context_of,
     .cost = cost,
     .memory = memory,

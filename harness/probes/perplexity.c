@@ -2,6 +2,7 @@
  * Chunks run by the prefill path, or by the decode path one token at a time, many chunks in lockstep. Also: the cache's bytes. */
 #include "harness/lm/vecmath.h"
 #include "harness/measure/footprint.h"
+#include "harness/measure/logits.h"
 #include "harness/probe.h"
 
 #include <math.h>
@@ -38,6 +39,7 @@ static const probe_metric metrics[] = {
       false },
     { "perplexity", "", "exp(nll); its standard error by the delta method, its interval that of nll", -1, false },
     { "perplexity_at_N", "", "perplexity over the first N chunks: N = 1, 2, 4, 8, ... and all", -1, false },
+    LOGITS_DIGEST_METRIC,
     FOOTPRINT_METRICS,
     { NULL, NULL, NULL, 0, false }
 };
@@ -50,6 +52,7 @@ typedef struct {
     kvcache **caches;              /* [lockstep] of the unit at work */
     lm_segment *segments;          /* [lockstep] */
     double *sum;                   /* [lockstep] negative log-likelihood of a chunk so far */
+    uint64_t *digest;              /* [lockstep] of its logits so far */
     uint8_t *want;                 /* [batch] */
     /* rows that wait for their logits: hidden [waiting][n_embd], the id that came next, and the chunk of the unit */
     float *hidden;
@@ -115,12 +118,13 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     p->caches = calloc(p->lockstep, sizeof *p->caches);
     p->segments = calloc(p->lockstep, sizeof *p->segments);
     p->sum = calloc(p->lockstep, sizeof *p->sum);
+    p->digest = calloc(p->lockstep, sizeof *p->digest);
     p->want = calloc(step, 1);
     p->hidden = kvant_alloc(rows * shape->n_embd * sizeof(float));
     p->target = calloc(rows, sizeof *p->target);
     p->owner = calloc(rows, sizeof *p->owner);
     p->logits = kvant_alloc((size_t)LOGIT_ROWS * shape->n_vocab * sizeof(float));
-    if (!p->caches || !p->segments || !p->sum || !p->want || !p->hidden || !p->target || !p->owner || !p->logits)
+    if (!p->caches || !p->segments || !p->sum || !p->digest || !p->want || !p->hidden || !p->target || !p->owner || !p->logits)
         return kvant_fail(err, KVANT_NOMEM, "perplexity: no memory for %d rows of logits; lower lockstep or batch", LOGIT_ROWS);
     return KVANT_OK;
 }
@@ -134,6 +138,7 @@ static void close_job(probe_job *job)
     free(p->caches);
     free(p->segments);
     free(p->sum);
+    free(p->digest);
     free(p->want);
     free(p->hidden);
     free(p->target);
@@ -143,22 +148,27 @@ static void close_job(probe_job *job)
     job->state = NULL;
 }
 
-/* Turns the rows that wait into negative log-likelihoods and adds those to their chunks. Threads share the rows; the sums are
- * taken in order, so that the number of threads does not matter. */
+/* Turns the rows that wait into negative log-likelihoods and adds those and their digests to their chunks. Threads share the rows; the
+ * sums are taken in order, so that the number of threads does not matter. */
 static void settle(const probe_job *job, perplexity *p)
 {
     const lm_shape *shape = lm_model_shape(job->model);
     for (size_t row = 0; row < p->waiting; row += LOGIT_ROWS) {
         size_t n = p->waiting - row < LOGIT_ROWS ? p->waiting - row : LOGIT_ROWS;
         double nll[LOGIT_ROWS];
+        uint64_t hash[LOGIT_ROWS];
         lm_logits(job->model, p->hidden + row * shape->n_embd, n, p->logits);
         #pragma omp parallel for schedule(static)
         for (size_t i = 0; i < n; i++) {
             const float *logits = p->logits + i * shape->n_vocab;
+            hash[i] = logits_hash(logits, shape->n_vocab);
             nll[i] = vec_log_sum_exp(logits, shape->n_vocab) - (double)logits[p->target[row + i]];
         }
-        for (size_t i = 0; i < n; i++)
-            p->sum[p->owner[row + i]] += nll[i];
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t owner = p->owner[row + i];
+            p->sum[owner] += nll[i];
+            p->digest[owner] = logits_fold(p->digest[owner], hash[i]);
+        }
     }
     p->waiting = 0;
 }
@@ -234,6 +244,7 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
     for (uint32_t j = 0; j < n && !status; j++)
         status = kvcache_open(&job->codecs[cell], p->context, &p->caches[j], err);
     memset(p->sum, 0, p->lockstep * sizeof *p->sum);
+    memset(p->digest, 0, p->lockstep * sizeof *p->digest);
     p->waiting = 0;
     if (!status)
         status = p->path == LM_DECODE ? decode(job, p, chunk, n, err) : prefill(job, p, chunk, err);
@@ -242,6 +253,7 @@ static kvant_status run_unit(probe_job *job, size_t index, size_t cell, kvant_er
         for (uint32_t j = 0; j < n; j++) {
             uint32_t predicted = p->context - 1 - first_of(p, chunk + j);
             job->emit(job, cell, &(probe_sample) { "nll", chunk + j, 0, p->sum[j] / predicted, predicted });
+            job->emit(job, cell, &(probe_sample) { LOGITS_DIGEST, chunk + j, 0, logits_digest(p->digest[j]), predicted });
         }
         if (index == 0)
             footprint_emit(job, cell, p->caches[0]);
@@ -276,7 +288,7 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         result(user, &ppl);
     }
     for (size_t i = 0; i < n; i++)
-        if (strcmp(samples[i].metric, "nll"))
+        if (strcmp(samples[i].metric, "nll") && strcmp(samples[i].metric, LOGITS_DIGEST))
             result(user, &(probe_result) { samples[i].metric, samples[i].value, 1, NAN, NAN, NAN });
     free(x);
     return KVANT_OK;
@@ -287,7 +299,7 @@ const kvant_probe probe_perplexity = {
     .summary = "perplexity of a text through the cache, by prefill or token by token, and the cache's bytes",
     .params = params,
     .metrics = metrics,
-    .wants_text = true, .wants_reference = true,
+    .wants_text = true, .wants_reference = true, .control_metric = "nll",
     .context = context_of,
     .cost = cost,
     .open = open_job,

@@ -11,12 +11,6 @@
 enum { METRICS = 32 };
 static const double LEVEL = 0.05;
 
-/* Clusters that both have: x differences, w weights, and the two sides' values. */
-typedef struct {
-    double *x, *w, *a, *b;         /* [n], one allocation at x */
-    size_t n, n_a, n_b;            /* clusters of each side alone */
-} differences;
-
 /* Layers and heads of a text are measured chunk by chunk too: there the unit is the chunk. */
 static bool unit_is_cluster(const cJSON *block)
 {
@@ -41,9 +35,8 @@ static sqlite3_stmt *ask(store *s, const char *sql, const char *a, const char *b
     return query;
 }
 
-/* Adds the clusters of one pair of cells. */
-static kvant_status add_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d,
-                                 kvant_error *err)
+kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d,
+                              kvant_error *err)
 {
     static const char pairs[] =
         "SELECT CASE WHEN ?4 THEN a.unit ELSE a.chunk END AS cluster, sum(a.n), sum(a.n * (a.value - b.value)) / sum(a.n), "
@@ -160,7 +153,7 @@ static kvant_status compare_metric(store *s, const cJSON *block, const char *que
     for (size_t i = 0; i < n_a; i++)
         for (size_t k = 0; k < n_b && !status; k++)
             if (!strcmp(member_text(a[i], "pairing"), member_text(b[k], "pairing")))
-                status = add_clusters(s, a[i], b[k], metric, unit_is_cluster(block), &d, err);
+                status = compare_clusters(s, a[i], b[k], metric, unit_is_cluster(block), &d, err);
     if (!status)
         status = add_row(block, question, a[0], b[0], metric, &d, rows, err);
     free(d.x);

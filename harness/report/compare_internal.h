@@ -5,6 +5,15 @@
 #include "harness/report/compare.h"
 #include "harness/report/report_internal.h"
 
+/* Clusters that two cells both have: x differences A - B, w weights, and the two sides' values. Begins as {0}; x is freed by the caller. */
+typedef struct {
+    double *x, *w, *a, *b;         /* [n], one allocation at x; NaN where a sample was not finite */
+    size_t n, n_a, n_b;            /* clusters of both, and of each side alone */
+} differences;
+/* Adds the clusters of one pair of cells: their chunks, or units where that is what a probe's samples cluster by. */
+kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d,
+                              kvant_error *err);
+
 /* Adds rows of A against B (NULL: all others) to `rows`, without p_holm, verdict and words. blocks as report_blocks makes them; metrics NULL:
  * the chief ones: nll, and the first of each probe's own that its samples tell. */
 kvant_status compare_cells(store *s, const cJSON *blocks, const char *question, const char *a, const char *b,

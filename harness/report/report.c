@@ -86,21 +86,31 @@ static void csv_row(const cJSON *report, const cJSON *cell, const cJSON *row, co
     csv_number(out, member_number(row, "n"), ',');
     csv_text(out, member_text(row, "unit"), ',');
     csv_number(out, member_number(row, "better"), ',');
-    csv_number(out, member_number(row, "timing"), '\n');
+    csv_number(out, member_number(row, "timing"), ',');
+    csv_text(out, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cell, "added")) ? member_text(cell, "role") : "", '\n');
+}
+
+static void csv_cell(const cJSON *report, const cJSON *cell, text *out)
+{
+    const cJSON *row;
+    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "measurements"))
+        csv_row(report, cell, row, "", out);
+    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "differences"))
+        csv_row(report, cell, row, "reference", out);
 }
 
 void report_csv(const cJSON *report, text *out)
 {
     text_add(out, "experiment,probe,model,data,settings,label,key_quantizer,key_params,value_quantizer,value_params,reference,"
-             "bits_asked,bits_stored,metric,against,value,se,lo,hi,n,unit,better,timing\r\n");
-    const cJSON *block, *cell, *row;
-    cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks"))
-        cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
-            cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "measurements"))
-                csv_row(report, cell, row, "", out);
-            cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "differences"))
-                csv_row(report, cell, row, "reference", out);
-        }
+             "bits_asked,bits_stored,metric,against,value,se,lo,hi,n,unit,better,timing,control\r\n");
+    const cJSON *block, *cell;
+    cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks")) {
+        cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(block, "controls"), "cells"))
+            if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cell, "added")))     /* the others stand among the block's cells */
+                csv_cell(report, cell, out);
+        cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells"))
+            csv_cell(report, cell, out);
+    }
 }
 
 /* ---- Entry -------------------------------------------------------------------------------------------------------------- */
@@ -111,7 +121,7 @@ kvant_status report_write(store *s, const report_options *options, text *out, bo
     kvant_status status = report_load(s, options->experiment, &report, err);
     if (status != KVANT_OK)
         return status;
-    *met = report_met(report);
+    *met = report_met(report) && report_controlled(report);
     status = report_select(report, options, err);
     if (status == KVANT_OK && options->format == REPORT_JSON)
         report_json(report, out);

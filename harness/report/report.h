@@ -15,8 +15,8 @@ typedef struct {
     size_t width;                  /* columns of the terminal; 0: no limit */
 } report_options;
 
-/* Adds the report to *out. *met is false when an expectation of the experiment's spec is not met, or was not computed although
- * every cell is finished. KVANT_INVALID: no such experiment, probe or metric, with the nearest one that there is. */
+/* Adds the report to *out. *met is false when controls are invalid, or an expectation of the experiment's spec is not met or was
+ * not computed although every cell is finished. KVANT_INVALID: no such experiment, probe or metric, with the nearest one that there is. */
 kvant_status report_write(store *s, const report_options *options, text *out, bool *met, kvant_error *err);
 
 /* Adds the list of experiments: cells finished and planned, skips. */

@@ -31,7 +31,8 @@ void add_number(cJSON *to, const char *name, double value)
 /* Columns that hold JSON become part of the document. */
 static bool holds_json(const char *column)
 {
-    return !strcmp(column, "config") || !strcmp(column, "settings") || !strcmp(column, "key_params") || !strcmp(column, "value_params");
+    return !strcmp(column, "config") || !strcmp(column, "other_config") || !strcmp(column, "settings") ||
+           !strcmp(column, "key_params") || !strcmp(column, "value_params");
 }
 
 static cJSON *value_of(sqlite3_stmt *row, int i)
@@ -273,7 +274,8 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
         "LEFT JOIN experiment_cell e ON e.experiment = x.name LEFT JOIN cell c ON c.key = e.cell WHERE x.name = ?1 GROUP BY x.name";
     static const char *const lists[][2] = {
         { "needle", "SELECT * FROM needle WHERE experiment = ?1 ORDER BY reference DESC, bits_stored, ordinal" },
-        { "identical", "SELECT probe, metric, label, other_label, pairing, other_pairing FROM identical WHERE experiment = ?1" },
+        { "identical", "SELECT i.probe, i.metric, i.label, i.other_label, i.pairing, i.other_pairing, x.config, "
+                       "y.config AS other_config FROM identical i JOIN cell x ON x.key = i.cell JOIN cell y ON y.key = i.other_cell WHERE i.experiment = ?1" },
         { "skips", "SELECT label, reason, config FROM skip WHERE experiment = ?1 ORDER BY label, config" },
     };
     cJSON *head = report_rows(s, head_sql, experiment, err);
@@ -288,6 +290,9 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
             status = KVANT_IO;
         cJSON_AddItemToObject(report, lists[i][0], rows);
     }
+    if (status == KVANT_OK)
+        status = report_controls(s, experiment, report, err);
+    report_identical(report);
     if (status == KVANT_OK)
         status = report_expect(report, cJSON_GetStringValue(spec), err);
     cJSON_Delete(spec);
@@ -369,8 +374,10 @@ kvant_status report_select(cJSON *report, const report_options *options, kvant_e
             cJSON_Delete(cJSON_DetachItemViaPointer(blocks, block));
             continue;
         }
-        cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells"))
-            if (options->metrics) {
+        const cJSON *lists[] = { cJSON_GetObjectItemCaseSensitive(block, "cells"),
+                                 cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(block, "controls"), "cells") };
+        for (size_t i = 0; options->metrics && i < sizeof lists / sizeof *lists; i++)
+            cJSON_ArrayForEach(cell, lists[i]) {
                 keep_metrics(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), options->metrics);
                 keep_metrics(cJSON_GetObjectItemCaseSensitive(cell, "differences"), options->metrics);
             }

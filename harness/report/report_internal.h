@@ -10,7 +10,8 @@
 /* The whole of an experiment:
  *   {"experiment", "cells", "finished",
  *    "blocks": [{"probe", "model", "data", "settings": {...}, "differs": "path decode",
- *                "cells": [{"label", ..., "config": {...}, "measurements": [{"metric", "value", ...}], "differences": [...]}]}],
+ *                "cells": [{"label", ..., "config": {...}, "measurements": [{"metric", "value", ...}], "differences": [...]}],
+ *                "controls": {...}}],
  *    "needle": [...], "identical": [...], "skips": [...], "expect": [...]}
  * A block holds comparable cells, the reference first, then by bits stored; a number that was not finite is null.
  * Owned by the caller (cJSON_Delete). */
@@ -31,6 +32,16 @@ bool report_met(const cJSON *report);
 /* Does a cell's config agree with every member of `where`? Names are those of a spec ("model", "key", "path"), paths into the config
  * ("key.bits"), or a parameter that all sides of the cell have ("bits"). */
 bool report_agrees(const cJSON *where, const cJSON *cell);
+
+/* Gives each block whose probe has controls their object, moves those that the spec does not name there, and judges them:
+ *   "controls": {"verdict": "valid", "invalid", "unfinished" or "left out", "metric", "reasons": [...],
+ *                "cells": [{"role", "added", "judged": {...}, "judged_difference": {...}, and what a cell has}], "skips": [...]}
+ * The reference comes first among its cells. */
+kvant_status report_controls(store *s, const char *experiment, cJSON *report, kvant_error *err);
+/* False when the controls of some block are invalid. */
+bool report_controlled(const cJSON *report);
+/* Says of each row of "identical" how the two cells' configs differ ("differs"), and drops these. */
+void report_identical(cJSON *report);
 
 void report_text(const cJSON *report, const report_options *options, text *out);
 void report_csv(const cJSON *report, text *out);

@@ -66,14 +66,6 @@ static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const
         table_cell(t, "%.3g (%.3g%s)", value, beside, mark);
 }
 
-static void print_table(const table *t, const report_options *options, text *out)
-{
-    if (options->format == REPORT_MARKDOWN)
-        table_markdown(t, out);
-    else
-        table_print(t, options->width, out);
-}
-
 static void print_grid(const cJSON *block, const char *metric, const report_options *options, text *out)
 {
     const cJSON *cells = cJSON_GetObjectItemCaseSensitive(block, "cells"), *cell, *earlier;
@@ -101,7 +93,7 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
         }
     }
     text_add(out, "\n");
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
     if (accuracy)
         report_note(options, out, "in brackets the reference; ^ it finds all, so that only losses can show; v it finds none, and the "
@@ -140,7 +132,7 @@ static void print_pooled(const cJSON *report, const cJSON *block, const report_o
         table_cell(&t, "%s", accuracy);
         table_cell(&t, "%.4f", member_number(row, "log_prob"));
     }
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
 }
 

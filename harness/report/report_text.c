@@ -175,7 +175,7 @@ static void metric_head(table *t, const cJSON *block, const char *metric)
     table_cell(t, *unit ? "%s (%s)" : "%s%s", metric, unit);
 }
 
-static void print_table(const table *t, const report_options *options, text *out)
+void report_print_table(const table *t, const report_options *options, text *out)
 {
     if (options->format == REPORT_MARKDOWN)
         table_markdown(t, out);
@@ -224,7 +224,7 @@ static void print_metrics(const cJSON *block, const char *const *metrics, size_t
         else
             table_cell(&t, "%.0f", count);
     }
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
 }
 
@@ -241,7 +241,7 @@ static void print_exact(const cJSON *block, const char *const *metrics, size_t n
             metric_cell(&t, cell, metrics[i]);
     }
     text_add(out, "\n");
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
 }
 
@@ -322,9 +322,23 @@ static void warn_of_floor(const cJSON *block, const report_options *options, tex
     }
 }
 
+static void warn_of_identical(const cJSON *report, const cJSON *block, const report_options *options, text *out)
+{
+    const cJSON *row;
+    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(report, "identical")) {
+        const char *pairing = member_text(row, "pairing"), *metric = member_text(row, "metric");
+        const bool logits = !strcmp(metric, "logits_digest");
+        if (!strcmp(pairing, member_text(block, "pairing")))
+            report_note(options, out, "warning: %s and %s%s gave %s%s although they differ in %s: one of them was probably not applied",
+                        member_text(row, "label"), member_text(row, "other_label"),
+                        strcmp(pairing, member_text(row, "other_pairing")) ? " of another setting" : "",
+                        logits ? "identical logits" : "bit for bit the same ", logits ? "" : metric, member_text(row, "differs"));
+    }
+}
+
 static void warn_of_block(const cJSON *report, const cJSON *block, const report_options *options, text *out)
 {
-    const cJSON *cells = cJSON_GetObjectItemCaseSensitive(block, "cells"), *cell, *row;
+    const cJSON *cells = cJSON_GetObjectItemCaseSensitive(block, "cells"), *cell;
     bool unproven = false;
     double reference = (double)NAN;
     cJSON_ArrayForEach(cell, cells) {
@@ -342,12 +356,7 @@ static void warn_of_block(const cJSON *report, const cJSON *block, const report_
         }
         unproven = unproven || report_lacks_oracle(cell);
     }
-    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(report, "identical"))
-        if (!strcmp(member_text(row, "pairing"), member_text(block, "pairing")))
-            report_note(options, out, "warning: %s and %s%s gave the same %s, bit for bit: is a parameter ignored?",
-                        member_text(row, "label"), member_text(row, "other_label"),
-                        strcmp(member_text(row, "pairing"), member_text(row, "other_pairing")) ? " of another setting" : "",
-                        member_text(row, "metric"));
+    warn_of_identical(report, block, options, out);
     warn_of_floor(block, options, out);
     if (unproven)
         report_note(options, out, "*no oracle*: no analytic value holds this quantizer, only the gates that all pass");
@@ -355,12 +364,17 @@ static void warn_of_block(const cJSON *report, const cJSON *block, const report_
 
 /* ---- The whole ---------------------------------------------------------------------------------------------------------- */
 
-static void heading(const cJSON *block, const report_options *options, text *out)
+void report_title(const cJSON *block, text *line)
 {
     const char *model = member_text(block, "model"), *differs = member_text(block, "differs");
-    text line = { 0 }, settings = { 0 };
-    text_add(&line, "%s%s%s on %s%s%s", member_text(block, "probe"), *model ? " of " : "", model, member_text(block, "data"),
+    text_add(line, "%s%s%s on %s%s%s", member_text(block, "probe"), *model ? " of " : "", model, member_text(block, "data"),
              *differs ? ", " : "", differs);
+}
+
+static void heading(const cJSON *block, const report_options *options, text *out)
+{
+    text line = { 0 }, settings = { 0 };
+    report_title(block, &line);
     const cJSON *param;
     cJSON_ArrayForEach(param, cJSON_GetObjectItemCaseSensitive(block, "settings")) {
         char *value = cJSON_PrintUnformatted(param);
@@ -424,7 +438,7 @@ static void print_expect(const cJSON *report, const report_options *options, tex
         text_free(&where);
     }
     text_add(out, options->format == REPORT_MARKDOWN ? "\n## expectations\n\n" : "\nexpectations\n");
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
 }
 
@@ -437,12 +451,14 @@ void report_text(const cJSON *report, const report_options *options, text *out)
     add_line(options, out, name);
     text_add(out, options->format == REPORT_MARKDOWN ? "\n" : "");
     text_add(out, "%.0f of %.0f cells finished\n", member_number(report, "finished"), member_number(report, "cells"));
+    report_print_controls(report, options, out);
     cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks")) {
         heading(block, options, out);
         if (!strcmp(member_text(block, "probe"), "needle"))
             report_needle(report, block, options, out);
         else
             print_block(block, options, out);
+        report_warn_controls(block, options, out);
         warn_of_block(report, block, options, out);
     }
     print_expect(report, options, out);

@@ -1,5 +1,5 @@
 /* report_text.h - what the tables of a report share: labels, notes, differences, and the needle's grid, which has a file of its own.
- * Used by report_text.c and report_needle.c alone. */
+ * For the files of the report that lay out text. */
 #ifndef KVANT_REPORT_TEXT_H
 #define KVANT_REPORT_TEXT_H
 
@@ -19,6 +19,15 @@ typedef enum { REPORT_TELLS, REPORT_LOSSES, REPORT_NOTHING } report_tells;
 report_tells report_telling(double value, double lo, double floor);
 /* A line below a table; control characters become '?'. */
 void report_note(const report_options *options, text *out, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* A table as the options want it. */
+void report_print_table(const table *t, const report_options *options, text *out);
+/* "perplexity of MODEL on DATA, path decode" */
+void report_title(const cJSON *block, text *line);
+
+/* What comes first, a verdict for each block, and below a block's table that it is not to be believed. */
+void report_print_controls(const cJSON *report, const report_options *options, text *out);
+void report_warn_controls(const cJSON *block, const report_options *options, text *out);
 
 void report_needle(const cJSON *report, const cJSON *block, const report_options *options, text *out);
 

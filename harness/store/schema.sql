@@ -1,6 +1,6 @@
 -- The store: one SQLite file, every table STRICT. Everything that is printed, plotted or exported is a query on the views.
 PRAGMA application_id = 1263952238;   -- "KVan": what kind of file this is
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE run (                 -- a process that computed something
   id INTEGER PRIMARY KEY,
@@ -39,6 +39,16 @@ CREATE TABLE experiment_cell (
   cell TEXT NOT NULL REFERENCES cell(key) ON DELETE CASCADE,
   ordinal INTEGER NOT NULL,
   PRIMARY KEY (experiment, cell)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE control (             -- cells that show whether an experiment can tell good caches from bad ones, for each pairing
+  experiment TEXT NOT NULL REFERENCES experiment(name) ON DELETE CASCADE,
+  pairing TEXT NOT NULL,
+  role TEXT NOT NULL,              -- what it is a control as: f16_again, q8_0, q4_0, q4_0_hadamard, control_broken
+  cell TEXT NOT NULL,              -- its key, also where it was skipped and there is no such cell
+  added INTEGER NOT NULL,          -- 1: it is there as a control alone; the spec does not name it
+  reason TEXT,                     -- why the plan skipped it
+  PRIMARY KEY (experiment, pairing, role)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE unit (                -- a finished piece of a cell; its samples came in the same transaction
@@ -84,19 +94,21 @@ CREATE INDEX check_version ON "check"(quantizer, code_version);
 
 -- ---- Views: only finished cells are in them -------------------------------------------------------------------------------
 
-CREATE VIEW result AS              -- one row per experiment, cell and metric
+CREATE VIEW result AS              -- one row per experiment, cell and metric; control: NULL for all that the spec asks for
 SELECT e.experiment, e.ordinal, c.probe, c.model, c.data, c.label,
        c.key_quantizer, c.key_params, c.value_quantizer, c.value_params, c.config, c.reference, c.bits_asked, c.bits_stored,
-       m.metric, m.value, m.se, m.lo, m.hi, m.n, m.unit, m.better, m.timing, c.pairing, c.key AS cell
+       m.metric, m.value, m.se, m.lo, m.hi, m.n, m.unit, m.better, m.timing, c.pairing, c.key AS cell,
+       (SELECT k.role FROM control k WHERE k.experiment = e.experiment AND k.pairing = c.pairing AND k.cell = c.key AND k.added) AS control
 FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN measurement m ON m.cell = c.key
 WHERE c.finished IS NOT NULL;
 
-CREATE VIEW pareto AS              -- cells that no comparable one (same experiment and pairing) beats in both bits_stored and value
+-- Cells that no comparable one (same experiment and pairing, no added control) beats in both bits_stored and value.
+CREATE VIEW pareto AS
 SELECT r.* FROM result r
-WHERE r.better <> 0 AND r.value IS NOT NULL AND NOT EXISTS (
+WHERE r.better <> 0 AND r.value IS NOT NULL AND r.control IS NULL AND NOT EXISTS (
   SELECT 1 FROM result o
-  WHERE o.experiment = r.experiment AND o.pairing = r.pairing AND o.metric = r.metric AND o.bits_stored <= r.bits_stored
-    AND o.value * r.better >= r.value * r.better
+  WHERE o.experiment = r.experiment AND o.pairing = r.pairing AND o.metric = r.metric AND o.control IS NULL
+    AND o.bits_stored <= r.bits_stored AND o.value * r.better >= r.value * r.better
     AND (o.bits_stored < r.bits_stored OR o.value * r.better > r.value * r.better));
 
 CREATE VIEW against AS             -- each finished cell and the finished reference of its pairing, within one experiment
@@ -136,23 +148,31 @@ FROM (
       FROM against a JOIN sample s ON s.cell = a.cell
       JOIN sample r ON r.cell = a.reference_cell AND r.unit = s.unit AND r.metric = s.metric AND r.chunk = s.chunk
                    AND r.idx = s.idx
+      WHERE s.metric <> 'logits_digest'
       GROUP BY a.experiment, a.cell, s.metric, s.chunk)
     WINDOW cells AS (PARTITION BY experiment, cell, metric))
   GROUP BY experiment, cell, metric) q
 JOIN cell c ON c.key = q.cell;
 
--- Different cells of one experiment and probe whose samples of a metric are equal bit for bit: a parameter that was ignored, most
--- likely. Counts, hits and single figures (bytes, ratios) coincide honestly, so that only metrics with several values, not all
--- integers, tell, and none that only describes the data (better = 0). Not listed: references among themselves, and cells that differ
--- in seeds or kernels alone, for many methods use no seed and a good kernel changes no bit; nor cells to which different allocators
--- gave the same allocation.
+-- Different cells of one experiment and probe whose logits are equal bit for bit, by the digests that their probe stores; where it stores
+-- none, whose samples of a metric are: a setting that was not applied, most likely. Counts, hits and single figures (bytes, ratios)
+-- coincide honestly, so that of metrics only those with several values, not all integers, tell, and none that only describes the data
+-- (better = 0). Not listed: references among themselves and run again; cells that differ in seeds or kernels alone, for many methods use
+-- no seed and a good kernel changes no bit, or in how the work is cut; and what is equal by definition: groups that all have the same
+-- quantizers, however that was said, and f16 kept in f16.
 CREATE VIEW identical AS
 WITH print AS (
   SELECT e.experiment, e.ordinal, s.cell, s.metric, count(*) AS n, sum(s.value) AS total
   FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN sample s ON s.cell = e.cell
   WHERE c.finished IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM measurement m WHERE m.cell = s.cell AND m.metric = s.metric AND (m.timing OR m.better = 0))
-  GROUP BY e.experiment, e.cell, s.metric HAVING count(*) > 1 AND max(s.value <> round(s.value))
+  GROUP BY e.experiment, e.cell, s.metric HAVING s.metric = 'logits_digest' OR count(*) > 1 AND max(s.value <> round(s.value))
+), said AS (
+  SELECT key, CASE WHEN key_quantizer = 'f16' AND value_quantizer = 'f16' THEN json_remove(config, '$.sink', '$.sliding', '$.window')
+              ELSE config END AS config
+  FROM (SELECT key, key_quantizer, value_quantizer,
+               json_remove(config, '$.seed', '$.seed_rule', '$.isa', '$.code', '$.repeat', '$.probe.params.batch',
+                           '$.probe.params.lockstep', '$.probe.params.reference_mib') AS config FROM cell)
 )
 SELECT a.experiment, x.probe, a.metric, x.label, y.label AS other_label, x.pairing, y.pairing AS other_pairing,
        a.cell, b.cell AS other_cell
@@ -161,10 +181,17 @@ JOIN print b ON b.experiment = a.experiment AND b.metric = a.metric AND b.n = a.
             AND (a.ordinal, a.cell) < (b.ordinal, b.cell)
 JOIN cell x ON x.key = a.cell
 JOIN cell y ON y.key = b.cell AND y.probe = x.probe
-WHERE NOT (x.reference AND y.reference)
-  AND json_remove(x.config, '$.seed', '$.seed_rule', '$.isa', '$.code')
-   <> json_remove(y.config, '$.seed', '$.seed_rule', '$.isa', '$.code')
+JOIN said p ON p.key = a.cell
+JOIN said q ON q.key = b.cell
+WHERE NOT (x.reference AND y.reference) AND p.config <> q.config
+  AND (a.metric = 'logits_digest' OR NOT EXISTS (SELECT 1 FROM sample s WHERE s.cell = a.cell AND s.metric = 'logits_digest'))
   AND coalesce(json_extract(x.config, '$.allocation.sha256') <> json_extract(y.config, '$.allocation.sha256'), 1)
+  AND (json_remove(p.config, '$.allocation', '$.key', '$.value') <> json_remove(q.config, '$.allocation', '$.key', '$.value')
+       OR NOT EXISTS (SELECT 1 FROM cell_group WHERE cell = a.cell)
+       OR EXISTS (SELECT layer, head, side, quantizer, params FROM cell_group WHERE cell = a.cell
+                  EXCEPT SELECT layer, head, side, quantizer, params FROM cell_group WHERE cell = b.cell)
+       OR EXISTS (SELECT layer, head, side, quantizer, params FROM cell_group WHERE cell = b.cell
+                  EXCEPT SELECT layer, head, side, quantizer, params FROM cell_group WHERE cell = a.cell))
   AND NOT EXISTS (
     SELECT 1 FROM sample s LEFT JOIN sample t
       ON t.cell = b.cell AND t.unit = s.unit AND t.metric = s.metric AND t.chunk = s.chunk AND t.idx = s.idx

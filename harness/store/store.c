@@ -9,7 +9,8 @@
 
 typedef enum {
     SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK, SQL_SAVEPOINT, SQL_RELEASE, SQL_BACK, SQL_RUN, SQL_EXPERIMENT, SQL_FORGET_CELLS,
-    SQL_FORGET_SKIPS, SQL_CELL, SQL_EXPERIMENT_CELL, SQL_GROUP, SQL_SKIP, SQL_UNITS, SQL_CELL_DONE, SQL_UNIT_DELETE, SQL_UNIT, SQL_SAMPLE,
+    SQL_FORGET_SKIPS, SQL_FORGET_CONTROLS, SQL_CONTROL, SQL_CELL, SQL_EXPERIMENT_CELL, SQL_GROUP, SQL_SKIP, SQL_UNITS, SQL_CELL_DONE,
+    SQL_UNIT_DELETE, SQL_UNIT, SQL_SAMPLE,
     SQL_SAMPLE_NAMES, SQL_SAMPLES, SQL_MEASUREMENT, SQL_FINISH, SQL_CHECK, SQL_CHECKED, N_STATEMENTS
 } sql_id;
 
@@ -25,6 +26,10 @@ static const char *const sql[N_STATEMENTS] = {
     [SQL_EXPERIMENT] = "INSERT INTO experiment(name, spec) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET spec = excluded.spec",
     [SQL_FORGET_CELLS] = "DELETE FROM experiment_cell WHERE experiment = ?",
     [SQL_FORGET_SKIPS] = "DELETE FROM skip WHERE experiment = ?",
+    [SQL_FORGET_CONTROLS] = "DELETE FROM control WHERE experiment = ?",
+    [SQL_CONTROL] = "INSERT INTO control(experiment, pairing, role, cell, added, reason) VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT(experiment, pairing, role) DO UPDATE SET cell = excluded.cell, added = excluded.added, "
+                    "reason = excluded.reason",
     [SQL_CELL] = "INSERT INTO cell(key, pairing, config, probe, model, data, key_quantizer, key_params, value_quantizer, "
                  "value_params, label, reference, bits_asked, bits_stored, units) "
                  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET units = excluded.units "
@@ -192,6 +197,8 @@ kvant_status store_experiment(store *s, const char *name, const char *spec_json,
         status = execute(s, SQL_FORGET_CELLS, err, what, "t", name);
     if (status == KVANT_OK)
         status = execute(s, SQL_FORGET_SKIPS, err, what, "t", name);
+    if (status == KVANT_OK)
+        status = execute(s, SQL_FORGET_CONTROLS, err, what, "t", name);
     return end_piece(s, status, err);
 }
 
@@ -207,6 +214,12 @@ kvant_status store_cell_put(store *s, const char *experiment, uint32_t ordinal, 
     if (status == KVANT_OK)
         status = execute(s, SQL_EXPERIMENT_CELL, err, what, "tit", experiment, (int64_t)ordinal, cell->key);
     return end_piece(s, status, err);
+}
+
+kvant_status store_control_put(store *s, const char *experiment, const store_control *control, kvant_error *err)
+{
+    return execute(s, SQL_CONTROL, err, "cannot record a control", "ttttit", experiment, control->pairing, control->role, control->cell,
+                   (int64_t)control->added, control->reason);
 }
 
 kvant_status store_group_put(store *s, const char *cell, const store_group *group, kvant_error *err)

@@ -36,8 +36,8 @@ typedef struct {
     uint32_t units;                /* 0: not known yet; such a cell cannot have any */
 } store_cell;
 
-/* Records the experiment anew: which cells and skips it had is forgotten (the cells themselves stay), so that the plan of a
- * changed spec leaves nothing behind. Put all of its cells and skips again in the same transaction. */
+/* Records the experiment anew: which cells, controls and skips it had is forgotten (the cells themselves stay), so that the plan of a
+ * changed spec leaves nothing behind. Put all of its cells, controls and skips again in the same transaction. */
 kvant_status store_experiment(store *s, const char *name, const char *spec_json, kvant_error *err);
 /* Makes the cell known (of a known one only the units are set, while it is unfinished) and puts it at `ordinal` of the
  * experiment. */
@@ -51,6 +51,14 @@ typedef struct {
 kvant_status store_group_put(store *s, const char *cell, const store_group *group, kvant_error *err);
 kvant_status store_skip(store *s, const char *experiment, const char *label, const char *config, const char *reason,
                         kvant_error *err);
+
+/* A control of the experiment, for the cells of one pairing. */
+typedef struct {
+    const char *pairing, *role, *cell;
+    bool added;                    /* the spec does not name it */
+    const char *reason;            /* why it was skipped; NULL: it was not */
+} store_control;
+kvant_status store_control_put(store *s, const char *experiment, const store_control *control, kvant_error *err);
 
 /* Units of a cell that are there: done [units] is set to 1 or 0. */
 kvant_status store_units_done(store *s, const char *cell, uint32_t units, uint8_t *done, kvant_error *err);

@@ -41,6 +41,8 @@ static const char *const steps[] = {
 
     "INSERT INTO main.experiment_cell(experiment, ordinal, cell) SELECT experiment, ordinal, cell FROM other.experiment_cell "
     "WHERE true ON CONFLICT DO NOTHING",
+    "INSERT INTO main.control(experiment, pairing, role, cell, added, reason) SELECT experiment, pairing, role, cell, added, reason "
+    "FROM other.control WHERE true ON CONFLICT DO NOTHING",
     "INSERT INTO main.skip(experiment, label, config, reason) SELECT experiment, label, config, reason FROM other.skip "
     "WHERE true ON CONFLICT DO NOTHING",
 

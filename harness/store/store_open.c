@@ -10,7 +10,7 @@
 
 extern const char schema_sql[];
 
-enum { APPLICATION_ID = 0x4b56616e, SCHEMA_VERSION = 2, BUSY_MS = 30000, WAIT_MS = 20 };    /* the first two as in schema.sql */
+enum { APPLICATION_ID = 0x4b56616e, SCHEMA_VERSION = 3, BUSY_MS = 30000, WAIT_MS = 20 };    /* the first two as in schema.sql */
 
 sqlite3 *store_sql(store *s) { return s->db; }
 const char *store_path(const store *s) { return s->path; }
