@@ -325,7 +325,25 @@ static size_t proc_bytes(const char *key)
 
 size_t resident_bytes(void) { return proc_bytes("VmRSS"); }
 
-size_t peak_bytes(void) { return proc_bytes("VmHWM"); }
+static size_t earlier_peak;        /* before the kernel's mark was reset */
+
+size_t peak_bytes(void)
+{
+    const size_t mark = proc_bytes("VmHWM");
+    return mark > earlier_peak ? mark : earlier_peak;
+}
+
+bool peak_begin(void)
+{
+    earlier_peak = peak_bytes();
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f)
+        return false;
+    const bool written = fputs("5", f) >= 0;       /* resets VmHWM to VmRSS */
+    return fclose(f) == 0 && written;
+}
+
+size_t peak_since(void) { return proc_bytes("VmHWM"); }
 
 void processor_text(char model_name[128])
 {

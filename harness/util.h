@@ -38,7 +38,9 @@ kvant_status make_folders(const char *path, bool for_file, kvant_error *err);
 double seconds_now(void);                              /* monotonic */
 void time_text(char utc_text[32]);                     /* UTC, 2026-11-22T15:34:23Z */
 size_t resident_bytes(void);                           /* VmRSS, 0 if unknown */
-size_t peak_bytes(void);                               /* VmHWM */
+size_t peak_bytes(void);                               /* the most that it ever was */
+bool peak_begin(void);                                 /* from here on peak_since counts; false: the system cannot */
+size_t peak_since(void);
 void processor_text(char model_name[128]);             /* of the first processor; empty if the system does not say */
 
 /* The known name with the least edit distance to `name`, or NULL when none is near. names: NULL-terminated. */

@@ -88,5 +88,6 @@ kvant_status lm_resume_hidden(lm_model *model, lm_path path, const lm_segment *s
 void lm_logits(lm_model *model, const float *hidden, size_t n, float *logits);      /* [n][n_embd] -> [n][n_vocab] */
 
 lm_times lm_times_of(const lm_model *model);
+void lm_forget_work(lm_model *model);                  /* frees the working memory of passes, which the next one makes anew */
 
 #endif

@@ -145,6 +145,13 @@ kvant_status lm_pass_set_up(lm_pass *p, kvant_error *err)
     return KVANT_OK;
 }
 
+void lm_forget_work(lm_model *m)
+{
+    free(m->work);
+    m->work = NULL;
+    m->work_bytes = 0;
+}
+
 void lm_pass_tear_down(lm_pass *p)
 {
     free(p->first_row);
