@@ -78,6 +78,7 @@ if [ ! -e "$f32" ]; then
 fi
 work=$(mktemp -d "$folder/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 # As much text as the chunks need, to its last whole line, so that neither spends its time on tokenizing the rest.
 head -c $((chunks * 512 * 8)) "$text" | sed '$d' > "$work/text.txt"
 export OMP_NUM_THREADS="$threads"
