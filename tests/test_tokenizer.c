@@ -338,7 +338,7 @@ static void expect_any_text_back(const tokenizer *t, uint64_t random)
 static void any_text_by_every_cut(void **state)
 {
     (void)state;
-    static const char *const tokens[] = {"aa", "aab", "\xc4\xa0" "a", "12", "\xc4\xa0\xc4\xa0", "\xc4\x8a\xc4\x8a", "<tool>", "<s>"};
+    static const char *const tokens[] = {"aa", "aab", ("\xc4\xa0" "a"), "12", "\xc4\xa0\xc4\xa0", "\xc4\x8a\xc4\x8a", "<tool>", "<s>"};
     static const int32_t types[] = {NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, USER, CONTROL};
     static const char *const merges[] = {"a a", "aa b", "\xc4\xa0 a", "1 2", "\xc4\xa0 \xc4\xa0", "\xc4\x8a \xc4\x8a"};
     char names[1024], *rest = names;
