@@ -14,13 +14,14 @@ WITH point AS (
   SELECT *, dense_rank() OVER (ORDER BY setting_first, model, data, settings) AS setting, max(model_number) OVER () > 1 AS models,
          max(data_number) OVER () > 1 AS texts FROM panel
 ), named AS (
-  SELECT *, CASE WHEN models AND texts THEN ', ' || subject WHEN models THEN ', ' || model WHEN texts THEN ', ' || data
+  SELECT *, json_extract(settings, '$.needle_kind') || ' of ' || json_extract(settings, '$.needle_of') AS kind,
+         CASE WHEN models AND texts THEN ', ' || subject WHEN models THEN ', ' || model WHEN texts THEN ', ' || data
                  ELSE '' END AS of_subject,
          max(setting) OVER (PARTITION BY subject) > min(setting) OVER (PARTITION BY subject) AS settings_differ,
          dense_rank() OVER (PARTITION BY setting ORDER BY label) AS label_number
   FROM numbered
 )
-SELECT label || of_subject || CASE WHEN settings_differ THEN ' (setting ' || setting || ')' ELSE '' END AS series,
+SELECT label || of_subject || CASE WHEN settings_differ THEN ' (setting ' || setting || coalesce(': ' || kind, '') || ')' ELSE '' END AS series,
        dense_rank() OVER (PARTITION BY setting ORDER BY length) AS column,
        dense_rank() OVER (PARTITION BY setting ORDER BY depth) AS row,
        length, depth, value,

@@ -356,7 +356,7 @@ static void needles(void **state)
     char *out = report(s, REPORT_TABLE, NULL, NULL, &met);
     /* Wilson for 12 and 8 of 16: [.505, .898] and [.280, .720]. */
     assert_has(out,
-        "label            bits asked  bits stored     found        all needles  log-probability of a digit\n"
+        "label            bits asked  bits stored     found        all needles  log-probability of a token\n"
         "f16 (reference)          16      16.0000  12 of 16  0.75 [0.51, 0.90]                     -0.5000\n"
         "affine 4b                 4       4.0000   8 of 16  0.50 [0.28, 0.72]                     -0.5000\n"
         "\n"
@@ -365,6 +365,8 @@ static void needles(void **state)
         "                     1          1^          1^\n"
         "affine 4b          0.5   0.75 (1^)   0.25 (0v)\n"
         "                     1      1 (1^)      0 (1^)\n");
+    assert_has(out, "off both in 0 of 4\n");
+    assert_null(strstr(out, "needle_found"));              /* nobody measured it */
     free(out);
     static const char *const metrics[] = { "needle_log_prob", NULL };
     out = report(s, REPORT_TABLE, NULL, metrics, &met);

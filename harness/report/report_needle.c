@@ -52,12 +52,19 @@ static double number_of(const cJSON *cell, const char *metric, const char *membe
     return member_number(report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), metric), member);
 }
 
+/* What the reference's share of a cell lets others show. The interval of a mean share may end at 0 where a count's does not. */
+static report_tells telling_of(const cJSON *reference, const char *metric)
+{
+    const bool counts = !strcmp(metric, "needle_accuracy");
+    return report_telling(number_of(reference, metric, "value"), number_of(reference, metric, counts ? "lo" : "value"), 0);
+}
+
 /* One value of the grid; of other labels than the reference with the reference's beside. */
-static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const char *metric, bool accuracy)
+static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const char *metric, bool is_share)
 {
     static const char *const marks[] = { [REPORT_TELLS] = "", [REPORT_LOSSES] = "^", [REPORT_NOTHING] = "v" };
     double value = number_of(cell, metric, "value"), beside = number_of(reference, metric, "value");
-    const char *mark = accuracy ? marks[report_telling(beside, number_of(reference, metric, "lo"), 0)] : "";
+    const char *mark = is_share ? marks[telling_of(reference, metric)] : "";
     if (isnan(value))
         table_cell(t, "%s", cell ? "not finite" : "");
     else if (cell == reference || !reference)
@@ -71,7 +78,8 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
     const cJSON *cells = cJSON_GetObjectItemCaseSensitive(block, "cells"), *cell, *earlier;
     double depths[AXIS_MAX], lengths[AXIS_MAX];
     size_t n_depths = axis_values(cells, "depth", depths), n_lengths = axis_values(cells, "length", lengths);
-    bool accuracy = !strcmp(metric, "needle_accuracy");
+    const bool is_share = !strcmp(metric, "needle_accuracy") || !strcmp(metric, "needle_found");
+    size_t told = 0, asked = 0;
     table t = { .n_columns = 2 + n_lengths };
     table_cell(&t, "%s", metric);
     table_cell(&t, "depth");
@@ -89,15 +97,18 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
             table_cell(&t, "%.3g", depths[d]);
             for (size_t i = 0; i < n_lengths; i++)
                 grid_cell(&t, find(cells, member_text(cell, "label"), depths[d], lengths[i]), find(cells, NULL, depths[d], lengths[i]),
-                          metric, accuracy);
+                          metric, is_share);
         }
+        const bool of_reference = member_number(cell, "reference") == 1 && !isnan(number_of(cell, metric, "value"));
+        asked += of_reference;
+        told += of_reference && telling_of(cell, metric) == REPORT_TELLS;
     }
     text_add(out, "\n");
     report_print_table(&t, options, out);
     table_free(&t);
-    if (accuracy)
+    if (is_share)
         report_note(options, out, "in brackets the reference; ^ it finds all, so that only losses can show; v it finds none, and the "
-                    "cell tells nothing");
+                    "cell tells nothing; off both in %zu of %zu", told, asked);
 }
 
 /* Rows of the view `needle` whose settings are the block's. */
@@ -113,9 +124,18 @@ static bool belongs(const cJSON *row, const cJSON *block)
     return true;
 }
 
+static bool has_metric(const cJSON *block, const char *metric)
+{
+    const cJSON *cell;
+    cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells"))
+        if (report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), metric))
+            return true;
+    return false;
+}
+
 static void print_pooled(const cJSON *report, const cJSON *block, const report_options *options, text *out)
 {
-    static const char *const heads[] = { "label", "bits asked", "bits stored", "found", "all needles", "log-probability of a digit" };
+    static const char *const heads[] = { "label", "bits asked", "bits stored", "found", "all needles", "log-probability of a token" };
     table t = { .n_columns = sizeof heads / sizeof *heads };
     for (size_t i = 0; i < t.n_columns; i++)
         table_cell(&t, "%s", heads[i]);
@@ -141,6 +161,8 @@ void report_needle(const cJSON *report, const cJSON *block, const report_options
     if (!options->metrics) {
         print_pooled(report, block, options, out);
         print_grid(block, "needle_accuracy", options, out);
+        if (has_metric(block, "needle_found"))
+            print_grid(block, "needle_found", options, out);
     }
     for (const char *const *m = options->metrics; m && *m; m++)
         print_grid(block, *m, options, out);
