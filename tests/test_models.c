@@ -10,10 +10,13 @@ static char *folder;
 
 /* ---- Running ----------------------------------------------------------------------------------- */
 
+/* "loading one.gguf, ..." adds "one.gguf;". */
 static void note_loading(void *user, const run_progress *p)
 {
-    if (!strncmp(p->what, "loading ", strlen("loading ")))
-        text_add(user, "%s;", p->what);
+    static const char verb[] = "loading ";
+    const char *name = p->what + strlen(verb);
+    if (!strncmp(p->what, verb, strlen(verb)))
+        text_add(user, "%.*s;", (int)strcspn(name, ","), name);
 }
 
 typedef struct { size_t cells, skips; text loaded, reason; } outcome;
@@ -95,7 +98,7 @@ static bool says(const char *svg, const char *words)
 
 /* ---- Tests ------------------------------------------------------------------------------------- */
 
-#define MODELS "\"model\": [\"%s/one.gguf\", \"%s/two.gguf\"], \"data\": \"%s/a.txt\""
+#define MODELS "\"controls\": false, \"model\": [\"%s/one.gguf\", \"%s/two.gguf\"], \"data\": \"%s/a.txt\""
 
 static void each_by_its_own_reference(void **state)
 {
@@ -103,7 +106,7 @@ static void each_by_its_own_reference(void **state)
     outcome o = run_models("{ \"name\": \"bits\", \"probe\": [\"perplexity\", \"bytes\"], " MODELS ", \"chunks\": 3, \"context\": 64, "
                            "\"key\": { \"quantizer\": \"affine\", \"bits\": [2, 4], \"group_size\": 16 } }");
     assert_int_equal(o.cells, 10);                 /* perplexity: f16 and two; bytes: two; of each model */
-    assert_string_equal(o.loaded.data, "loading one.gguf;loading two.gguf;");
+    assert_string_equal(o.loaded.data, "one.gguf;two.gguf;");
     outcome_free(&o);
     char *path = in_folder(folder, "all.db");
     assert_true(ask(path, "SELECT count(DISTINCT reference_cell) FROM paired WHERE experiment = 'bits' AND metric = 'nll'") == 2);
@@ -194,7 +197,7 @@ static void an_allocation_for_one(void **state)
     assert_int_equal(o.skips, 1);
     assert_non_null(strstr(o.reason.data, "two.gguf: "));
     assert_non_null(strstr(o.reason.data, "is 2, and the model's is 3: this allocation is for another model"));
-    assert_string_equal(o.loaded.data, "loading one.gguf;loading two.gguf;");
+    assert_string_equal(o.loaded.data, "one.gguf;two.gguf;");
     outcome_free(&o);
     char *report = report_of("mine");
     assert_non_null(strstr(report, "this allocation is for another model"));
