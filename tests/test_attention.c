@@ -241,7 +241,7 @@ static void check_layer(const kvcache_policy *policy, uint32_t dim, uint32_t sli
     const rule rv = rule_of(policy, kvcache_codec(&codecs, 0, 0, KVANT_VALUE), sliding);
     const size_t n = (size_t)TOKENS * dim;
     problem p = { .dim = dim, .sliding = sliding, .unrotated = policy->key_stage == KEYS_PRE_ROPE,
-                  .of = { cap, make_rope(dim, tables) }, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
+                  .of = { .cap = cap, .rope = make_rope(dim, tables) }, .k = calloc(n, 4), .v = calloc(n, 4), .q = calloc(n * GROUP, 4), .decode = calloc(n * GROUP, 4),
                   .wanted = calloc(n * GROUP, sizeof(double)) };
     uint64_t seed = dim + 7;
     fill(p.k, n, 1, &seed);

@@ -217,7 +217,7 @@ static void test_threads(void **state)
 
 static void no_progress(void *user, const run_progress *p) { (void)user, (void)p; }
 
-/* All keys of a policy are axes, of a method that is trained and of one that is not. */
+/* All keys of a policy are axes. */
 static void test_spec(void **state)
 {
     (void)state;
@@ -229,10 +229,10 @@ static void test_spec(void **state)
     write_text(prose, t.data);
     text_free(&t);
     char *json = text_format("{ \"name\": \"policies\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 24, \"chunks\": 1,\n"
-                             "\"key\": [{ \"quantizer\": \"affine\", \"bits\": 3, \"group_size\": 16 }, { \"quantizer\": \"pq\", \"subspaces\": 4, \"nbits\": 4 }],\n"
-                             "\"value\": { \"quantizer\": \"affine\", \"bits\": 3, \"group_size\": 16 }, \"sink\": [0, 2], \"window\": [0, 3],\n"
+                             "\"controls\": false,"
+                             "\"key\": { \"quantizer\": \"affine\", \"bits\": 3, \"group_size\": 16 }, \"sink\": [0, 2], \"window\": [0, 3],\n"
                              "\"sliding\": [\"quantized\", \"f16\"], \"prefill\": [\"packed\", \"raw\"], \"key_stage\": [\"post_rope\", \"pre_rope\"],\n"
-                             "\"path\": [\"prefill\", \"decode\"], \"calibration\": { \"n\": 2, \"length\": 64 } }", tiny, prose);
+                             "\"path\": [\"prefill\", \"decode\"] }", tiny, prose);
     spec s;
     plan p;
     run_result result;
@@ -240,7 +240,7 @@ static void test_spec(void **state)
     assert_ok(spec_parse("x.json", json, strlen(json), NULL, 0, &s, err));
     store *db = open_store(path);
     assert_ok(plan_open(&s, NULL, db, 1, NULL, &p, err));
-    assert_int_equal(p.n_cells, 2 * (2 * 32 + 1));
+    assert_int_equal(p.n_cells, 2 * (32 + 1));
     assert_int_equal(p.n_skips, 0);
     assert_ok(run_plan(&p, db, &options, &result, err));
     assert_int_equal(result.done, p.n_cells);
@@ -248,9 +248,9 @@ static void test_spec(void **state)
     static const char of_reference[] = "(SELECT m.value FROM measurement m JOIN cell o ON o.key = m.cell WHERE o.reference AND o.pairing = "
                                        "c.pairing AND m.metric = 'nll')";
     static const struct { const char *prefill, *path, *stage, *condition; int cells; } cases[] = {
-        { "raw", "prefill", "post_rope", "difference < 1e-6", 16 }, { "raw", "prefill", "pre_rope", "difference < 1e-3", 16 },
-        { "raw", "decode", "post_rope", "difference > 1e-6", 16 }, { "packed", "prefill", "post_rope", "difference > 1e-6", 16 },
-        { "packed", "prefill", "pre_rope", "difference > 1e-6", 16 }, { "packed", "decode", "pre_rope", "difference > 1e-6", 16 },
+        { "raw", "prefill", "post_rope", "difference < 1e-6", 8 }, { "raw", "prefill", "pre_rope", "difference < 1e-3", 8 },
+        { "raw", "decode", "post_rope", "difference > 1e-6", 8 }, { "packed", "prefill", "post_rope", "difference > 1e-6", 8 },
+        { "packed", "prefill", "pre_rope", "difference > 1e-6", 8 }, { "packed", "decode", "pre_rope", "difference > 1e-6", 8 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *sql = text_format("SELECT count(*) FROM (SELECT abs(v.value - %s) AS difference FROM measurement v JOIN cell c ON c.key = v.cell "
@@ -281,7 +281,7 @@ static void test_sliding_cells(void **state)
     lm_close(open_family(arch_family_of("gemma3"), CONTEXT, &m, ids));
     char *path = in_folder(folder, "family.gguf"), *prose = in_folder(folder, "any.txt");
     write_text(prose, "any text");
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"bytes\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 60, \"sliding\": "
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"bytes\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 60, \"controls\": false, \"sliding\": "
                              "[\"quantized\", \"f16\"], \"key\": { \"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 8 } }", path, prose);
     spec s;
     plan p;
