@@ -158,7 +158,7 @@ static void a_model_that_says_seven(void **state)
                                  open_codecs(model, "affine", "bits=4,group_size=16", "f16", "") };
     for (int chat = 0; chat < 2; chat++) {
         probe_run run;
-        run_six(chat ? "questions=6,shots=1,lockstep=4,format=chat" : "questions=6,shots=1,lockstep=4", model, codecs, 2, &run);
+        run_six(chat ? "problems=6,shots=1,lockstep=4,format=chat" : "problems=6,shots=1,lockstep=4", model, codecs, 2, &run);
         for (size_t c = 0; c < 2; c++) {
             const cell_run *r = &run.cells[c];
             assert_near(value_of(r, "gsm8k_accuracy"), 4 / 6., 1e-15);
@@ -185,8 +185,8 @@ static void lockstep_changes_nothing(void **state)
     kvcache_codecs codecs[2] = { open_codecs(model, "affine", "bits=2,group_size=16", "affine", "bits=2,group_size=16"),
                                  open_codecs(model, "f16", "", "f16", "") };
     probe_run together, apart;
-    run_six("questions=6,shots=0,tokens=40,lockstep=4", model, codecs, 2, &together);
-    run_six("questions=6,shots=0,tokens=40,lockstep=1,batch=32", model, codecs, 2, &apart);
+    run_six("problems=6,shots=0,tokens=40,lockstep=4", model, codecs, 2, &together);
+    run_six("problems=6,shots=0,tokens=40,lockstep=1,batch=32", model, codecs, 2, &apart);
     for (size_t c = 0; c < 2; c++) {
         assert_int_equal(together.cells[c].n, apart.cells[c].n);
         assert_near(value_of(&together.cells[c], "tokens_produced"), value_of(&apart.cells[c], "tokens_produced"), 0);
@@ -261,8 +261,8 @@ static void what_cannot_be_asked(void **state)
     union { const char *in; char *out; } lines = { .in = six };
     const kvant_data data = { .text = lines.out, .bytes = strlen(six) };
     static const struct { const char *args, *message; } cases[] = {
-        { "questions=7", "7 problems are asked for, and the data has 6; lower questions, or get the data by `kvant fetch gsm8k`" },
-        { "questions=6,prompt_tokens=200", "the prompt of problem 1 has" },
+        { "problems=7", "7 problems are asked for, and the data has 6; lower problems, or get the data by `kvant fetch gsm8k`" },
+        { "problems=6,prompt_tokens=200", "the prompt of problem 1 has" },
     };
     const kvant_probe *p = probe_of("gsm8k");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -273,7 +273,7 @@ static void what_cannot_be_asked(void **state)
         run_free(&run);
     }
     probe_run run;
-    probe_job job = job_of(p, "questions=1", model, &codecs, 1);     /* prose */
+    probe_job job = job_of(p, "problems=1", model, &codecs, 1);     /* prose */
     assert_fails(run_probe(p, &job, &run, err), KVANT_INVALID, "is this GSM8K's test.jsonl?");
     run_free(&run);
     /* The estimate grows with what is asked, and a context holds prompt and solution. */

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUESTIONS, SHOTS, TOKENS, PROMPT_TOKENS, FORMAT, LOCKSTEP, BATCH };
+enum { PROBLEMS, SHOTS, TOKENS, PROMPT_TOKENS, FORMAT, LOCKSTEP, BATCH };
 enum { PLAIN, CHAT };
 
 static const char *const formats[] = { "plain", "chat", NULL };
 
 static const kvant_param params[] = {
-    { "questions", "problems, the first of the data (calibration's are in its second half)", KVANT_INT, 200, 1, 65535, NULL },
+    { "problems", "how many, the first of the data (calibration's are in its second half)", KVANT_INT, 200, 1, 65535, NULL },
     { "shots", "worked examples before each problem", KVANT_INT, 3, 0, WORD_PROBLEM_SHOTS, NULL },
     { "tokens", "tokens that a solution may have", KVANT_INT, 256, 8, 8192, NULL },
     { "prompt_tokens", "tokens that a prompt may have: room for the examples and the longest problem", KVANT_INT, 1024, 64, 1 << 20, NULL },
@@ -51,7 +51,7 @@ typedef struct { size_t n; bool cut; char number[NUMBER_TEXT]; } solution;
 
 typedef struct {
     word_problems set;
-    prompt *prompts;               /* [questions] */
+    prompt *prompts;               /* [problems] */
     const char *commonest;         /* the most frequent right number */
     const tokenizer *tok;
     kvcache_codecs f16;            /* the first cell's, with another table */
@@ -73,7 +73,7 @@ static uint32_t context_of(const kvant_args *args)
 static double cost(const kvant_args *args, const kvant_data *data)
 {
     word_problems set;
-    const size_t n = (size_t)args->v[QUESTIONS];
+    const size_t n = (size_t)args->v[PROBLEMS];
     char *examples = word_problem_prompt((size_t)args->v[SHOTS], "");
     double bytes = examples ? (double)(strlen(examples) * n) : 0;
     if (data->text && !word_problems_read(data->text, data->bytes, n, &set, NULL)) {
@@ -134,9 +134,9 @@ static kvant_status open_prompts(probe_job *job, gsm8k *p, kvant_error *err)
     p->tok = lm_tokenizer(job->model, &why);
     if (!p->tok)
         return kvant_fail(err, KVANT_SKIP, "%s", why.text);
-    kvant_status status = word_problems_read(job->data->text, job->data->bytes, (size_t)job->args.v[QUESTIONS], &p->set, &why);
+    kvant_status status = word_problems_read(job->data->text, job->data->bytes, (size_t)job->args.v[PROBLEMS], &p->set, &why);
     if (status)
-        return kvant_fail(err, status, "gsm8k: %s; lower questions, or get the data by `kvant fetch gsm8k`", why.text);
+        return kvant_fail(err, status, "gsm8k: %s; lower problems, or get the data by `kvant fetch gsm8k`", why.text);
     p->commonest = commonest_number(&p->set);
     p->prompts = calloc(p->set.n, sizeof *p->prompts);
     if (!p->prompts)
@@ -154,7 +154,7 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
     if (!p)
         return kvant_fail(err, KVANT_NOMEM, "gsm8k: no memory");
     *p = (gsm8k){ .tokens = (uint32_t)v[TOKENS], .lockstep = (uint32_t)v[LOCKSTEP] };
-    job->n_units = ((size_t)v[QUESTIONS] + p->lockstep - 1) / p->lockstep;
+    job->n_units = ((size_t)v[PROBLEMS] + p->lockstep - 1) / p->lockstep;
     kvant_status status = open_prompts(job, p, err);
     if (status)
         return status;
