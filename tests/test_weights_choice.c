@@ -161,7 +161,7 @@ typedef struct { spec spec; plan plan; } planned;
 
 static kvant_status try_plan(const char *members, store *known, planned *p, kvant_error *err)
 {
-    char *json = text_format("{ \"name\": \"t\", \"model\": \"%s\", \"data\": \"%s\", \"key\": \"turboquant_mse\", %s }", model_path,
+    char *json = text_format("{ \"name\": \"t\", \"model\": \"%s\", \"data\": \"%s\", \"key\": \"turboquant_mse\", \"controls\": false, %s }", model_path,
                              text_path, members);
     assert_non_null(json);
     *p = (planned){ .plan = { 0 } };

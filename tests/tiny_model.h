@@ -22,7 +22,7 @@ enum {
 /* uniform: the output matrix is zero, so that every token is as likely as any other, and token 0 is the first of them. bos: the
  * tokenizer puts one before a text. ends: token 0 ends a text. layers: 0 for TINY_LAYERS. says: the layers add nothing, and a byte of
  * this text is followed by the one behind it, so no byte but the last may stand there twice. */
-typedef struct { bool uniform, bos, ends; unsigned layers; const char *says; } tiny_options;
+typedef struct { bool uniform, bos, ends; unsigned layers; const char *says; unsigned head_dim; } tiny_options;
 
 enum { TINY_U32 = 4, TINY_F32 = 6, TINY_BOOL = 7, TINY_STRING = 8, TINY_ARRAY = 9, TINY_I32 = 5 };
 
@@ -109,12 +109,12 @@ static inline void tiny_say(FILE *f, const char *says, float embedding[TINY_VOCA
     tiny_put(f, output, sizeof output);
 }
 
-static inline size_t tiny_tensors(bool uniform, unsigned layers, tiny_tensor t[4 + 9 * TINY_LAYERS_MAX])
+static inline size_t tiny_tensors(bool uniform, unsigned layers, unsigned head_dim, tiny_tensor t[4 + 9 * TINY_LAYERS_MAX])
 {
-    static const struct { const char *name; uint64_t columns, rows; } parts[] = {
+    const struct { const char *name; uint64_t columns, rows; } parts[] = {
         { "attn_norm", TINY_EMBD, 1 }, { "ffn_norm", TINY_EMBD, 1 },
-        { "attn_q", TINY_EMBD, TINY_HEADS * TINY_HEAD_DIM }, { "attn_k", TINY_EMBD, TINY_KV_HEADS * TINY_HEAD_DIM },
-        { "attn_v", TINY_EMBD, TINY_KV_HEADS * TINY_HEAD_DIM }, { "attn_output", TINY_HEADS * TINY_HEAD_DIM, TINY_EMBD },
+        { "attn_q", TINY_EMBD, TINY_HEADS * head_dim }, { "attn_k", TINY_EMBD, TINY_KV_HEADS * head_dim },
+        { "attn_v", TINY_EMBD, TINY_KV_HEADS * head_dim }, { "attn_output", TINY_HEADS * head_dim, TINY_EMBD },
         { "ffn_gate", TINY_EMBD, TINY_FF }, { "ffn_up", TINY_EMBD, TINY_FF }, { "ffn_down", TINY_FF, TINY_EMBD },
     };
     size_t n = 0;
@@ -138,7 +138,8 @@ static inline void tiny_model_write(const char *path, tiny_options options)
     tiny_tensor tensors[4 + 9 * TINY_LAYERS_MAX];
     const unsigned layers = options.layers ? options.layers : TINY_LAYERS;
     assert_true(layers <= TINY_LAYERS_MAX);
-    size_t n = tiny_tensors(options.uniform, layers, tensors);
+    const unsigned head_dim = options.head_dim ? options.head_dim : TINY_HEAD_DIM;
+    size_t n = tiny_tensors(options.uniform, layers, head_dim, tensors);
     float eps = 1e-5f;
     uint8_t add_bos = options.bos;
 
@@ -151,9 +152,9 @@ static inline void tiny_model_write(const char *path, tiny_options options)
     tiny_key_u32(f, "llama.embedding_length", TINY_EMBD);
     tiny_key_u32(f, "llama.attention.head_count", TINY_HEADS);
     tiny_key_u32(f, "llama.attention.head_count_kv", TINY_KV_HEADS);
-    tiny_key_u32(f, "llama.attention.key_length", TINY_HEAD_DIM);
-    tiny_key_u32(f, "llama.attention.value_length", TINY_HEAD_DIM);
-    tiny_key_u32(f, "llama.rope.dimension_count", TINY_HEAD_DIM);
+    tiny_key_u32(f, "llama.attention.key_length", head_dim);
+    tiny_key_u32(f, "llama.attention.value_length", head_dim);
+    tiny_key_u32(f, "llama.rope.dimension_count", head_dim);
     tiny_key_u32(f, "llama.feed_forward_length", TINY_FF);
     tiny_key_u32(f, "llama.context_length", TINY_CONTEXT);
     tiny_key(f, "llama.attention.layer_norm_rms_epsilon", TINY_F32);
