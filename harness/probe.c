@@ -143,6 +143,15 @@ probe_result probe_clustered(const char *metric, const double *x, const double *
     return (probe_result) { metric, mean.mean, (double)mean.n, mean.se, interval.lo, interval.hi };
 }
 
+probe_result probe_share(const char *metric, const double *x, size_t n)
+{
+    double ones = 0;
+    for (size_t i = 0; i < n; i++)
+        ones += x[i];
+    const stats_interval wilson = stats_wilson(ones, (double)n, 0.95);
+    return (probe_result){ metric, ones / (double)n, (double)n, NAN, wilson.lo, wilson.hi };
+}
+
 probe_result probe_exponential(const char *metric, probe_result mean)
 {
     const double value = exp(mean.value);

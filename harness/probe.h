@@ -97,6 +97,8 @@ size_t probe_by_unit(const probe_sample *samples, size_t n, const char *metric, 
 size_t probe_by_chunk(const probe_sample *samples, size_t n, const char *metric, double *x, double *w);
 /* A mean of values by stats_clustered, with a t interval; n of the result is the number of clusters. */
 probe_result probe_clustered(const char *metric, const double *x, const double *w, size_t n);
+/* The share of ones among x [n], with a Wilson interval; n at least 1. */
+probe_result probe_share(const char *metric, const double *x, size_t n);
 /* exp of a mean and of the ends of its interval; the standard error by the delta method. */
 probe_result probe_exponential(const char *metric, probe_result mean);
 

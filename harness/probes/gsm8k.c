@@ -301,12 +301,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     if (asked)
         result(user, &(probe_result) { "gsm8k_sign_p", sign.p, (double)asked, NAN, NAN, NAN });
     for (size_t i = 0; i < sizeof shares / sizeof *shares && asked; i++) {
-        const double all = (double)probe_values(samples, n, shares[i], x, w);
-        double some = 0;
-        for (size_t k = 0; k < asked; k++)
-            some += x[k];
-        const stats_interval wilson = stats_wilson(some, all, 0.95);
-        result(user, &(probe_result) { shares[i], some / all, all, NAN, wilson.lo, wilson.hi });
+        const probe_result share = probe_share(shares[i], x, probe_values(samples, n, shares[i], x, w));
+        result(user, &share);
     }
     for (size_t i = 0; i < sizeof means / sizeof *means && asked; i++) {
         const probe_result mean = probe_clustered(means[i], x, w, probe_values(samples, n, means[i], x, w));

@@ -3,7 +3,6 @@
  * tells caches apart coarsely, the right values' log-probability finely. */
 #include "harness/lm/generate.h"
 #include "harness/measure/haystack.h"
-#include "harness/measure/stats.h"
 #include "harness/probe.h"
 #include "harness/util.h"
 
@@ -353,13 +352,11 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     double *x = calloc(2 * n + 1, sizeof *x);
     if (!x)
         return kvant_fail(err, KVANT_NOMEM, "needle: no memory for %zu samples", n);
-    double *w = x + n, right = 0;
-    size_t trials = probe_values(samples, n, "needle_correct", x, w);
-    for (size_t i = 0; i < trials; i++)
-        right += x[i];
+    double *w = x + n;
+    const size_t trials = probe_values(samples, n, "needle_correct", x, w);
     if (trials) {
-        stats_interval wilson = stats_wilson(right, (double)trials, 0.95);
-        result(user, &(probe_result) { "needle_accuracy", right / (double)trials, (double)trials, NAN, wilson.lo, wilson.hi });
+        const probe_result accuracy = probe_share("needle_accuracy", x, trials);
+        result(user, &accuracy);
     }
     static const char *const means[] = { "needle_found", "needle_log_prob", "needle_depth", "prompt_tokens" };
     for (size_t i = 0; i < sizeof means / sizeof *means; i++) {

@@ -3,7 +3,6 @@
  * event's rate, beside measures that do not branch; and see by its repetition and end whether the writing is still sound. */
 #include "harness/lm/generate.h"
 #include "harness/measure/sequence.h"
-#include "harness/measure/stats.h"
 #include "harness/probe.h"
 
 #include <gsl/gsl_rng.h>
@@ -242,15 +241,6 @@ static bool is_share(const char *metric)
     return !strcmp(metric, "diverged") || !strncmp(metric, "stop_", strlen("stop_"));
 }
 
-static probe_result share(const char *metric, const double *x, size_t n)
-{
-    double some = 0;
-    for (size_t i = 0; i < n; i++)
-        some += x[i];
-    const stats_interval wilson = stats_wilson(some, (double)n, 0.95);
-    return (probe_result) { metric, some / (double)n, (double)n, NAN, wilson.lo, wilson.hi };
-}
-
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
                            void (*result)(void *user, const probe_result *), void *user, kvant_error *err)
 {
@@ -270,9 +260,10 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     }
     for (const probe_metric *m = metrics + 1; m->name; m++) {
         const size_t prompts = probe_values(samples, n, m->name, x, w);
-        const probe_result all = is_share(m->name) ? share(m->name, x, prompts) : probe_clustered(m->name, x, w, prompts);
-        if (prompts)
-            result(user, &all);
+        if (prompts == 0)
+            continue;
+        const probe_result all = is_share(m->name) ? probe_share(m->name, x, prompts) : probe_clustered(m->name, x, w, prompts);
+        result(user, &all);
     }
     free(x);
     return found ? KVANT_OK : kvant_fail(err, KVANT_FAILED, "trajectory: no prompt was measured");
