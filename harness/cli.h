@@ -9,8 +9,8 @@
 
 enum { EXIT_DONE = 0, EXIT_CHECK = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
-/* A long option. argument NULL: a flag; "A B": it takes two values, which cli_get_nth counts. `repeat`: may be given several times. The table ends with a NULL name.
- * --help is understood by every command and stands in no table. */
+/* A long option. argument NULL: a flag; "A B": it takes two values, which cli_get_nth counts. `repeat`: may be given several times.
+ * The table ends with a NULL name. --help is understood by every command and stands in no table. */
 typedef struct { const char *name, *argument, *help; bool repeat; } cli_option;
 
 typedef struct cli cli;

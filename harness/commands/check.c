@@ -126,9 +126,9 @@ const cli_command command_check = {
     .name = "check", .arguments = "NAME...", .min_args = 0, .max_args = -1,
     .summary = "check quantizers against the values that a correct implementation hits",
     .details = "Every quantizer passes gates that hold for all of them (stored bytes, score and mix against decode, finite output,\n"
-               "error that falls with bits, the law of rotations' and sketches' entries over seeds), and then the values of its own table, known from theory: over 64 seeds, with the\n"
-               "standard error of the measurement clustered by seed. A value passes within its own rounding and 4.5 standard\n"
-               "errors. Exit status 1 when a check fails.",
+               "error that falls with bits, the law of rotations' and sketches' entries over seeds), and then the values of its own\n"
+               "table, known from theory: over 64 seeds, with the standard error of the measurement clustered by seed.\nA value passes within its "
+               "own rounding and 4.5 standard errors. Exit status 1 when a check fails.",
     .example = "# all values that turboquant_mse must hit, in a few seconds\nkvant check turboquant_mse --quick",
     .options = options, .run = run
 };

@@ -121,8 +121,8 @@ const cli_command command_precompute = {
     .min_args = 0,
     .max_args = 1,
     .summary = "store quantizers' states (rotations, sketches, codebooks) in a folder",
-    .details = "For every codec of the spec's cells, or for one quantizer, its state is made (and trained, where it learns) and stored in the folder of --states, in a file "
-               "whose name\nstands for everything it depends on: sources, parameters, dimension, side, seed, library. Files that are there "
+    .details = "For every codec of the spec's cells, or for one quantizer, its state is made (and trained, where it learns) and stored\n"
+               "in the folder of --states, in a file whose name\nstands for everything it depends on: sources, parameters, dimension, side, seed, library. Files that are there "
                "are verified\nand kept. `kvant run --states FOLDER` then takes states from there; values are the same with and without, bit "
                "for bit.\nA file that is damaged is named with the bytes that are, and is never used: delete it.",
     .example = "# states of all cells of the demo\n"

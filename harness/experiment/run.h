@@ -40,9 +40,9 @@ typedef struct {
     run_passes passes[PASS_KINDS];
 } run_result;
 
-/* Runs what is missing, unless it does not fit in memory (plan_fits); a quantizer whose checks for this code version the store lacks is checked first, and KVANT_FAILED when
- * it does not pass. *result is valid whatever is returned. KVANT_INTERRUPTED: finished units are stored, the others are not,
- * and the same call goes on. */
+/* Runs what is missing, unless it does not fit in memory (plan_fits); a quantizer whose checks for this code version the store lacks is
+ * checked first, and KVANT_FAILED when it does not pass. *result is valid whatever is returned. KVANT_INTERRUPTED: finished units are
+ * stored, the others are not, and the same call goes on. */
 kvant_status run_plan(plan *p, store *s, const run_options *options, run_result *result, kvant_error *err);
 
 /* Trains all that learns in the plan's cells, as a run would, and keeps nothing of it: for a plan whose states are being stored.

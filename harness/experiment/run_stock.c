@@ -72,7 +72,8 @@ static bool same_policy(const kvcache_policy *a, const kvcache_policy *b)
 
 static bool same_calibration(const plan_calibration *a, const plan_calibration *b)
 {
-    return a->used == b->used && (!a->used || (a->data == b->data && a->own == b->own && a->stage == b->stage && !memcmp(&a->args, &b->args, sizeof a->args)));
+    return a->used == b->used && (!a->used || (a->data == b->data && a->own == b->own && a->stage == b->stage &&
+                                               !memcmp(&a->args, &b->args, sizeof a->args)));
 }
 
 void stock_trim(stock *k, size_t job)

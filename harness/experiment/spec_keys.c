@@ -1,5 +1,5 @@
-/* spec_keys.c - the keys that a spec may have beside `name`, `expect`, `questions` and the parameters of its probes, and the words that some take.
- * One table for what reads a spec, what writes a cell's identity, and what explains them. */
+/* spec_keys.c - the keys that a spec may have beside `name`, `expect`, `questions` and the parameters of its probes, and the words that
+ * some take. One table for what reads a spec, what writes a cell's identity, and what explains them. */
 #include "harness/experiment/spec.h"
 
 static const spec_key keys[] = {

@@ -146,9 +146,9 @@ typedef struct { uint32_t coded, kept; } kvcache_counts;
 kvcache_counts kvcache_count(const kvcache_rule *rule, uint32_t length);
 
 /* Appends n tokens of one layer, head and side: x [n] vectors, `stride` floats apart. The length is unchanged until
- * kvcache_advance, after the last layer. waiting: room for kvcache_waiting_max(n) vectors; gets the f16 forms
- * of the tokens that were not in codes before, then of the new ones behind the sinks - when all_waiting, else what it pleases, and it
- * may then be NULL unless staged. stored (may be NULL): gets what is decoded of all that this call stores for good, sinks and codes, in order of position from
+ * kvcache_advance, after the last layer. waiting: room for kvcache_waiting_max(n) vectors; gets the f16 forms of the tokens that were
+ * not in codes before, then of the new ones behind the sinks - when all_waiting, else what it pleases, and it may then be NULL unless
+ * staged. stored (may be NULL): gets what is decoded of all that this call stores for good, sinks and codes, in order of position from
  * kvcache_covered(length) on; codes of a sliding window may be overwritten by later ones of the same call.
  * scratch: kvcache_scratch bytes. */
 enum { KVCACHE_TILE = 64 };

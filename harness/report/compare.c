@@ -283,7 +283,8 @@ static kvant_status compare_with_others(store *s, const cJSON *block, const char
 }
 
 static kvant_status compare_block(store *s, const cJSON *block, const char *question, const selection *a, const selection *b,
-                                  const cJSON **of_a, const cJSON **of_b, const report_options *options, text *known, cJSON *rows, kvant_error *err)
+                                  const cJSON **of_a, const cJSON **of_b, const report_options *options, text *known, cJSON *rows,
+                                  kvant_error *err)
 {
     size_t n_a, n_b = 0;
     kvant_status status = selection_cells(a, block, of_a, &n_a, err);

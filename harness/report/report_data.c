@@ -197,8 +197,8 @@ kvant_status report_blocks(store *s, const char *experiment, bool paired, cJSON 
 {
     static const char cells_sql[] =
         "SELECT c.key AS cell, c.probe, c.model, c.data, c.pairing, c.label, c.reference, c.key_quantizer, c.key_params, "
-        "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config, e.ordinal + 1 AS number FROM experiment_cell e JOIN cell c ON c.key = e.cell "
-        "WHERE e.experiment = ?1 AND c.finished IS NOT NULL ORDER BY c.reference DESC, c.bits_stored, e.ordinal, c.key";
+        "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config, e.ordinal + 1 AS number "
+        "FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE e.experiment = ?1 AND c.finished IS NOT NULL ORDER BY c.reference DESC, c.bits_stored, e.ordinal, c.key";
     static const char paired_sql[] =
         "SELECT cell, metric, reference_value, difference, se, lo, hi, n, timing FROM paired WHERE experiment = ?1 "
         "ORDER BY reference DESC, bits_stored, ordinal, cell, metric";
@@ -275,7 +275,8 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
     static const char *const lists[][2] = {
         { "needle", "SELECT * FROM needle WHERE experiment = ?1 ORDER BY reference DESC, bits_stored, ordinal" },
         { "identical", "SELECT i.probe, i.metric, i.label, i.other_label, i.pairing, i.other_pairing, x.config, "
-                       "y.config AS other_config FROM identical i JOIN cell x ON x.key = i.cell JOIN cell y ON y.key = i.other_cell WHERE i.experiment = ?1" },
+                       "y.config AS other_config FROM identical i JOIN cell x ON x.key = i.cell "
+                       "JOIN cell y ON y.key = i.other_cell WHERE i.experiment = ?1" },
         { "skips", "SELECT label, reason, config FROM skip WHERE experiment = ?1 ORDER BY label, config" },
     };
     cJSON *head = report_rows(s, head_sql, experiment, err);
