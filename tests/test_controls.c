@@ -188,8 +188,8 @@ static void test_invalid(void **state)
     assert_changed("open.db", "UPDATE cell SET finished = NULL WHERE key = " CELL("divergence", "q4_0"), "divergence", true,
                    "prose.txt: unfinished\n");
     assert_changed("late.db", "UPDATE cell SET finished = NULL WHERE key = " CELL("divergence", "q4_0") "; INSERT INTO skip SELECT 'divergence', "
-                   "config, label, 'it does not suit' FROM cell WHERE key = " CELL("divergence", "q4_0"), "divergence", false,
-                   "INVALID: q4_0 was skipped: it does not suit\n");
+                   "config, label, 'it does not suit' FROM cell WHERE key = " CELL("divergence", "q4_0"), "divergence", true,
+                   "q4_0 was skipped: it does not suit\n");
 }
 
 static void test_skipped_and_left_out(void **state)
@@ -197,7 +197,8 @@ static void test_skipped_and_left_out(void **state)
     (void)state;
     char *path = in_folder(folder, "narrow.db");
     assert_ok(run_text(SPEC("perplexity", "\"key\": \"bf16\""), narrow, prose, path, err));
-    assert_report(path, "perplexity", false, "INVALID: control_broken was skipped: control_broken: dim 16 is not a multiple of 32");
+    assert_report(path, "perplexity", true, "prose.txt: incomplete\n");
+    assert_report(path, "perplexity", true, "  control_broken was skipped: control_broken: dim 16 is not a multiple of 32");
     assert_ok(run_text(SPEC("perplexity", "\"key\": \"bf16\", \"controls\": false"), narrow, prose, path, err));
     assert_true(ask(path, "SELECT count(*) FROM control") == 0);
     assert_report(path, "perplexity", true, "left out: nothing shows that it tells good caches from bad ones here\n");

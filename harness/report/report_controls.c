@@ -1,5 +1,5 @@
 /* report_controls.c - whether the controls of an experiment came out as they must: f16 twice alike, control_broken last, 4 bits no
- * better than 8. Where they did not, or a control could not run, no figure of that table is to be believed, and the verdict says why. */
+ * better than 8. Where they did not, no figure of that table is to be believed, and the verdict says why; where one could not run, which. */
 #include "harness/experiment/controls.h"
 #include "harness/measure/stats.h"
 #include "harness/report/compare_internal.h"
@@ -206,7 +206,6 @@ static kvant_status judge_block(store *s, const cJSON *rows, const kvant_probe *
         if (cell) {
             put_control(controls, cell, role, added, probe->control_metric);
         } else if (*why) {
-            object(&j, "%s was skipped: %s", role, why);
             cJSON_AddItemToArray(skipped, cJSON_Duplicate(row, true));
         } else
             missing = true;
@@ -214,7 +213,8 @@ static kvant_status judge_block(store *s, const cJSON *rows, const kvant_probe *
     kvant_status status = asked ? judge_again(&j, probe, controls, err) : KVANT_OK;
     if (!status && asked)
         status = judge_order(&j, controls, cells, err);
-    const char *word = !asked ? "left out" : cJSON_GetArraySize(j.reasons) ? "invalid" : missing ? "unfinished" : "valid";
+    const char *word = !asked ? "left out" : cJSON_GetArraySize(j.reasons) ? "invalid" : missing ? "unfinished"
+                       : cJSON_GetArraySize(skipped) ? "incomplete" : "valid";
     if (!cJSON_SetValuestring(verdict, word) && !status)
         status = kvant_fail(err, KVANT_NOMEM, "%s: out of memory", store_path(s));
     return status;

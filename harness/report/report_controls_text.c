@@ -36,7 +36,7 @@ static void print_cells(const cJSON *controls, const report_options *options, te
 
 void report_print_controls(const cJSON *report, const report_options *options, text *out)
 {
-    const cJSON *block, *reason;
+    const cJSON *block, *reason, *skip;
     bool any = false;
     cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks")) {
         const cJSON *controls = controls_of(block);
@@ -52,6 +52,8 @@ void report_print_controls(const cJSON *report, const report_options *options, t
                     !strcmp(verdict, "left out") ? ": nothing shows that it tells good caches from bad ones here" : "");
         cJSON_ArrayForEach(reason, cJSON_GetObjectItemCaseSensitive(controls, "reasons"))
             report_note(options, out, "INVALID: %s", cJSON_GetStringValue(reason));
+        cJSON_ArrayForEach(skip, cJSON_GetObjectItemCaseSensitive(controls, "skips"))
+            report_note(options, out, "%s was skipped: %s", member_text(skip, "role"), member_text(skip, "reason"));
         out->failed = out->failed || title.failed;
         text_free(&title);
         if (strcmp(verdict, "left out") && cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(controls, "cells"))) {

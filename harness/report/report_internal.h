@@ -34,8 +34,9 @@ bool report_met(const cJSON *report);
 bool report_agrees(const cJSON *where, const cJSON *cell);
 
 /* Gives each block whose probe has controls their object, moves those that the spec does not name there, and judges them:
- *   "controls": {"verdict": "valid", "invalid", "unfinished" or "left out", "metric", "reasons": [...],
- *                "cells": [{"role", "added", "judged": {...}, "judged_difference": {...}, and what a cell has}], "skips": [...]}
+ *   "controls": {"verdict": "valid", "invalid", "incomplete" (some are skips), "unfinished" or "left out", "metric", "reasons": [...],
+ *                "cells": [{"role", "added", "judged": {...}, "judged_difference": {...}, and what a cell has}],
+ *                "skips": [{"role", "reason"}]}
  * The reference comes first among its cells. */
 kvant_status report_controls(store *s, const char *experiment, cJSON *report, kvant_error *err);
 /* False when the controls of some block are invalid. */
