@@ -84,7 +84,7 @@ head -c $((chunks * 512 * 8)) "$text" | sed '$d' > "$work/text.txt"
 export OMP_NUM_THREADS="$threads"
 
 cat > "$work/spec.json" << JSON
-{ "name": "peer", "probe": "divergence", "model": "$model", "data": "$work/text.txt", "context": 512, "chunks": $chunks,
+{ "name": "peer", "probe": "divergence", "model": "$model", "data": "$work/text.txt", "context": 512, "chunks": $chunks, "controls": false,
   "batch": $((batch < 512 ? batch : 512)),
   "key": [ { "quantizer": "q4_0", "rotation": "hadamard" }, { "quantizer": "q5_0", "rotation": "hadamard" },
            { "quantizer": "q8_0", "rotation": "hadamard" }, { "quantizer": "affine", "rotation": "hadamard", "bits": [3, 4] },
