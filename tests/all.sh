@@ -25,7 +25,7 @@ SLOW='test_conformance|test_run|test_states_run|test_oracles|test_planted|test_p
 HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the
 # fuzzer, streamed weights in the test of architectures.
-LONG='test_oracles|test_attention|test_states|test_weights'
+LONG='test_oracles|test_attention|test_states|test_weights|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing.
 SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
 test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|
