@@ -41,9 +41,10 @@ programs() { # mode pattern-to-leave-out
     [ ! -e tests/checkkernels.c ] || echo "build/$1/tests/checkkernels"
 }
 
+# Programs of a stage run side by side, so their threads must not spin while they wait for each other.
 stage() { # label programs...
     label=$1; shift
-    sh tests/run.sh "$counts" "$label" "$@"
+    OMP_WAIT_POLICY=passive TEST_JOBS=$jobs sh tests/run.sh "$counts" "$label" "$@"
 }
 
 # The thread sanitizer knows OpenMP only through Archer, and its memory map does not suit every kernel's randomisation.
@@ -99,7 +100,9 @@ test)
     build clang tests && stage clang $(programs clang "$HUGE")
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
-    stage scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/codes.sh tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
+    # One after another: some of them build, too.
+    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/codes.sh tests/threads.sh \
+        tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)

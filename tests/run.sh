@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs test programs one after another: prints what failed in full and why something was skipped, and counts.
-# Usage: run.sh COUNTS LABEL PROGRAM...   adds a line "passed failed skipped" to the file COUNTS; status 1 when one failed or none ran
+# Runs test programs, TEST_JOBS at a time (default 1): prints what failed in full and why something was skipped, and counts.
+# Usage: run.sh COUNTS LABEL PROGRAM...   adds lines "passed failed skipped" to the file COUNTS; status 1 when one failed or none ran
 #        run.sh --total COUNTS            prints the closing line; status 1 when one failed or none passed
 # A program says what it did in cmocka's words on stdout: "[       OK ]", "[  FAILED  ]" and "[  SKIPPED ]". One that ends
 # early, crashes, runs out of time or says nothing at all counts as failed.
@@ -14,12 +14,18 @@ fi
 
 counts=$1 label=$2
 shift 2
-out=$(mktemp) err=$(mktemp)
-trap 'rm -f "$out" "$err"' EXIT
+if [ $# -gt 1 ]; then
+    printf '%s\0' "$@" | xargs -0 -n 1 -P "${TEST_JOBS:-1}" sh "$0" "$counts" "$label" && exit 0
+    exit 1
+fi
+
+out=$(mktemp) err=$(mktemp) report=$(mktemp)
+trap 'rm -f "$out" "$err" "$report"' EXIT
 count() { grep -c "^\[ *$1 *\]" "$out"; }
 
-passed=0 failed=0 skipped=0
-for program; do
+# Sets passed, failed and skipped.
+run_one() { # program
+    program=$1
     name=$label/$(basename "$program")
     begin=$(date +%s)
     # shellcheck disable=SC2086
@@ -51,7 +57,12 @@ for program; do
              /^\[ *SKIPPED/ { print "    skipped: " $NF (why == "" ? "" : " - " why); next }
              !/^\[/ && NF { why = why (why == "" ? "" : " ") $0 }' "$out"
     fi
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-done
+    passed=$p failed=$f skipped=$s
+}
+
+# In one piece, since others may be writing.
+passed=0 failed=0 skipped=0
+[ $# = 0 ] || run_one "$1" > "$report"
+cat "$report"
 echo "$passed $failed $skipped" >> "$counts"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
