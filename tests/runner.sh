@@ -52,6 +52,13 @@ judged status '1 1 0' 1 'status 66'
 judged silent '0 1 0' 1 'no test ran'
 judged endless '0 1 0' 1 'stopped after 2 s'
 
+# Side by side, in whatever order: a line for each, and one failure is enough.
+: > "$work/counts"
+TEST_JOBS=2 sh "$root/tests/run.sh" "$work/counts" try "$work/good" "$work/wrong" "$work/good" > "$work/said" 2>&1
+status=$?
+if [ "$(sort "$work/counts" | tr '\n' ,)" = '0 1 0,1 0 1,1 0 1,' ] && [ $status = 1 ] && grep -q 'what it saw' "$work/said"; then ok side_by_side
+else failed side_by_side "$(cat "$work/counts"), status $status"; fi
+
 printf '3 0 1\n2 1 0\n' > "$work/counts"
 total=$(sh "$root/tests/run.sh" --total "$work/counts")
 status=$?
