@@ -56,7 +56,7 @@ LDLIBS  += $(PKG_LIBS) -ldnnl -lm
 
 # Kernels carry their instruction set in the file's name; everything else is a portable baseline.
 ISA_avx2   := -mavx2 -mfma -mf16c
-ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 
 LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c) \
             $(filter-out metal/x86/vecmath_%,$(wildcard metal/x86/*.c))
