@@ -65,16 +65,15 @@ LANES_INLINE __m512i packed_field(__m512i row, unsigned b, unsigned k)
 /* Rows of a group's plane, 64 bytes each. */
 LANES_INLINE size_t packed_rows(size_t dim, unsigned b) { return dim * b / 32; }
 
-/* Codes of coordinates 4 at ... 4 at + 3 of a group's vectors, as bytes. */
-LANES_INLINE __m512i packed_key(const uint8_t *group, size_t dim, unsigned b, size_t at)
+/* Codes of coordinates 32 R + 4 k ... 32 R + 4 k + 3 of a group's vectors, k = 0 ... 7, as bytes: such 32 coordinates are b rows. */
+LANES_INLINE __m512i packed_key(const uint8_t *group, size_t dim, unsigned b, size_t R, unsigned k)
 {
     if (b == 3) {
-        const __m512i low = packed_key(group, dim, 2, at);
-        const __m512i high = packed_key(group + packed_rows(dim, 2) * 64, dim, 1, at);
+        const __m512i low = packed_key(group, dim, 2, R, k);
+        const __m512i high = packed_key(group + packed_rows(dim, 2) * 64, dim, 1, R, k);
         return _mm512_or_si512(low, _mm512_slli_epi16(high, 2));
     }
-    const unsigned fields = 8 / b;
-    return packed_field(_mm512_loadu_si512(group + at / fields * 64), b, (unsigned)(at % fields));
+    return packed_field(_mm512_loadu_si512(group + (R * b + k * b / 8) * 64), b, k % (8 / b));
 }
 
 /* Writes codes index [dim][16] of a group's lanes in the mask. */
@@ -105,11 +104,14 @@ LANES_INLINE void packed_key_store(uint8_t *group, const int32_t *index, size_t 
 LANES_INLINE void packed_key_load(const uint8_t *group, size_t dim, unsigned b, int32_t *index)
 {
     const __m512i mask = _mm512_set1_epi32(255);
-    for (size_t at = 0; at < dim / 4; at++) {
-        const __m512i codes = packed_key(group, dim, b, at);
-        for (size_t j = 0; j < 4; j++)
-            _mm512_store_si512(index + (4 * at + j) * LANES, _mm512_and_si512(_mm512_srli_epi32(codes, (unsigned)(8 * j)), mask));
-    }
+    for (size_t R = 0; R < dim / 32; R++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < 8; k++) {
+            const __m512i codes = packed_key(group, dim, b, R, k);
+            LANES_UNROLL
+            for (unsigned j = 0; j < 4; j++)
+                _mm512_store_si512(index + (32 * R + 4 * k + j) * LANES, _mm512_and_si512(_mm512_srli_epi32(codes, 8 * j), mask));
+        }
 }
 
 /* A query as bytes: y is about scale * (256 high + low) (two planes) or scale * high. bias: -128 times the sums of both. */
@@ -155,24 +157,34 @@ LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim
                                size_t nq, size_t planes, __m512 (*out)[2])
 {
     __m512i sum[4][2][2];
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
         for (size_t p = 0; p < planes; p++)
+            LANES_UNROLL
             for (size_t g = 0; g < n; g++)
                 sum[i][p][g] = _mm512_set1_epi32(q[i]->bias[p]);
-    for (size_t r = 0; r < dim / 4; r += 8)                    /* whole bytes of every width, so that fields are constants */
-        for (size_t k = 0; k < 8; k++) {
+    for (size_t R = 0; R < dim / 32; R++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < 8; k++) {
             __m512i level[2];
+            LANES_UNROLL
             for (size_t g = 0; g < n; g++)
-                level[g] = _mm512_shuffle_epi8(table, packed_key(group[g], dim, b, r + k));
+                level[g] = _mm512_shuffle_epi8(table, packed_key(group[g], dim, b, R, k));
+            LANES_UNROLL
             for (size_t i = 0; i < nq; i++)
+                LANES_UNROLL
                 for (size_t p = 0; p < planes; p++) {
                     int32_t four;
-                    memcpy(&four, packed_query_plane(q[i], dim, p) + 4 * (r + k), sizeof four);
+                    memcpy(&four, packed_query_plane(q[i], dim, p) + 32 * R + 4 * k, sizeof four);
+                    LANES_UNROLL
                     for (size_t g = 0; g < n; g++)
                         sum[i][p][g] = _mm512_dpbusd_epi32(sum[i][p][g], level[g], _mm512_set1_epi32(four));
                 }
         }
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
         for (size_t g = 0; g < n; g++) {
             __m512 x = _mm512_cvtepi32_ps(sum[i][0][g]);
             if (planes == 2 && q[i]->planes == 2)
@@ -295,11 +307,14 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
 {
     const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
     __m512i sum[8][2];
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         sum[i][0] = sum[i][1] = _mm512_setzero_si512();
     for (size_t u = 0; u < 2 && planes[u]; u++)
+        LANES_UNROLL
         for (size_t g = 0; g < GROUPS; g++) {
             const __m512i level = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, k, g));
+            LANES_UNROLL
             for (size_t i = 0; i < nq; i++) {
                 int32_t four;
                 memcpy(&four, w[i].high + u * UNIT + 4 * g, sizeof four);
@@ -310,6 +325,7 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
                 }
             }
         }
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++) {
         __m512 x = _mm512_cvtepi32_ps(sum[i][0]);
         if (n_planes == 2 && w[i].planes == 2)
@@ -326,9 +342,11 @@ LANES_INLINE void packed_mix(const uint8_t *const planes[2], size_t dim, unsigne
     for (size_t d = 0; d < dim;) {
         const packed_row row = packed_row_of(dim, b, d);
         if (row.lanes == 16)
+            LANES_UNROLL
             for (unsigned k = 0; k < packed_fields(b); k++)
                 packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, w, nq, n_planes, acc);
         else
+            LANES_UNROLL
             for (unsigned k = 0; k < packed_fields(b); k++)
                 packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, w, nq, n_planes, acc);
         d += row.lanes * packed_fields(b);

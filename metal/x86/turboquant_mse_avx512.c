@@ -157,7 +157,7 @@ static void symbols_of(const tables *t, bool values, const uint8_t *code, size_t
                 continue;
             }
             uint8_t four[64];
-            _mm512_storeu_si512(four, packed_key(planes + v % UNIT / LANES * packed_bytes(dim, b, LANES), dim, b, d / 4));
+            _mm512_storeu_si512(four, packed_key(planes + v % UNIT / LANES * packed_bytes(dim, b, LANES), dim, b, d / 32, (unsigned)(d % 32 / 4)));
             sym[v * dim + d] = four[v % LANES * 4 + d % 4];
         }
 }
@@ -471,7 +471,8 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
     t->scale = arg(args, "scale");
     t->exact = t->scale != SCALE_NORM;
     t->unit = UNIT * (t->norm + packed_bytes(dim, b, 1));
-    t->query_allowed = t->weight_allowed = .005 * widths[b].error;
+    t->query_allowed = .0075 * widths[b].error;
+    t->weight_allowed = .005 * widths[b].error;
     memcpy(t->c, part_of(parts, state, "codebook"), n * sizeof *t->c);
     memcpy(t->threshold, part_of(parts, state, "thresholds"), (n - 1) * sizeof *t->threshold);
     if (b <= 4)
