@@ -93,14 +93,6 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
     return (lanes_double) { correction(t->scale, dot.low, square.low), correction(t->scale, dot.high, square.high) };
 }
 
-/* Lanes' codes into a unit of values; index is [dim][16]. */
-LANES_INLINE void store_values(uint8_t *planes, const int32_t *index, size_t dim, unsigned b, const span *s)
-{
-    for (size_t d = 0; d < dim; d++)
-        for (size_t v = s->lane; v < s->lane + s->n; v++)
-            packed_value_put(planes, dim, b, d, s->group * LANES + v, (unsigned)index[d * LANES + v]);
-}
-
 LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code, float *scratch)
 {
     const size_t dim = t->rotation.dim;
@@ -116,7 +108,7 @@ LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *
         const __mmask16 lanes = lanes_mask(s.lane, s.n);
         lanes_store_norms(norm, t->norm, lanes, norms_of(t, &s));
         if (values)
-            store_values(planes_of(t, s.unit), index, dim, b, &s);
+            packed_value_store(planes_of(t, s.unit), index, dim, b, s.group, lanes);
         else
             packed_key_store(group_of(t, &s), index, dim, b, lanes);
     }
@@ -131,13 +123,10 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(t, code, first, done, n);
         int32_t *index = (int32_t *)(void *)scratch;
-        if (values) {
-            for (size_t d = 0; d < dim; d++)
-                for (size_t v = 0; v < LANES; v++)
-                    index[d * LANES + v] = (int32_t)packed_value_get(planes_of(t, s.unit), dim, b, d, s.group * LANES + v);
-        } else {
+        if (values)
+            packed_value_load(planes_of(t, s.unit), dim, b, s.group, index);
+        else
             packed_key_load(group_of(t, &s), dim, b, index);
-        }
         const __m512 norm = lanes_load_norms(norms_of(t, &s), t->norm);
         for (size_t j = 0; j < dim; j++)
             _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm, centroid_of(t, b, _mm512_load_si512(index + j * LANES))));
@@ -145,21 +134,21 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
     }
 }
 
-static void symbols_of(const tables *t, bool values, const uint8_t *code, size_t n, uint16_t *sym)
+LANES_INLINE void symbols(const tables *t, unsigned b, bool values, const uint8_t *code, size_t n, uint16_t *sym)
 {
     const size_t dim = t->rotation.dim;
-    const unsigned b = t->bits;
-    for (size_t v = 0; v < n; v++)
-        for (size_t d = 0; d < dim; d++) {
-            const uint8_t *planes = planes_of(t, code + v / UNIT * t->unit);
-            if (values) {
-                sym[v * dim + d] = (uint16_t)packed_value_get(planes, dim, b, d, v % UNIT);
-                continue;
-            }
-            uint8_t four[64];
-            _mm512_storeu_si512(four, packed_key(planes + v % UNIT / LANES * packed_bytes(dim, b, LANES), dim, b, d / 32, (unsigned)(d % 32 / 4)));
-            sym[v * dim + d] = four[v % LANES * 4 + d % 4];
-        }
+    span s;
+    for (size_t done = 0; done < n; done += s.n) {
+        _Alignas(64) int32_t index[LANES * PACKED_DIM_MAX];
+        s = span_after(t, code, 0, done, n);
+        if (values)
+            packed_value_load(planes_of(t, s.unit), dim, b, s.group, index);
+        else
+            packed_key_load(group_of(t, &s), dim, b, index);
+        for (size_t v = 0; v < s.n; v++)
+            for (size_t d = 0; d < dim; d++)
+                *sym++ = (uint16_t)index[d * LANES + s.lane + v];
+    }
 }
 
 /* ---- Score -------------------------------------------------------------------------------------------- */
@@ -280,25 +269,38 @@ LANES_INLINE void score(const tables *t, unsigned b, const void *prepared, size_
 
 /* ---- Mix ---------------------------------------------------------------------------------------------- */
 
-/* Weights times norms of a chunk [64], zero where the range has no vector. Of a sign: those of the other become zero too. */
-static bool chunk_weights(const tables *t, const uint8_t *const unit[2], const float *w, size_t skip, size_t n, bool negative, float *out)
+/* A chunk: up to two units, of which a range of vectors is mixed. */
+typedef struct { const uint8_t *unit[2]; size_t skip, n; __m512 norm[4]; __mmask16 lanes[4]; } chunk;
+
+LANES_INLINE void chunk_open(const tables *t, chunk *c)
 {
-    bool other = false;
-    for (size_t at = 0; at < CHUNK; at += LANES) {
-        const size_t begin = at > skip ? at : skip, end = at + LANES < skip + n ? at + LANES : skip + n;
-        __m512 x = _mm512_setzero_ps();
-        if (begin < end) {
-            const __mmask16 lanes = lanes_mask(begin - at, end - begin);
-            const __m512 norm = lanes_load_norms(unit[at / UNIT] + at % UNIT * t->norm, t->norm);
-            x = _mm512_maskz_loadu_ps(lanes, (const float *)((uintptr_t)(w + begin - skip) - (begin - at) * sizeof(float)));
-            x = _mm512_maskz_mul_ps(lanes, negative ? _mm512_sub_ps(_mm512_setzero_ps(), x) : x, norm);
-            const __mmask16 below = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-            other = other || below;
-            x = _mm512_mask_mov_ps(x, below, _mm512_setzero_ps());
-        }
-        _mm512_storeu_ps(out + at, x);
+    for (size_t i = 0; i < 4; i++) {
+        const size_t at = i * LANES, begin = at > c->skip ? at : c->skip, end = at + LANES < c->skip + c->n ? at + LANES : c->skip + c->n;
+        c->lanes[i] = begin < end ? lanes_mask(begin - at, end - begin) : 0;
+        c->norm[i] = c->lanes[i] ? lanes_load_norms(c->unit[i / 2] + at % UNIT * t->norm, t->norm) : _mm512_setzero_ps();
     }
-    return other;
+}
+
+/* Weights w [n] times norms, zero where the range has no vector. True when all are finite and none is negative. */
+LANES_INLINE bool chunk_weights(const chunk *c, const float *w, __m512 x[4])
+{
+    const float *at = (const float *)((uintptr_t)w - c->skip * sizeof(float));         /* masked: not read before w */
+    __m512i bits = _mm512_setzero_si512();
+    LANES_UNROLL
+    for (int i = 0; i < 4; i++) {
+        x[i] = _mm512_maskz_mul_ps(c->lanes[i], _mm512_maskz_loadu_ps(c->lanes[i], (const float *)((uintptr_t)at + (uintptr_t)i * 64)), c->norm[i]);
+        bits = _mm512_max_epu32(bits, _mm512_castps_si512(x[i]));
+    }
+    return !_mm512_cmp_epu32_mask(bits, _mm512_set1_epi32(0x7f7fffff), _MM_CMPINT_NLE);
+}
+
+/* Those of one sign, as magnitudes. */
+LANES_INLINE void chunk_part(const __m512 x[4], bool negative, __m512 part[4])
+{
+    for (int i = 0; i < 4; i++) {
+        const __m512 y = negative ? _mm512_sub_ps(_mm512_setzero_ps(), x[i]) : x[i];
+        part[i] = _mm512_max_ps(y, _mm512_setzero_ps());
+    }
 }
 
 /* Four vectors of a unit at a time, sixteen coordinates each. */
@@ -322,55 +324,80 @@ LANES_INLINE void mix_floats(const tables *t, const uint8_t *const unit[2], cons
     }
 }
 
-/* nq queries, a constant of at most 8. */
-LANES_INLINE void mix_chunk(const tables *t, unsigned b, const uint8_t *const unit[2], const float *w, size_t stride, size_t nq, size_t skip,
-                            size_t n, float *acc)
+/* Bytes of weights, mixed. */
+LANES_INLINE void mix_bytes(const tables *t, unsigned b, const chunk *c, const packed_weights *w, size_t nq, float *acc)
 {
-    const uint8_t *planes[2] = { planes_of(t, unit[0]), unit[1] ? planes_of(t, unit[1]) : NULL };
-    const size_t dim = t->rotation.dim;
-    float weight[8][CHUNK];
-    bool again = true;
-    for (int negative = 0; negative < 2 && again; negative++) {
-        packed_weights bytes[8];
-        size_t n_planes = 1;
-        again = false;
-        for (size_t i = 0; i < nq; i++) {
-            again = chunk_weights(t, unit, w + i * stride, skip, n, negative, weight[i]) || again;
-            if (b == 8) {
-                for (size_t k = 0; k < CHUNK && negative; k++)
-                    weight[i][k] = -weight[i][k];
-                continue;
-            }
-            packed_weigh(weight[i], t->weight_allowed, &bytes[i]);
-            bytes[i].scale = negative ? -bytes[i].scale : bytes[i].scale;
-            n_planes = bytes[i].planes > n_planes ? bytes[i].planes : n_planes;
-        }
-        if (b == 8)
-            mix_floats(t, unit, (const float (*)[CHUNK])weight, nq, acc);
-        else if (n_planes == 1)
-            packed_mix(planes, dim, b, packed_table(&t->levels, 0), t->levels.step, bytes, nq, 1, acc);
-        else
-            packed_mix(planes, dim, b, packed_table(&t->levels, 0), t->levels.step, bytes, nq, 2, acc);
+    const uint8_t *planes[2] = { planes_of(t, c->unit[0]), c->unit[1] ? planes_of(t, c->unit[1]) : NULL };
+    uint32_t n_planes = 1;
+    for (size_t i = 0; i < nq; i++)
+        n_planes = w[i].planes > n_planes ? w[i].planes : n_planes;
+    if (n_planes == 1)
+        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, w, nq, 1, acc);
+    else
+        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, w, nq, 2, acc);
+}
+
+/* Weights that attention does not have: both signs, one after the other; what is not finite makes all NaN. */
+static __attribute__((noinline)) void weigh_signs(const tables *t, const __m512 x[4], bool negative, packed_weights *out)
+{
+    __m512 part[4];
+    __mmask16 wrong = 0;
+    for (int i = 0; i < 4; i++)
+        wrong |= _mm512_cmp_ps_mask(_mm512_abs_ps(x[i]), _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ);
+    chunk_part(x, negative, part);
+    packed_weigh(part, (float)t->weight_allowed, out);
+    out->scale = wrong ? NAN : negative ? -out->scale : out->scale;
+}
+
+/* nq queries, a constant of at most 8. */
+LANES_INLINE void mix_chunk(const tables *t, unsigned b, const chunk *c, const float *w, size_t stride, size_t nq, float *acc)
+{
+    __m512 x[8][4];
+    bool good = true;
+    for (size_t i = 0; i < nq; i++)
+        good = chunk_weights(c, w + i * stride, x[i]) && good;
+    if (b == 8) {
+        float weight[8][CHUNK];
+        for (size_t i = 0; i < nq; i++)
+            for (int k = 0; k < 4; k++)
+                _mm512_storeu_ps(weight[i] + k * LANES, x[i][k]);
+        mix_floats(t, c->unit, (const float (*)[CHUNK])weight, nq, acc);
+        return;
     }
+    packed_weights bytes[8];
+    for (size_t i = 0; i < nq; i++)
+        if (good)
+            packed_weigh(x[i], (float)t->weight_allowed, &bytes[i]);
+        else
+            weigh_signs(t, x[i], false, &bytes[i]);
+    mix_bytes(t, b, c, bytes, nq, acc);
+    if (good)
+        return;
+    for (size_t i = 0; i < nq; i++)
+        weigh_signs(t, x[i], true, &bytes[i]);
+    mix_bytes(t, b, c, bytes, nq, acc);
 }
 
 LANES_INLINE void mix(const tables *t, unsigned b, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc)
 {
     const size_t dim = t->rotation.dim;
-    for (size_t done = 0, step; done < n; done += step) {
-        const size_t at = first % UNIT + done, skip = at % UNIT;
+    for (size_t done = 0; done < n;) {
+        const size_t at = first % UNIT + done;
         const uint8_t *const begin = code + at / UNIT * t->unit;
-        step = CHUNK - skip < n - done ? CHUNK - skip : n - done;
-        const uint8_t *const unit[2] = { begin, skip + step > UNIT ? begin + t->unit : NULL };
+        chunk c = { .unit = { begin, NULL }, .skip = at % UNIT };
+        c.n = CHUNK - c.skip < n - done ? CHUNK - c.skip : n - done;
+        c.unit[1] = c.skip + c.n > UNIT ? begin + t->unit : NULL;
+        chunk_open(t, &c);
         size_t i = 0;
         for (; i + 8 <= nq; i += 8)
-            mix_chunk(t, b, unit, w + i * n + done, n, 8, skip, step, acc + i * dim);
+            mix_chunk(t, b, &c, w + i * n + done, n, 8, acc + i * dim);
         for (; i + 4 <= nq; i += 4)
-            mix_chunk(t, b, unit, w + i * n + done, n, 4, skip, step, acc + i * dim);
+            mix_chunk(t, b, &c, w + i * n + done, n, 4, acc + i * dim);
         for (; i + 2 <= nq; i += 2)
-            mix_chunk(t, b, unit, w + i * n + done, n, 2, skip, step, acc + i * dim);
+            mix_chunk(t, b, &c, w + i * n + done, n, 2, acc + i * dim);
         for (; i < nq; i++)
-            mix_chunk(t, b, unit, w + i * n + done, n, 1, skip, step, acc + i * dim);
+            mix_chunk(t, b, &c, w + i * n + done, n, 1, acc + i * dim);
+        done += c.n;
     }
 }
 
@@ -410,18 +437,17 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
     { \
         (void)scratch; \
         mix(state, b, w, nq, code, first, n, acc); \
-    }
+    } \
+    static void symbols_keys_##b(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols(state, b, false, code, n, sym); } \
+    static void symbols_values_##b(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols(state, b, true, code, n, sym); }
 OPS(1)
 OPS(2)
 OPS(3)
 OPS(4)
 OPS(8)
 
-static void symbols_keys(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, false, code, n, sym); }
-static void symbols_values(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, true, code, n, sym); }
-
-#define KEYS(b) { .encode = encode_keys_##b, .decode = decode_keys_##b, .query = query, .score = score_##b, .symbols = symbols_keys }
-#define VALUES(b) { .encode = encode_values_##b, .decode = decode_values_##b, .mix = mix_##b, .finish = finish, .symbols = symbols_values }
+#define KEYS(b) { .encode = encode_keys_##b, .decode = decode_keys_##b, .query = query, .score = score_##b, .symbols = symbols_keys_##b }
+#define VALUES(b) { .encode = encode_values_##b, .decode = decode_values_##b, .mix = mix_##b, .finish = finish, .symbols = symbols_values_##b }
 
 /* Error of a Gaussian at so many bits (Lloyd-Max): what roundings are compared with. */
 static const struct { kvant_ops keys, values; double error; } widths[] = {
