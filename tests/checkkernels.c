@@ -270,7 +270,7 @@ static const char *run_case(const test_case *t, const kvant_codec *fast, const k
 
 #define ROUNDING 1e-3              /* a kernel that states more approximates */
 #define ADDED .01                  /* of the quantizer's own squared error */
-enum { SAMPLE = 1024, SAMPLE_QUERIES = 16 };
+enum { SAMPLE = 1024, SAMPLE_QUERIES = 16, TILE = 128 };
 
 /* Squares of what the kernel's scores (mixes) are off those of its decoded vectors, over squares of what these are off the originals'.
  * Weights are softmaxes of scores, from flat ones to such that a few tokens have it all. */
@@ -303,11 +303,11 @@ static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
             w[i * SAMPLE + v] = (float)exp(sharpness * exact - 3 * sharpness * sqrt((double)d));
         }
     }
-    for (size_t v = 0; v < SAMPLE; v += 64) {          /* as attention does: tile by tile */
-        float tile[QUERIES * 64];
+    for (size_t v = 0; v < SAMPLE; v += TILE) {        /* as attention does: tile by tile */
+        float tile[QUERIES * TILE];
         for (size_t i = 0; i < QUERIES; i++)
-            memcpy(tile + i * 64, w + i * SAMPLE + v, 64 * sizeof *tile);
-        kvant_mix(c, tile, QUERIES, code, v, 64, acc, scratch);
+            memcpy(tile + i * TILE, w + i * SAMPLE + v, TILE * sizeof *tile);
+        kvant_mix(c, tile, QUERIES, code, v, TILE, acc, scratch);
     }
     kvant_finish(c, acc, QUERIES, out, scratch);
     added[0] = off / own;

@@ -151,7 +151,7 @@ kvcache_counts kvcache_count(const kvcache_rule *rule, uint32_t length);
  * staged. stored (may be NULL): gets what is decoded of all that this call stores for good, sinks and codes, in order of position from
  * kvcache_covered(length) on; codes of a sliding window may be overwritten by later ones of the same call.
  * scratch: kvcache_scratch bytes. */
-enum { KVCACHE_TILE = 64 };
+enum { KVCACHE_TILE = 128 };
 size_t kvcache_scratch(const kvcache_codecs *codecs);
 void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, const float *x, size_t stride, uint32_t n,
                     bool all_waiting, float *waiting, float *stored, void *scratch);

@@ -40,6 +40,9 @@ static inline __m128 halves_sums(const __m512 s[4])
     return _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
 }
 
+/* Processors fetch ahead within a page of memory, and pages are short: the line a page further on is asked for. */
+LANES_INLINE void halves_ahead(const uint16_t *at) { _mm_prefetch((const char *)((uintptr_t)at + 4096), _MM_HINT_T0); }
+
 /* nq queries (1, 2 or 4) against four vectors; how a score is summed does not depend on the others. */
 LANES_INLINE void halves_score_four(halves_load load, const float *q, size_t nq, const uint16_t *half, size_t nv, size_t d, float *dot, size_t n)
 {
@@ -57,6 +60,7 @@ LANES_INLINE void halves_score_four(halves_load load, const float *q, size_t nq,
         LANES_UNROLL
         for (size_t v = 0; v < 4; v++) {
             const __m512 x = halves_at(load, half + (v < nv ? v : 0) * d + k, d - k);
+            halves_ahead(half + v * d + k);
             LANES_UNROLL
             for (size_t i = 0; i < nq; i++)
                 sum[i][v] = _mm512_fmadd_ps(y[i], x, sum[i][v]);
@@ -97,6 +101,8 @@ LANES_INLINE void halves_mix_blocks(halves_load load, const float *w, size_t nq,
         LANES_UNROLL
         for (size_t b = 0; b < blocks; b++) {
             const __m512 x = halves_at(load, half + v * d + k + b * LANES, d - k - b * LANES);
+            if (b % 2 == 0)
+                halves_ahead(half + v * d + k + b * LANES);
             LANES_UNROLL
             for (size_t i = 0; i < nq; i++)
                 sum[i][b] = _mm512_fmadd_ps(_mm512_set1_ps(w[i * n + v]), x, sum[i][b]);

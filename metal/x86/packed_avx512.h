@@ -12,7 +12,7 @@
 
 #include "metal/x86/lanes_avx512.h"
 
-enum { UNIT = 32, GROUPS = UNIT / 4, CHUNK = 2 * UNIT, PACKED_DIM_MAX = 512 };  /* a chunk is what a mix takes at once */
+enum { UNIT = 32, GROUPS = UNIT / 4, UNITS = 4, CHUNK = UNITS * UNIT, PACKED_DIM_MAX = 512 };  /* a chunk is what a mix takes at once */
 
 /* A codebook as bytes: centroid k is about step * level[k]. */
 typedef struct { float step; int8_t level[16]; } packed_levels;
@@ -151,10 +151,13 @@ static inline void packed_query(const float *y, size_t dim, double allowed, pack
     q->bias[1] = (int32_t)(-128 * sum[1]);
 }
 
+/* Processors fetch ahead within a page of memory, and pages are short: what is needed `ahead` bytes later is asked for line by line. */
+LANES_INLINE void packed_ahead(const uint8_t *at, size_t ahead) { _mm_prefetch((const char *)((uintptr_t)at + ahead), _MM_HINT_T0); }
+
 /* Products of nq queries with n groups of 16 keys: levels are bytes from 0 to 255, the queries' bytes have signs, and the bias takes the
  * levels' offset of 128 away. `out` [nq][n] of sixteen products each, the norm apart. */
-LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim, unsigned b, __m512i table, const packed_query_head *const *q,
-                               size_t nq, size_t planes, __m512 (*out)[2])
+LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim, unsigned b, __m512i table, size_t ahead,
+                               const packed_query_head *const *q, size_t nq, size_t planes, __m512 (*out)[2])
 {
     __m512i sum[4][2][2];
     LANES_UNROLL
@@ -164,7 +167,12 @@ LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim
             LANES_UNROLL
             for (size_t g = 0; g < n; g++)
                 sum[i][p][g] = _mm512_set1_epi32(q[i]->bias[p]);
-    for (size_t R = 0; R < dim / 32; R++)
+    for (size_t R = 0; R < dim / 32; R++) {
+        LANES_UNROLL
+        for (size_t g = 0; g < n; g++)
+            LANES_UNROLL
+            for (size_t row = 0; row < b; row++)
+                packed_ahead(group[g] + (R * b + row) * 64, ahead);
         LANES_UNROLL
         for (unsigned k = 0; k < 8; k++) {
             __m512i level[2];
@@ -182,6 +190,7 @@ LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim
                         sum[i][p][g] = _mm512_dpbusd_epi32(sum[i][p][g], level[g], _mm512_set1_epi32(four));
                 }
         }
+    }
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         LANES_UNROLL
@@ -327,16 +336,20 @@ LANES_INLINE void packed_value_store(uint8_t *planes, const int32_t *index, size
     }
 }
 
-/* Weights of a chunk's 64 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high. */
-typedef struct { float scale; uint32_t planes; uint8_t high[CHUNK], low[CHUNK]; } packed_weights;
+/* Weights of a chunk's 128 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high. */
+typedef struct { _Alignas(64) uint8_t high[CHUNK], low[CHUNK]; float scale; uint32_t planes; } packed_weights;
 
-/* x: 64 weights, 0 or more and finite. One plane's rounding adds 64 (max / 255)^2 / 12 to the squared length of an error that is D times the
+/* x: 128 weights, 0 or more and finite. One plane's rounding adds 128 (max / 255)^2 / 12 to the squared length of an error that is D times the
  * sum of x^2; it is enough where that is within `allowed` (a share of the sum), and two planes are where few weights stand out. */
-LANES_INLINE void packed_weigh(const __m512 x[4], float allowed, packed_weights *out)
+LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, packed_weights *out)
 {
-    const __m512 most = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
-    const __m512 square = _mm512_fmadd_ps(x[0], x[0], _mm512_mul_ps(x[1], x[1])), more = _mm512_fmadd_ps(x[2], x[2], _mm512_mul_ps(x[3], x[3]));
-    const float top = _mm512_reduce_max_ps(most), sum = _mm512_reduce_add_ps(_mm512_add_ps(square, more));
+    __m512 most[2] = { x[0], x[1] }, square[2] = { _mm512_mul_ps(x[0], x[0]), _mm512_mul_ps(x[1], x[1]) };
+    LANES_UNROLL
+    for (int i = 2; i < CHUNK / LANES; i++) {
+        most[i % 2] = _mm512_max_ps(most[i % 2], x[i]);
+        square[i % 2] = _mm512_fmadd_ps(x[i], x[i], square[i % 2]);
+    }
+    const float top = _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1])), sum = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1]));
     const bool one = (float)(CHUNK / 255.0 / 255.0 / 12) * (top * top) <= allowed * sum;      /* where squares underflow, either will do */
     const float levels = one ? 255 : 65535;
     out->planes = one ? 1 : 2;
@@ -344,26 +357,28 @@ LANES_INLINE void packed_weigh(const __m512 x[4], float allowed, packed_weights 
     const __m512 by = _mm512_set1_ps(top > 0x1p-100f ? levels / top : 0);      /* less than that is nothing */
     const __m128i shift = _mm_cvtsi32_si128(one ? 0 : 8);
     LANES_UNROLL
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < CHUNK / LANES; i++) {
         const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], by));
-        _mm_storeu_si128((__m128i *)(void *)(out->high + 16 * i), _mm512_cvtepi32_epi8(_mm512_srl_epi32(v, shift)));
-        _mm_storeu_si128((__m128i *)(void *)(out->low + 16 * i), _mm512_cvtepi32_epi8(v));
+        _mm_store_si128((__m128i *)(void *)(out->high + 16 * i), _mm512_cvtepi32_epi8(_mm512_srl_epi32(v, shift)));
+        _mm_store_si128((__m128i *)(void *)(out->low + 16 * i), _mm512_cvtepi32_epi8(v));
     }
 }
 
 /* Field k of a row, for packed_mix. */
-LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, unsigned b, packed_row row, unsigned k, __m512i table, float step,
-                                   const packed_weights *w, size_t nq, size_t n_planes, float *acc)
+LANES_INLINE void packed_mix_field(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, unsigned k, __m512i table, float step,
+                                   size_t ahead, const packed_weights *w, size_t nq, size_t n_planes, float *acc)
 {
     const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
     __m512i sum[8][2];
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         sum[i][0] = sum[i][1] = _mm512_setzero_si512();
-    for (size_t u = 0; u < 2 && planes[u]; u++)
+    for (size_t u = 0; u < UNITS && planes[u]; u++)
         LANES_UNROLL
         for (size_t g = 0; g < GROUPS; g++) {
             const __m512i level = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, k, g));
+            if (k == 0)
+                packed_ahead(planes[u] + packed_bytes(row.base, b, UNIT) + g * packed_bytes(16 * packed_fields(b), b, 4), ahead);
             LANES_UNROLL
             for (size_t i = 0; i < nq; i++) {
                 int32_t four;
@@ -385,20 +400,20 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
     }
 }
 
-/* Adds to acc [nq][dim] the sums over a chunk's two units (`planes`: where their codes begin; NULL: no such unit) of weights times levels. */
-LANES_INLINE void packed_mix(const uint8_t *const planes[2], size_t dim, unsigned b, __m512i table, float step, const packed_weights *w,
-                             size_t nq, size_t n_planes, float *acc)
+/* Adds to acc [nq][dim] the sums over a chunk's units (`planes`: where their codes begin; NULL behind the last) of weights times levels. */
+LANES_INLINE void packed_mix(const uint8_t *const planes[UNITS], size_t dim, unsigned b, __m512i table, float step, size_t ahead,
+                             const packed_weights *w, size_t nq, size_t n_planes, float *acc)
 {
     for (size_t d = 0; d < dim;) {
         const packed_row row = packed_row_of(dim, b, d);
         if (row.lanes == 16)
             LANES_UNROLL
             for (unsigned k = 0; k < packed_fields(b); k++)
-                packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, w, nq, n_planes, acc);
+                packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, ahead, w, nq, n_planes, acc);
         else
             LANES_UNROLL
             for (unsigned k = 0; k < packed_fields(b); k++)
-                packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, w, nq, n_planes, acc);
+                packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, ahead, w, nq, n_planes, acc);
         d += row.lanes * packed_fields(b);
     }
 }

@@ -214,7 +214,7 @@ LANES_INLINE void score_groups(const tables *t, unsigned b, const packed_query_h
     if (b == 8)
         score_floats(t, group, groups, dim, q, nq, out);
     else
-        packed_score(group, groups, dim, b, packed_table(&t->levels, 128), q, nq, planes, out);
+        packed_score(group, groups, dim, b, packed_table(&t->levels, 128), UNITS * t->unit, q, nq, planes, out);
     for (size_t g = 0; g < groups; g++) {
         const __m512 norm = lanes_load_norms(norms_of(t, &s[g]), t->norm);
         const __m512 scale = b == 8 ? norm : _mm512_mul_ps(norm, _mm512_set1_ps(t->levels.step));
@@ -269,12 +269,13 @@ LANES_INLINE void score(const tables *t, unsigned b, const void *prepared, size_
 
 /* ---- Mix ---------------------------------------------------------------------------------------------- */
 
-/* A chunk: up to two units, of which a range of vectors is mixed. */
-typedef struct { const uint8_t *unit[2]; size_t skip, n; __m512 norm[4]; __mmask16 lanes[4]; } chunk;
+/* A chunk: up to UNITS units, of which a range of vectors is mixed. */
+enum { PARTS = CHUNK / LANES };
+typedef struct { const uint8_t *unit[UNITS]; size_t skip, n; __m512 norm[PARTS]; __mmask16 lanes[PARTS]; } chunk;
 
 LANES_INLINE void chunk_open(const tables *t, chunk *c)
 {
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < PARTS; i++) {
         const size_t at = i * LANES, begin = at > c->skip ? at : c->skip, end = at + LANES < c->skip + c->n ? at + LANES : c->skip + c->n;
         c->lanes[i] = begin < end ? lanes_mask(begin - at, end - begin) : 0;
         c->norm[i] = c->lanes[i] ? lanes_load_norms(c->unit[i / 2] + at % UNIT * t->norm, t->norm) : _mm512_setzero_ps();
@@ -282,12 +283,12 @@ LANES_INLINE void chunk_open(const tables *t, chunk *c)
 }
 
 /* Weights w [n] times norms, zero where the range has no vector. True when all are finite and none is negative. */
-LANES_INLINE bool chunk_weights(const chunk *c, const float *w, __m512 x[4])
+LANES_INLINE bool chunk_weights(const chunk *c, const float *w, __m512 x[PARTS])
 {
     const float *at = (const float *)((uintptr_t)w - c->skip * sizeof(float));         /* masked: not read before w */
     __m512i bits = _mm512_setzero_si512();
     LANES_UNROLL
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < PARTS; i++) {
         x[i] = _mm512_maskz_mul_ps(c->lanes[i], _mm512_maskz_loadu_ps(c->lanes[i], (const float *)((uintptr_t)at + (uintptr_t)i * 64)), c->norm[i]);
         bits = _mm512_max_epu32(bits, _mm512_castps_si512(x[i]));
     }
@@ -295,23 +296,23 @@ LANES_INLINE bool chunk_weights(const chunk *c, const float *w, __m512 x[4])
 }
 
 /* Those of one sign, as magnitudes. */
-LANES_INLINE void chunk_part(const __m512 x[4], bool negative, __m512 part[4])
+LANES_INLINE void chunk_part(const __m512 x[PARTS], bool negative, __m512 part[PARTS])
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < PARTS; i++) {
         const __m512 y = negative ? _mm512_sub_ps(_mm512_setzero_ps(), x[i]) : x[i];
         part[i] = _mm512_max_ps(y, _mm512_setzero_ps());
     }
 }
 
 /* Four vectors of a unit at a time, sixteen coordinates each. */
-LANES_INLINE void mix_floats(const tables *t, const uint8_t *const unit[2], const float (*w)[CHUNK], size_t nq, float *acc)
+LANES_INLINE void mix_floats(const tables *t, const uint8_t *const unit[UNITS], const float (*w)[CHUNK], size_t nq, float *acc)
 {
     const size_t dim = t->rotation.dim;
     for (size_t d = 0; d < dim; d += 16) {
         __m512 sum[8];
         for (size_t i = 0; i < nq; i++)
             sum[i] = _mm512_loadu_ps(acc + i * dim + d);
-        for (size_t u = 0; u < 2 && unit[u]; u++)
+        for (size_t u = 0; u < UNITS && unit[u]; u++)
             for (size_t v = 0; v < UNIT; v++) {
                 const __m512i row = _mm512_loadu_si512(planes_of(t, unit[u]) + packed_bytes(d, 8, UNIT) + v / 4 * 64);
                 const __m512i k = _mm512_and_si512(_mm512_srl_epi32(row, _mm_cvtsi32_si128((int)(v % 4 * 8))), _mm512_set1_epi32(255));
@@ -327,22 +328,24 @@ LANES_INLINE void mix_floats(const tables *t, const uint8_t *const unit[2], cons
 /* Bytes of weights, mixed. */
 LANES_INLINE void mix_bytes(const tables *t, unsigned b, const chunk *c, const packed_weights *w, size_t nq, float *acc)
 {
-    const uint8_t *planes[2] = { planes_of(t, c->unit[0]), c->unit[1] ? planes_of(t, c->unit[1]) : NULL };
+    const uint8_t *planes[UNITS];
     uint32_t n_planes = 1;
+    for (size_t u = 0; u < UNITS; u++)
+        planes[u] = c->unit[u] ? planes_of(t, c->unit[u]) : NULL;
     for (size_t i = 0; i < nq; i++)
         n_planes = w[i].planes > n_planes ? w[i].planes : n_planes;
     if (n_planes == 1)
-        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, w, nq, 1, acc);
+        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, UNITS * t->unit, w, nq, 1, acc);
     else
-        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, w, nq, 2, acc);
+        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, UNITS * t->unit, w, nq, 2, acc);
 }
 
 /* Weights that attention does not have: both signs, one after the other; what is not finite makes all NaN. */
-static __attribute__((noinline)) void weigh_signs(const tables *t, const __m512 x[4], bool negative, packed_weights *out)
+static __attribute__((noinline)) void weigh_signs(const tables *t, const __m512 x[PARTS], bool negative, packed_weights *out)
 {
-    __m512 part[4];
+    __m512 part[PARTS];
     __mmask16 wrong = 0;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < PARTS; i++)
         wrong |= _mm512_cmp_ps_mask(_mm512_abs_ps(x[i]), _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ);
     chunk_part(x, negative, part);
     packed_weigh(part, (float)t->weight_allowed, out);
@@ -352,14 +355,14 @@ static __attribute__((noinline)) void weigh_signs(const tables *t, const __m512 
 /* nq queries, a constant of at most 8. */
 LANES_INLINE void mix_chunk(const tables *t, unsigned b, const chunk *c, const float *w, size_t stride, size_t nq, float *acc)
 {
-    __m512 x[8][4];
+    __m512 x[8][PARTS];
     bool good = true;
     for (size_t i = 0; i < nq; i++)
         good = chunk_weights(c, w + i * stride, x[i]) && good;
     if (b == 8) {
         float weight[8][CHUNK];
         for (size_t i = 0; i < nq; i++)
-            for (int k = 0; k < 4; k++)
+            for (int k = 0; k < PARTS; k++)
                 _mm512_storeu_ps(weight[i] + k * LANES, x[i][k]);
         mix_floats(t, c->unit, (const float (*)[CHUNK])weight, nq, acc);
         return;
@@ -383,10 +386,10 @@ LANES_INLINE void mix(const tables *t, unsigned b, const float *w, size_t nq, co
     const size_t dim = t->rotation.dim;
     for (size_t done = 0; done < n;) {
         const size_t at = first % UNIT + done;
-        const uint8_t *const begin = code + at / UNIT * t->unit;
-        chunk c = { .unit = { begin, NULL }, .skip = at % UNIT };
+        chunk c = { .skip = at % UNIT };
         c.n = CHUNK - c.skip < n - done ? CHUNK - c.skip : n - done;
-        c.unit[1] = c.skip + c.n > UNIT ? begin + t->unit : NULL;
+        for (size_t u = 0; u * UNIT < c.skip + c.n; u++)
+            c.unit[u] = code + (at / UNIT + u) * t->unit;
         chunk_open(t, &c);
         size_t i = 0;
         for (; i + 8 <= nq; i += 8)
