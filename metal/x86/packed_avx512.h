@@ -159,7 +159,7 @@ LANES_INLINE void packed_ahead(const uint8_t *at, size_t ahead) { _mm_prefetch((
 LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim, unsigned b, __m512i table, size_t ahead,
                                const packed_query_head *const *q, size_t nq, size_t planes, __m512 (*out)[2])
 {
-    __m512i sum[4][2][2];
+    __m512i sum[8][2][2];
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         LANES_UNROLL
@@ -364,40 +364,58 @@ LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, pac
     }
 }
 
-/* Field k of a row, for packed_mix. */
-LANES_INLINE void packed_mix_field(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, unsigned k, __m512i table, float step,
-                                   size_t ahead, const packed_weights *w, size_t nq, size_t n_planes, float *acc)
+/* `count` fields of a row from `field` on, for packed_mix: sums of all of them are registers, so that a weight is loaded once for them. */
+LANES_INLINE void packed_mix_fields(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, unsigned field, unsigned count,
+                                    __m512i table, float step, size_t ahead, const packed_weights *w, size_t nq, size_t n_planes, float *acc)
 {
     const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
-    __m512i sum[8][2];
+    __m512i sum[8][2][4];
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
-        sum[i][0] = sum[i][1] = _mm512_setzero_si512();
+        LANES_UNROLL
+        for (unsigned k = 0; k < count; k++)
+            sum[i][0][k] = sum[i][1][k] = _mm512_setzero_si512();
     for (size_t u = 0; u < UNITS && planes[u]; u++)
         LANES_UNROLL
         for (size_t g = 0; g < GROUPS; g++) {
-            const __m512i level = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, k, g));
-            if (k == 0)
+            __m512i level[4];
+            LANES_UNROLL
+            for (unsigned k = 0; k < count; k++)
+                level[k] = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, field + k, g));
+            if (field == 0)
                 packed_ahead(planes[u] + packed_bytes(row.base, b, UNIT) + g * packed_bytes(16 * packed_fields(b), b, 4), ahead);
             LANES_UNROLL
-            for (size_t i = 0; i < nq; i++) {
-                int32_t four;
-                memcpy(&four, w[i].high + u * UNIT + 4 * g, sizeof four);
-                sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], _mm512_set1_epi32(four), level);
-                if (n_planes == 2) {
-                    memcpy(&four, w[i].low + u * UNIT + 4 * g, sizeof four);
-                    sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], _mm512_set1_epi32(four), level);
+            for (size_t i = 0; i < nq; i++)
+                LANES_UNROLL
+                for (size_t p = 0; p < n_planes; p++) {
+                    int32_t four;
+                    memcpy(&four, (p ? w[i].low : w[i].high) + u * UNIT + 4 * g, sizeof four);
+                    const __m512i weights = _mm512_set1_epi32(four);
+                    LANES_UNROLL
+                    for (unsigned k = 0; k < count; k++)
+                        sum[i][p][k] = _mm512_dpbusd_epi32(sum[i][p][k], weights, level[k]);
                 }
-            }
         }
     LANES_UNROLL
-    for (size_t i = 0; i < nq; i++) {
-        __m512 x = _mm512_cvtepi32_ps(sum[i][0]);
-        if (n_planes == 2 && w[i].planes == 2)
-            x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1]));
-        float *to = acc + i * dim + row.base + k * row.lanes;
-        _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(x, _mm512_set1_ps(w[i].scale * step), _mm512_maskz_loadu_ps(mask, to)));
-    }
+    for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < count; k++) {
+            __m512 x = _mm512_cvtepi32_ps(sum[i][0][k]);
+            if (n_planes == 2 && w[i].planes == 2)
+                x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1][k]));
+            float *to = acc + i * dim + row.base + (field + k) * row.lanes;
+            _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(x, _mm512_set1_ps(w[i].scale * step), _mm512_maskz_loadu_ps(mask, to)));
+        }
+}
+
+/* A row's fields, as many at a time as there are registers for. */
+LANES_INLINE void packed_mix_row(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, __m512i table, float step, size_t ahead,
+                                 const packed_weights *w, size_t nq, size_t n_planes, float *acc)
+{
+    const unsigned fields = (unsigned)packed_fields(b), room = (unsigned)(16 / (nq * n_planes)), count = fields < room ? fields : room;
+    LANES_UNROLL
+    for (unsigned k = 0; k < fields; k += count)
+        packed_mix_fields(planes, dim, b, row, k, count, table, step, ahead, w, nq, n_planes, acc);
 }
 
 /* Adds to acc [nq][dim] the sums over a chunk's units (`planes`: where their codes begin; NULL behind the last) of weights times levels. */
@@ -407,13 +425,9 @@ LANES_INLINE void packed_mix(const uint8_t *const planes[UNITS], size_t dim, uns
     for (size_t d = 0; d < dim;) {
         const packed_row row = packed_row_of(dim, b, d);
         if (row.lanes == 16)
-            LANES_UNROLL
-            for (unsigned k = 0; k < packed_fields(b); k++)
-                packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, ahead, w, nq, n_planes, acc);
+            packed_mix_row(planes, dim, b, (packed_row) { row.base, 16 }, table, step, ahead, w, nq, n_planes, acc);
         else
-            LANES_UNROLL
-            for (unsigned k = 0; k < packed_fields(b); k++)
-                packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, ahead, w, nq, n_planes, acc);
+            packed_mix_row(planes, dim, b, (packed_row) { row.base, 8 }, table, step, ahead, w, nq, n_planes, acc);
         d += row.lanes * packed_fields(b);
     }
 }

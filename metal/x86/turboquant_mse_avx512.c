@@ -186,7 +186,7 @@ static void query(const void *state, const float *q, size_t nq, void *prepared, 
 LANES_INLINE void score_floats(const tables *t, const uint8_t *const *group, size_t n, size_t dim, const packed_query_head *const *q,
                                size_t nq, __m512 (*out)[2])
 {
-    __m512 sum[4][2];
+    __m512 sum[8][2];
     for (size_t i = 0; i < nq; i++)
         sum[i][0] = sum[i][1] = _mm512_setzero_ps();
     for (size_t r = 0; r < dim / 4; r++)
@@ -204,13 +204,13 @@ LANES_INLINE void score_floats(const tables *t, const uint8_t *const *group, siz
             out[i][g] = sum[i][g];
 }
 
-/* nq queries, at most 4, against the vectors of up to two groups; the dots go where the span's vectors are in [.][n]. */
+/* nq queries, at most 8, against the vectors of up to two groups; the dots go where the span's vectors are in [.][n]. */
 LANES_INLINE void score_groups(const tables *t, unsigned b, const packed_query_head *const *q, size_t nq, size_t planes, const span *s,
                                size_t groups, const size_t *at, float *dot, size_t n)
 {
     const size_t dim = t->rotation.dim;
     const uint8_t *group[2] = { group_of(t, &s[0]), groups > 1 ? group_of(t, &s[1]) : NULL };
-    __m512 out[4][2];
+    __m512 out[8][2];
     if (b == 8)
         score_floats(t, group, groups, dim, q, nq, out);
     else
@@ -245,14 +245,19 @@ LANES_INLINE void score(const tables *t, unsigned b, const void *prepared, size_
 {
     const size_t dim = t->rotation.dim;
     for (size_t i = 0, step; i < nq; i += step) {
-        const packed_query_head *q[4];
+        const packed_query_head *q[8];
         uint32_t planes = 1;
-        step = nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;
+        step = nq - i >= 8 ? 8 : nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;
         for (size_t k = 0; k < step; k++) {
             q[k] = head_of(prepared, dim, i + k);
             planes = q[k]->planes > planes ? q[k]->planes : planes;
         }
-        if (step == 4 && planes == 1)
+        if (step == 8 && planes == 1) {
+            score_planes(t, b, q, 8, 1, code, first, n, dot + i * n, n);
+        } else if (step == 8) {                                /* registers for four queries' planes */
+            score_planes(t, b, q, 4, 2, code, first, n, dot + i * n, n);
+            score_planes(t, b, q + 4, 4, 2, code, first, n, dot + (i + 4) * n, n);
+        } else if (step == 4 && planes == 1)
             score_planes(t, b, q, 4, 1, code, first, n, dot + i * n, n);
         else if (step == 4)
             score_planes(t, b, q, 4, 2, code, first, n, dot + i * n, n);
@@ -334,10 +339,17 @@ LANES_INLINE void mix_bytes(const tables *t, unsigned b, const chunk *c, const p
         planes[u] = c->unit[u] ? planes_of(t, c->unit[u]) : NULL;
     for (size_t i = 0; i < nq; i++)
         n_planes = w[i].planes > n_planes ? w[i].planes : n_planes;
-    if (n_planes == 1)
-        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, UNITS * t->unit, w, nq, 1, acc);
-    else
-        packed_mix(planes, t->rotation.dim, b, packed_table(&t->levels, 0), t->levels.step, UNITS * t->unit, w, nq, 2, acc);
+    const __m512i table = packed_table(&t->levels, 0);
+    const size_t dim = t->rotation.dim, ahead = UNITS * t->unit;
+    const float step = t->levels.step;
+    if (n_planes == 1) {
+        packed_mix(planes, dim, b, table, step, ahead, w, nq, 1, acc);
+    } else if (nq == 8) {                                      /* registers for four queries' planes */
+        packed_mix(planes, dim, b, table, step, ahead, w, 4, 2, acc);
+        packed_mix(planes, dim, b, table, step, ahead, w + 4, 4, 2, acc + 4 * dim);
+    } else {
+        packed_mix(planes, dim, b, table, step, ahead, w, nq, 2, acc);
+    }
 }
 
 /* Weights that attention does not have: both signs, one after the other; what is not finite makes all NaN. */
