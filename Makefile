@@ -57,12 +57,18 @@ LDLIBS  += $(PKG_LIBS) -ldnnl -lm
 # Kernels carry their instruction set in the file's name; everything else is a portable baseline.
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+ISA_avx512f := -mavx512f
+ISA_avx512vnni := -mavx512f -mavx512vnni
+ISA_avx512bf16 := -mavx512f -mavx512bf16
+ISAS := $(patsubst ISA_%,%,$(filter ISA_%,$(.VARIABLES)))
+# What of metal/ serves the harness and is no kernel of a quantizer.
+METAL_OF_HARNESS := $(wildcard metal/x86/vecmath_*.c metal/x86/peaks_*.c)
 
 LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c) \
-            $(filter-out metal/x86/vecmath_%,$(wildcard metal/x86/*.c))
+            $(filter-out $(METAL_OF_HARNESS),$(wildcard metal/x86/*.c))
 MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
 HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/*/*.c \
-            datasets/*.c algorithms/allocators/*.c metal/x86/vecmath_*.c))
+            datasets/*.c algorithms/allocators/*.c) $(METAL_OF_HARNESS))
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
 HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c tests/codes.c,$(wildcard tests/*.c))
@@ -114,7 +120,7 @@ $(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,$(CC) $@)
-	$(Q)$(CC) $(CFLAGS) $(foreach i,avx2 avx512,$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(foreach i,$(ISAS),$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
 
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
 	$(call say,$(CC) $@)
