@@ -25,7 +25,8 @@ static const kvant_param params[] = {
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
 
-/* Rows with a sample of their own name come from it, by the median. The others are computed from those medians. */
+/* Rows with a sample of their own name come from it: times by the median, and rates of the machine by the most over repeats, for what
+ * disturbs a roof only lowers it. The others are computed from these. */
 static const probe_metric metrics[] = {
     { "ns_per_pair", "ns", "of wall time for a key-value pair, which all queries of its KV head attend to; median", -1, true },
     { "ns_per_pair_min", "ns", "the least over repeats", -1, true },
@@ -42,11 +43,11 @@ static const probe_metric metrics[] = {
     { "fma_ns", "ns", "a pair's products, 2 queries * dim of them, by f32 multiply-adds", 0, true },
     { "int8_ns", "ns", "the same by sums of 8-bit products (vpdpbusd), where the processor has them", 0, true },
     { "bf16_ns", "ns", "the same by sums of bfloat16 products (vdpbf16ps), where the processor has them", 0, true },
-    { "read_gb_per_s", "GB/s", "memory read, checksummed, twice the last cache, as many threads; median", 0, true },
-    { "copy_gb_per_s", "GB/s", "memory copied, counted once, likewise; median", 0, true },
-    { "fma_g_per_s", "G/s", "multiply-adds of f32 from registers, as many threads; median", 0, true },
-    { "int8_g_per_s", "G/s", "the same of 8-bit integers; median", 0, true },
-    { "bf16_g_per_s", "G/s", "the same of bfloat16; median", 0, true },
+    { "read_gb_per_s", "GB/s", "memory read, checksummed, twice the last cache, as many threads; the most over repeats", 0, true },
+    { "copy_gb_per_s", "GB/s", "memory copied, counted once, likewise", 0, true },
+    { "fma_g_per_s", "G/s", "multiply-adds of f32 from registers, as many threads; likewise", 0, true },
+    { "int8_g_per_s", "G/s", "the same of 8-bit integers; likewise", 0, true },
+    { "bf16_g_per_s", "G/s", "the same of bfloat16; likewise", 0, true },
     { "bytes_per_pair", "bytes", "a key and a value in the cache, by the quantizer's plan", -1, false },
     { "products_per_pair", "", "multiply-adds of a pair: its key and its value with all queries", 0, false },
     { "cache_bytes", "bytes", "that the timed cache takes, all layers", 0, false },
@@ -261,16 +262,16 @@ static kvant_status run_unit(probe_job *job, size_t unit, size_t cell, kvant_err
 
 /* ---- Results ----------------------------------------------------------------------------------- */
 
-/* The median of a metric's samples, and their least; NaN: there are none. x, w: room for all. */
-typedef struct { double median, least, n; } figure;
+/* The median, least and most of a metric's samples; NaN: there are none. x, w: room for all. */
+typedef struct { double median, least, most, n; } figure;
 
 static figure figure_of(const probe_sample *samples, size_t n, const char *metric, double *x, double *w)
 {
     const size_t found = probe_values(samples, n, metric, x, w);
     if (!found)
-        return (figure){ NAN, NAN, 0 };
+        return (figure){ NAN, NAN, NAN, 0 };
     const double median = stats_median(x, found);              /* sorts x */
-    return (figure){ median, x[0], (double)found };
+    return (figure){ median, x[0], x[found - 1], (double)found };
 }
 
 static kvant_status finish(const kvant_args *args, const probe_sample *samples, size_t n,
@@ -292,17 +293,17 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
         return kvant_fail(err, KVANT_FAILED, "decode_attention: nothing was timed");
     const double ns = f[NS].median, bytes = f[BYTES].median, products = f[PRODUCTS].median, rate = bytes / ns;
     /* fmin and fmax pass over a rate that is not there, which is NaN. */
-    const double peak = fmax(f[FMA].median, fmax(f[INT8].median, f[BF16_RATE].median));
-    const double memory = bytes / f[READ].median, roof = fmax(memory, products / peak);
+    const double peak = fmax(f[FMA].most, fmax(f[INT8].most, f[BF16_RATE].most));
+    const double memory = bytes / f[READ].most, roof = fmax(memory, products / peak);
     const struct { const char *metric; double value; } computed[] = {
         { "ns_per_pair_min", f[NS].least }, { "over_f16", f[F16_NS].median / ns },
-        { "over_half", fmin(f[F16_NS].median, f[BF16_NS].median) / ns }, { "code_gb_per_s", rate }, { "read_share", rate / f[READ].median },
-        { "roof_ns", roof }, { "roof_share", roof / ns }, { "memory_ns", memory }, { "fma_ns", products / f[FMA].median },
-        { "int8_ns", products / f[INT8].median }, { "bf16_ns", products / f[BF16_RATE].median },
+        { "over_half", fmin(f[F16_NS].median, f[BF16_NS].median) / ns }, { "code_gb_per_s", rate }, { "read_share", rate / f[READ].most },
+        { "roof_ns", roof }, { "roof_share", roof / ns }, { "memory_ns", memory }, { "fma_ns", products / f[FMA].most },
+        { "int8_ns", products / f[INT8].most }, { "bf16_ns", products / f[BF16_RATE].most },
     };
     for (size_t i = 0; i < FIGURES; i++)
         if (f[i].n > 0)
-            result(user, &(probe_result) { names[i], f[i].median, f[i].n, NAN, NAN, NAN });
+            result(user, &(probe_result) { names[i], i >= READ && i <= BF16_RATE ? f[i].most : f[i].median, f[i].n, NAN, NAN, NAN });
     for (size_t i = 0; i < sizeof computed / sizeof *computed; i++)
         if (!isnan(computed[i].value))
             result(user, &(probe_result) { computed[i].metric, computed[i].value, f[NS].n, NAN, NAN, NAN });
