@@ -161,10 +161,20 @@ test: deps-test
 fuzz: deps-test
 	@MAKE="$(MAKE)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh tests/all.sh fuzz
 
+# Specs that are run and where they are stored; QUICK=1 for a first look.
+BENCH_SPECS ?= $(if $(QUICK),experiments/decode-attention-quick.json,experiments/decode-attention.json experiments/decode-attention-dims.json)
+BENCH_STORE ?= results/kvant.db
+BENCH_SHOWN := $(foreach m,ns_per_pair ns_per_pair_min over_f16 over_half code_gb_per_s read_share roof_ns roof_share,--metric $(m))
 bench:
 	@$(MAKE) MODE=release benches build/release/kvant
+	@build/release/tests/checkkernels --bench --json results/checkkernels.json
 	@model=$$(build/release/kvant fetch smollm2-135m) || model=; build/release/tests/bench_gemm $$model
-	@for c in $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/checkkernels.c)); do $$c --bench || exit; done
+	@for s in $(BENCH_SPECS); do \
+	    n=$$(basename $$s .json); \
+	    build/release/kvant run $$s --store $(BENCH_STORE) && build/release/kvant report $$n $(BENCH_SHOWN) --store $(BENCH_STORE) && \
+	    for p in roofline depth; do build/release/kvant plot $$p $$n --store $(BENCH_STORE) || exit; done || exit; \
+	done
+	@echo 'bench: kernels in results/checkkernels.json, decode attention in $(BENCH_STORE), pictures in results/'
 
 demo:
 	@MAKE="$(MAKE)" sh harness/demo.sh
@@ -205,7 +215,7 @@ clean:
 
 # Stores are kept: they hold measurements.
 dist-clean: clean
-	rm -f results/*.svg results/*.png results/*.pdf
+	rm -f results/*.svg results/*.png results/*.pdf results/checkkernels.json
 
 help:
 	@echo 'make              build ./kvant'
@@ -213,7 +223,7 @@ help:
 	@echo 'make check        the fast tests: less than a minute'
 	@echo 'make test         all tests: gcc, clang, address, undefined-behaviour and thread sanitizers, scripts, short fuzzing'
 	@echo 'make fuzz         every fuzzer for FUZZ_SECONDS (default 60)'
-	@echo 'make bench        matrix products against oneDNN alone, kernels against scalar code'
+	@echo 'make bench        kernels against scalar code, matrix products against oneDNN alone, decode attention against f16 and the roofs'
 	@echo 'make deps         install what building needs (deps-test: what testing needs)'
 	@echo 'make install      into PREFIX (default /usr/local), below DESTDIR; make uninstall takes it away'
 	@echo 'make clean        remove what was built; make dist-clean: the pictures in results/ too'
