@@ -26,13 +26,16 @@ uint64_t peak_sum_avx512f(const uint64_t *x, size_t n)
 {
     __m512i sum[4] = { _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512() };
     const char *at = (const char *)x, *end = at + n * sizeof *x;
-    uint64_t total = 0;
+    uint64_t lanes[8], total = 0;
     for (; at < end; at += 256)
         for (size_t j = 0; j < 4; j++) {
             _mm_prefetch(at + AHEAD + 64 * j, _MM_HINT_T0);
             sum[j] = _mm512_add_epi64(sum[j], _mm512_load_si512(at + 64 * j));
         }
-    for (size_t j = 0; j < 4; j++)
-        total += (uint64_t)_mm512_reduce_add_epi64(sum[j]);
+    for (size_t j = 0; j < 4; j++) {
+        _mm512_storeu_si512(lanes, sum[j]);            /* sums wrap around: the intrinsic that reduces is signed */
+        for (size_t k = 0; k < 8; k++)
+            total += lanes[k];
+    }
     return total;
 }
