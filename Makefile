@@ -161,8 +161,9 @@ test: deps-test
 fuzz: deps-test
 	@MAKE="$(MAKE)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh tests/all.sh fuzz
 
+BENCH_OF := experiments/decode-attention
 # Specs that are run and where they are stored; QUICK=1 for a first look.
-BENCH_SPECS ?= $(if $(QUICK),experiments/decode-attention-quick.json,experiments/decode-attention.json experiments/decode-attention-dims.json)
+BENCH_SPECS ?= $(if $(QUICK),$(BENCH_OF)-quick.json,$(BENCH_OF).json $(BENCH_OF)-dims.json)
 BENCH_STORE ?= results/kvant.db
 BENCH_SHOWN := $(foreach m,ns_per_pair ns_per_pair_min over_f16 over_half code_gb_per_s read_share roof_ns roof_share,--metric $(m))
 bench:
@@ -223,7 +224,7 @@ help:
 	@echo 'make check        the fast tests: less than a minute'
 	@echo 'make test         all tests: gcc, clang, address, undefined-behaviour and thread sanitizers, scripts, short fuzzing'
 	@echo 'make fuzz         every fuzzer for FUZZ_SECONDS (default 60)'
-	@echo 'make bench        kernels against scalar code, matrix products against oneDNN alone, decode attention against f16 and the roofs'
+	@echo 'make bench        kernels against scalar code, products against oneDNN alone, decode attention against f16 and the roofs'
 	@echo 'make deps         install what building needs (deps-test: what testing needs)'
 	@echo 'make install      into PREFIX (default /usr/local), below DESTDIR; make uninstall takes it away'
 	@echo 'make clean        remove what was built; make dist-clean: the pictures in results/ too'

@@ -10,7 +10,8 @@
  * for "/", for tests. */
 uint64_t sysinfo_memory(const char *root);
 
-/* Bytes of the largest cache of the first processor, which is the last one before memory; 0 when the system does not tell. root: as above. */
+/* Bytes of the largest cache of the first processor, which is the last one before memory; 0 when the system does not tell. root: as
+ * above. */
 uint64_t sysinfo_last_cache(const char *root);
 
 void sysinfo_cpu(char name[128]);      /* the model's name, "unknown" where the system does not tell */

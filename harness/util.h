@@ -35,8 +35,8 @@ void file_new_discard(file_new *f);
 /* mkdir -p of the folder (not of its last component when `for_file`). */
 kvant_status make_folders(const char *path, bool for_file, kvant_error *err);
 
-/* kvant_alloc for arrays that are read over and over: from 2 MiB on aligned to that, and the system is asked for huge pages, with which
- * memory is read faster. NULL: none. Freed by free(). */
+/* kvant_alloc for arrays that are read over and over: from 2 MiB on aligned to that, and the system is asked for huge pages, with
+ * which memory is read faster. NULL: none. Freed by free(). */
 void *alloc_huge(size_t bytes);
 
 double seconds_now(void);                              /* monotonic */

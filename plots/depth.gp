@@ -1,5 +1,5 @@
-# A panel for each setting, a line for each cache: f16's thick and black, the others thin with points; bars reach to the best repeat. Depths
-# are spaced by their logarithm, unless one of them is 0.
+# A panel for each setting, a line for each cache: f16's thick and black, the others thin with points; bars reach to the best repeat.
+# Depths are spaced by their logarithm, unless one of them is 0.
 array PANEL[N]; array STYLE_OF[N]; array NAME_OF[N]; array TITLES[N]; array AXIS[N]; array LINE[N]
 set datafile separator "\t"
 do for [i = 1:N] {
@@ -52,17 +52,21 @@ do for [p = 1:PANELS] {
     }
     set yrange [YMIN[p] / 1.3:YMAX[p] * 1.3]
     unset ytics
-    set for [k = floor(log10(YMIN[p])):ceil(log10(YMAX[p]))] ytics add (sprintf('%g', 10.0 ** k) 10.0 ** k, sprintf('%g', 2 * 10.0 ** k) 2 * 10.0 ** k, \
-        sprintf('%g', 5 * 10.0 ** k) 5 * 10.0 ** k)
+    do for [k = floor(log10(YMIN[p])):ceil(log10(YMAX[p]))] { do for [m = 1:3] {
+        TIC = (m == 1 ? 1 : m == 2 ? 2 : 5) * 10.0 ** k
+        set ytics add (sprintf('%g', TIC) TIC)
+    } }
     set ytics nomirror out textcolor '#202020' font ',11'
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     set xlabel COLUMNS[2] font ',12'
     set ylabel AXIS[FROM[p]] font ',12'
-    if (p == 1) { set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11' } \
-    else { unset key }
+    unset key
+    if (p == 1) {
+        set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
+    }
     plot for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3 with lines linecolor rgb tint(i) linewidth (LINE[i] ? 2.5 : 1) \
              notitle, \
-         for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:4:3 with yerrorbars linecolor rgb tint(i) pointtype shape(STYLE_OF[i]) \
-             pointsize 0.8 linewidth (LINE[i] ? 2.5 : 1) title NAME_OF[i]
+         for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:4:3 with yerrorbars linecolor rgb tint(i) \
+             pointtype shape(STYLE_OF[i]) pointsize 0.8 linewidth (LINE[i] ? 2.5 : 1) title NAME_OF[i]
 }
 unset multiplot

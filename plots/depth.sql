@@ -1,4 +1,4 @@
--- Speed over depth: time of a key-value pair in decode attention, and tokens per second of a model's decode; f16 as a line, a panel for each setting
+-- Speed over depth: time of decode attention per key-value pair, and a model's tokens per second; a panel for each setting
 WITH cell AS (
   SELECT cell, probe, model, label, ordinal, key_quantizer, metric, value, unit, better,
          json_extract(config, '$.probe.params.depth') AS depth,

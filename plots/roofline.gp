@@ -1,5 +1,5 @@
-# A panel for each shape and number of threads: a point for each cell, its bits beside it, and the roofs as lines: what memory takes for the
-# bytes, and what arithmetic takes for the products. Nothing can be below the thick one. One range for all panels.
+# A panel for each shape and number of threads: a point for each cell, its bits beside it, and the roofs as lines: what memory takes
+# for the bytes, and what arithmetic takes for the products. Nothing can be below the thick one. One range for all panels.
 array PANEL[N]; array STYLE_OF[N]; array NAME_OF[N]; array TITLES[N]; array SLOPE[N]; array FMA[N]; array INT8[N]; array BF16[N]
 set datafile separator "\t"
 do for [i = 1:N] {
@@ -39,8 +39,8 @@ set ytics font ',11'
 set samples 200
 set errorbars 0
 set grid xtics ytics
-set label 1 'points: medians, bars down to the least; beside them: bits asked. Depth: ' . FIRST[14] . ' tokens' at screen 0.985, screen 14.0 / HEIGHT \
-    right font ',11' textcolor '#606060'
+set label 1 'points: medians, bars down to the least; beside them: bits asked. Depth: ' . FIRST[14] . ' tokens' \
+    at screen 0.985, screen 14.0 / HEIGHT right font ',11' textcolor '#606060'
 max(a, b) = a > b ? a : b
 least(a, b) = b > 0 && b < a ? b : a
 
@@ -53,8 +53,10 @@ do for [p = 1:PANELS] {
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     if (p > PANELS - ACROSS) { set xlabel COLUMNS[2] font ',12' } else { unset xlabel }
     if ((p - 1) % ACROSS == 0) { set ylabel 'ns per key-value pair, log scale' font ',12' } else { unset ylabel }
-    if (p == 1) { set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11' } \
-    else { unset key }
+    unset key
+    if (p == 1) {
+        set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
+    }
     plot max(A * x, LEAST) with lines linecolor '#000000' linewidth 3 title 'roof', \
          A * x with lines linecolor '#606060' linewidth 1 title 'memory read', \
          F with lines linecolor '#606060' dashtype 2 title 'f32 multiply-adds', \
@@ -62,6 +64,7 @@ do for [p = 1:PANELS] {
          (I > 0 ? I : NaN) with lines linecolor '#606060' dashtype 3 title (I > 0 ? 'int8 products' : ''), \
          for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:4:3 with yerrorbars linecolor rgb colour(STYLE_OF[i]) \
              pointtype shape(STYLE_OF[i]) pointsize 0.9 linewidth 1 title NAME_OF[i], \
-         for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:5 with labels offset 0.9, 0.4 left font ',9' textcolor '#404040' notitle
+         for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:5 with labels offset 0.9, 0.4 left font ',9' \
+             textcolor '#404040' notitle
 }
 unset multiplot

@@ -20,8 +20,8 @@ WITH cell AS (
 ), styled AS (
   SELECT *, dense_rank() OVER (ORDER BY first) AS style FROM panel
 )
-SELECT panel || ' ' || quantizer AS series, bytes AS 'bytes of a key-value pair, log scale', ns, least, printf('%.4g', bits_asked) AS bits,
-       panel, printf('d = %d, %d quer%s per KV head, ', dim, queries, CASE queries WHEN 1 THEN 'y' ELSE 'ies' END) ||
+SELECT panel || ' ' || quantizer AS series, bytes AS 'bytes of a key-value pair, log scale', ns, least,
+       printf('%.4g', bits_asked) AS bits, panel, printf('d = %d, %d quer%s per KV head, ', dim, queries, CASE queries WHEN 1 THEN 'y' ELSE 'ies' END) ||
               CASE threads WHEN 0 THEN 'all threads' WHEN 1 THEN '1 thread' ELSE threads || ' threads' END AS title,
        slope, fma_ns, int8_ns, bf16_ns, quantizer, style, depth, (SELECT count(DISTINCT threads) FROM chosen) AS across,
        max(panel) OVER () AS panels, max(style) OVER () AS styles, min(bytes) OVER () AS x_least, max(bytes) OVER () AS x_most

@@ -1,5 +1,6 @@
-/* kernel_timing.c - see kernel_timing.h. Kernel and scalar code take turns, and the least time of each counts: what disturbs a run only adds.
- * Codes of N vectors lie in a core's own cache: here instructions are compared; memory is the probe `decode_attention`'s affair. */
+/* kernel_timing.c - see kernel_timing.h. Kernel and scalar code take turns, and the least time of each counts: what disturbs a run
+ * only adds. Codes of N vectors lie in a core's own cache: here instructions are compared; memory is the probe `decode_attention`'s
+ * affair. */
 #include "tests/kernel_timing.h"
 
 #include "harness/check/check_internal.h"
@@ -171,8 +172,8 @@ static bool print_table(const kvant_quantizer *q, const char *target, const kvan
     bool done = !status;
     if (done) {
         const table t = { q->name, target, given, dim, (double)kernel.codec.plan.code / (double)kernel.codec.plan.block, rows };
-        printf("\n%s_%s d=%u %s: %g bytes a vector\n  %-8s %7s  %12s  %10s  %12s  %8s\n", q->name, target, dim, given, t.code_bytes, "op",
-               "queries", "ns each", "GB/s", "scalar ns", "ratio");
+        printf("\n%s_%s d=%u %s: %g bytes a vector\n", q->name, target, dim, given, t.code_bytes);
+        printf("  %-8s %7s  %12s  %10s  %12s  %8s\n", "op", "queries", "ns each", "GB/s", "scalar ns", "ratio");
         done = print_floors(&t, kernel.code, kvant_bytes(&kernel.codec, N));
         for (size_t i = 0; done && i < sizeof ops / sizeof *ops; i++) {
             double least[2];

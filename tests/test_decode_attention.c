@@ -1,5 +1,5 @@
-/* test_decode_attention.c - the probe `decode_attention` and what it stands on: loops of multiply-adds whose sums are known, a cache that
- * repeats its first layer, steps that must give what the codes say, and results by hand. No time itself is tested. */
+/* test_decode_attention.c - the probe `decode_attention` and what it stands on: loops of multiply-adds whose sums are known, a cache
+ * that repeats its first layer, steps that must give what the codes say, and results by hand. No time itself is tested. */
 #include "harness/measure/decode_step.h"
 #include "harness/measure/peaks.h"
 #include "harness/measure/roofs.h"
@@ -15,8 +15,8 @@ enum { DIM = 16 };
 static void loops_compute_all_products(void **state)
 {
     (void)state;
-    const peak_loop *const loops[] = { &peak_fma_portable, __builtin_cpu_supports("fma") ? &peak_fma_avx2 : NULL, peak_fma(), peak_int8(),
-                                       peak_bf16() };
+    const peak_loop *const loops[] = { &peak_fma_portable, __builtin_cpu_supports("fma") ? &peak_fma_avx2 : NULL, peak_fma(),
+                                       peak_int8(), peak_bf16() };
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
         for (size_t rounds = 1; loops[i] && rounds <= 1000; rounds += 333)
             assert_near(loops[i]->run(rounds), loops[i]->products * (double)rounds, 0);
@@ -92,7 +92,8 @@ static void layers_repeat_the_first(void **state)
     all.of = of;
     assert_ok(kvcache_open(&all, 70, &cache, err));
     void *scratch = kvant_alloc(kvcache_scratch(&all));
-    float *waiting = kvant_alloc((70 + 32) * 32 * sizeof *waiting), *x = kvant_alloc(70 * 32 * sizeof *x), *y = kvant_alloc(70 * 32 * sizeof *y);
+    float *waiting = kvant_alloc((70 + 32) * 32 * sizeof *waiting), *x = kvant_alloc(70 * 32 * sizeof *x);
+    float *y = kvant_alloc(70 * 32 * sizeof *y);
     for (uint32_t part = 0; part < 4; part++)
         kvcache_append(cache, 0, part / 2, part % 2 ? KVANT_VALUE : KVANT_KEY, data.x, 32, 70, false, waiting, NULL, scratch);
     kvcache_advance(cache, 70);
@@ -287,14 +288,16 @@ static void results_by_hand(void **state)
         { "bf16_g_per_s", 0, 0, 100, 1 }, { "bf16_ns_per_pair", 0, 0, 11, 1 }, { "bf16_ns_per_pair", 1, 0, 9, 1 },
         { "bf16_ns_per_pair", 2, 0, 10, 1 }, { "bytes_per_pair", 0, 0, 100, 1 }, { "copy_gb_per_s", 0, 0, 20, 1 },
         { "f16_ns_per_pair", 0, 0, 16, 1 }, { "fma_g_per_s", 0, 0, 50, 1 }, { "fma_g_per_s", 1, 0, 3, 1 },
-        { "int8_g_per_s", 0, 0, 200, 1 }, { "kernel_distance", 0, 0, .004, 1 }, { "ns_per_pair", 0, 0, 4, 1 }, { "ns_per_pair", 1, 0, 90, 1 },
-        { "ns_per_pair", 2, 0, 5, 1 }, { "products_per_pair", 0, 0, 600, 1 }, { "read_gb_per_s", 0, 0, 50, 1 }, { "read_gb_per_s", 1, 0, 30, 1 },
+        { "int8_g_per_s", 0, 0, 200, 1 }, { "kernel_distance", 0, 0, .004, 1 }, { "ns_per_pair", 0, 0, 4, 1 },
+        { "ns_per_pair", 1, 0, 90, 1 }, { "ns_per_pair", 2, 0, 5, 1 }, { "products_per_pair", 0, 0, 600, 1 },
+        { "read_gb_per_s", 0, 0, 50, 1 }, { "read_gb_per_s", 1, 0, 30, 1 },
     };
     static const struct { const char *metric; double value; } wanted[] = {
         { "ns_per_pair", 5 }, { "ns_per_pair_min", 4 }, { "f16_ns_per_pair", 16 }, { "bf16_ns_per_pair", 10 }, { "over_f16", 3.2 },
         { "over_half", 2 }, { "code_gb_per_s", 20 }, { "read_share", .4 }, { "memory_ns", 2 }, { "fma_ns", 12 }, { "int8_ns", 3 },
-        { "bf16_ns", 6 }, { "roof_ns", 3 }, { "roof_share", .6 }, { "read_gb_per_s", 50 }, { "copy_gb_per_s", 20 }, { "fma_g_per_s", 50 },
-        { "int8_g_per_s", 200 }, { "bf16_g_per_s", 100 }, { "bytes_per_pair", 100 }, { "products_per_pair", 600 }, { "kernel_distance", .004 },
+        { "bf16_ns", 6 }, { "roof_ns", 3 }, { "roof_share", .6 }, { "read_gb_per_s", 50 }, { "copy_gb_per_s", 20 },
+        { "fma_g_per_s", 50 }, { "int8_g_per_s", 200 }, { "bf16_g_per_s", 100 }, { "bytes_per_pair", 100 },
+        { "products_per_pair", 600 }, { "kernel_distance", .004 },
     };
     const kvant_probe *p = probe_of("decode_attention");
     const kvant_args args = kvant_defaults(p->params);
@@ -306,8 +309,8 @@ static void results_by_hand(void **state)
 
     /* Without sums of products the roof is f32's, and nothing is said of them. */
     static const probe_sample plain[] = {
-        { "bf16_ns_per_pair", 0, 0, 11, 1 }, { "bytes_per_pair", 0, 0, 100, 1 }, { "f16_ns_per_pair", 0, 0, 16, 1 }, { "fma_g_per_s", 0, 0, 50, 1 },
-        { "ns_per_pair", 0, 0, 24, 1 }, { "products_per_pair", 0, 0, 600, 1 }, { "read_gb_per_s", 0, 0, 50, 1 },
+        { "bf16_ns_per_pair", 0, 0, 11, 1 }, { "bytes_per_pair", 0, 0, 100, 1 }, { "f16_ns_per_pair", 0, 0, 16, 1 },
+        { "fma_g_per_s", 0, 0, 50, 1 }, { "ns_per_pair", 0, 0, 24, 1 }, { "products_per_pair", 0, 0, 600, 1 }, { "read_gb_per_s", 0, 0, 50, 1 },
     };
     r = (cell_run){ 0 };
     assert_ok(p->finish(&args, plain, sizeof plain / sizeof *plain, run_result, &r, err));

@@ -132,7 +132,7 @@ static void test_config_is_canonical_and_complete(void **state)
     close_plan(&p);
 }
 
-/* What a probe runs for itself, and the engine's attention, are part of a cell; of vectors alone, and only where the probe has such. */
+/* What a probe runs for itself, and the engine's attention, are part of a cell, of vectors alone, and only where the probe has such. */
 static void test_identity_holds_baselines(void **state)
 {
     (void)state;
@@ -140,8 +140,8 @@ static void test_identity_holds_baselines(void **state)
                                            "harness/probes/decode_attention" };
     planned p;
     plan_used used;
-    make_plan("{ \"name\": \"t\", \"probe\": [\"decode_attention\", \"distortion\"], \"data\": {\"dataset\": \"synthetic\", \"dim\": [64, 4096], "
-              "\"n\": 16}, \"vector\": \"affine\" }", &p);
+    make_plan("{ \"name\": \"t\", \"probe\": [\"decode_attention\", \"distortion\"], \"vector\": \"affine\", \"data\": "
+              "{\"dataset\": \"synthetic\", \"dim\": [64, 4096], \"n\": 16} }", &p);
     for (size_t i = 0; i < p.plan.n_cells; i++) {
         const plan_cell *c = &p.plan.cells[i];
         const bool attends = !strcmp(c->probe->name, "decode_attention");
@@ -163,8 +163,8 @@ static void test_identity_holds_baselines(void **state)
     close_plan(&p);
 
     /* A text is no vectors: skipped with its reason, and nothing there could be a baseline. */
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"decode_attention\", \"model\": \"%s\", \"data\": \"%s\", \"key\": \"f16\" }",
-                             model_path, text_path);
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"decode_attention\", \"model\": \"%s\", \"data\": \"%s\", "
+                             "\"key\": \"f16\" }", model_path, text_path);
     assert_non_null(json);
     assert_fails(try_plan(json, &p, err), KVANT_INVALID, "takes vectors, and this data is a text");
     free(json);

@@ -324,8 +324,9 @@ static void speed(void **state)
     }
     free(draw(s, "roofline", out, NULL, NULL));
     char *svg = svg_text(out);
-    static const char *const words[] = { "e: decode attention and its roofs", "d = 128, 4 queries per KV head, 1 thread", "f16", "q4_0", "4.5", "roof",
-                                         "d = 128, 4 queries per KV head, 2 threads", "int8 products", "memory read", "f32 multiply-adds",
+    static const char *const words[] = { "e: decode attention and its roofs", "f16", "q4_0", "4.5", "roof", "int8 products",
+                                         "d = 128, 4 queries per KV head, 1 thread", "memory read", "f32 multiply-adds",
+                                         "d = 128, 4 queries per KV head, 2 threads",
                                          "points: medians, bars down to the least; beside them: bits asked. Depth: 8192 tokens" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_says(svg, words[i]);
@@ -349,8 +350,8 @@ static void speed(void **state)
     }
     free(draw(s, "depth", out, NULL, NULL));
     svg = svg_text(out);
-    static const char *const both[] = { "e: speed over depth", "tiny: decode", "tokens per second, log scale", "ns per key-value pair, log scale",
-                                        "d = 128, 4 queries per KV head, 2 threads", "f16", "q4_0", "tokens in the cache" };
+    static const char *const both[] = { "e: speed over depth", "tiny: decode", "tokens per second, log scale",
+                                        "ns per key-value pair, log scale", "d = 128, 4 queries per KV head, 2 threads", "f16", "q4_0", "tokens in the cache" };
     for (size_t i = 0; i < sizeof both / sizeof *both; i++)
         assert_says(svg, both[i]);
     free(svg);

@@ -1,5 +1,5 @@
-/* decode_step.c - see decode_step.h. One layer is coded, by kvcache_append in bulk, and the others are copies of it: the same bytes in other
- * memory. A step does not advance the cache, so that all have the same depth. */
+/* decode_step.c - see decode_step.h. One layer is coded, by kvcache_append in bulk, and the others are copies of it: the same bytes in
+ * other memory. A step does not advance the cache, so that all have the same depth. */
 #include "harness/measure/decode_step.h"
 
 #include "harness/lm/attention.h"
@@ -36,9 +36,10 @@ static float *teaching(const kvant_codec *codec, uint32_t kv_heads, const kvant_
     return x;
 }
 
-/* Codecs of one layer; without data what they will be. Policies know "auto", which takes each quantizer's best, and forced targets, which
- * all quantizers must have then, f16 for what waits included: whichever gives the target that was checked. */
-static kvant_status open_codecs(const kvant_codec *codec, uint32_t kv_heads, const kvant_data *data, kvcache_codecs *codecs, kvant_error *err)
+/* Codecs of one layer; without data what they will be. Policies know "auto", which takes each quantizer's best, and forced targets,
+ * which all quantizers must have then, f16 for what waits included: whichever gives the target that was checked. */
+static kvant_status open_codecs(const kvant_codec *codec, uint32_t kv_heads, const kvant_data *data, kvcache_codecs *codecs,
+                                kvant_error *err)
 {
     const char *const isas[] = { strcmp(codec->target, "scalar") ? "auto" : "scalar", codec->target };
     const kvcache_shape one = { .n_layer = 1, .n_kv_head = kv_heads, .head_dim = codec->shape.dim,
@@ -240,8 +241,8 @@ static void attend(decode_step *s, uint32_t layer)
     const size_t row = s->shape.queries * s->dim;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->shape.threads)
     for (uint32_t head = 0; head < s->shape.kv_heads; head++)
-        attention_decode(s->cache, layer, head, vector_of(s, head, KVANT_KEY, s->shape.depth), vector_of(s, head, KVANT_VALUE, s->shape.depth),
-                         s->q + head * row, s->shape.queries, &of, s->out + head * row,
+        attention_decode(s->cache, layer, head, vector_of(s, head, KVANT_KEY, s->shape.depth),
+                         vector_of(s, head, KVANT_VALUE, s->shape.depth), s->q + head * row, s->shape.queries, &of, s->out + head * row,
                          s->scratch + s->scratch_bytes * (size_t)omp_get_thread_num());
 }
 

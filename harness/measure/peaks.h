@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* run multiplies ones by ones `rounds` times and adds the products up in as many registers as hide the latency. It returns the sum, which
- * is products * rounds as long as no lane exceeds PEAK_ROUNDS: proof that all of them were computed. */
+/* run multiplies ones by ones `rounds` times and adds the products up in as many registers as hide the latency. It returns the sum,
+ * which is products * rounds as long as no lane exceeds PEAK_ROUNDS: proof that all of them were computed. */
 typedef struct { double (*run)(size_t rounds); double products; /* of a round */ } peak_loop;
 enum { PEAK_ROUNDS = 1 << 22 };
 

@@ -83,8 +83,8 @@ static void copy_all(const roofs_memory *m, int threads)
     }
 }
 
-/* Multiply-adds a second; 0: there is no such loop. The rounds are doubled until they last; the best of those that the clock resolves counts,
- * for what disturbs one only makes it longer. */
+/* Multiply-adds a second; 0: there is no such loop. The rounds are doubled until they last; the best of those that the clock resolves
+ * counts, for what disturbs one only makes it longer. */
 static kvant_status time_loop(const peak_loop *loop, int threads, double *rate, kvant_error *err)
 {
     double took = 0;

@@ -5,8 +5,8 @@
 
 #include "harness/util.h"
 
-/* Per second, all threads together. read, copy: bytes read, bytes copied. fma: multiply-adds of f32; int8, bf16: of 8-bit integers and of
- * bfloat16 by the instructions for sums of products, 0 where the processor has none. */
+/* Per second, all threads together. read, copy: bytes read, bytes copied. fma: multiply-adds of f32; int8, bf16: of 8-bit integers and
+ * of bfloat16 by the instructions for sums of products, 0 where the processor has none. */
 typedef struct { double read, copy, fma, int8, bf16; } roofs;
 
 /* Two areas, each twice as large as the processor's last cache, filled with words that are not zero. */

@@ -1,6 +1,6 @@
-/* decode_attention.c - time of decode attention over a cache that is larger than the processor's, without a model, held against the best f16 or
- * bf16 attention here and against what memory and arithmetic allow. A unit is one repeat: in it come the roofs, the two baselines and every
- * cell, one after the other, so that drift meets all alike. */
+/* decode_attention.c - time of decode attention over a cache that is larger than the processor's, without a model, held against the
+ * best f16 or bf16 attention here and against what memory and arithmetic allow. A unit is one repeat: in it come the roofs, the two
+ * baselines and every cell, one after the other, so that drift meets all alike. */
 #include "harness/measure/decode_step.h"
 #include "harness/measure/roofs.h"
 #include "harness/measure/stats.h"
@@ -36,8 +36,8 @@ static const probe_metric metrics[] = {
     { "over_half", "x", "how much faster than the better of the f16 and bf16 caches", 1, true },
     { "code_gb_per_s", "GB/s", "of the cache read: bytes of a pair over its time", 1, true },
     { "read_share", "", "of the bandwidth that reading memory alone has", 1, true },
-    { "roof_ns", "ns", "the least that this machine allows: a pair's bytes at the bandwidth of reading, or its products at the highest rate "
-      "of multiply-adds, whichever takes longer", 0, true },
+    { "roof_ns", "ns", "the least that this machine allows: a pair's bytes at the bandwidth of reading, or its products at the highest "
+      "rate of multiply-adds, whichever takes longer", 0, true },
     { "roof_share", "", "of that reached: roof_ns over ns_per_pair", 1, true },
     { "memory_ns", "ns", "a pair's bytes at the bandwidth of reading", 0, true },
     { "fma_ns", "ns", "a pair's products, 2 queries * dim of them, by f32 multiply-adds", 0, true },
@@ -52,19 +52,19 @@ static const probe_metric metrics[] = {
     { "products_per_pair", "", "multiply-adds of a pair: its key and its value with all queries", 0, false },
     { "cache_bytes", "bytes", "that the timed cache takes, all layers", 0, false },
     { "last_cache_bytes", "bytes", "of the processor's last cache, which cache_bytes should exceed", 0, false },
-    { "kernel_distance", "", "the timed code's outputs from attention in double precision over the same codes, relative, the worst of some",
-      -1, false },
+    { "kernel_distance", "", "the timed code's outputs from attention in double precision over the same codes, relative, the worst of "
+      "some", -1, false },
     { NULL, NULL, NULL, 0, false }
 };
 
-/* Both have their best kernel, whatever target the cells are held to. The driver checks them as it does cells, and the code of their kernels
- * is part of every cell's identity. */
+/* Both have their best kernel, whatever target the cells are held to. The driver checks them as it does cells, and the code of their
+ * kernels is part of every cell's identity. */
 enum { F16, BF16, BASELINES };
 static const char *const baselines[] = { "f16", "bf16", NULL };
 static const char *const baseline_metrics[BASELINES] = { "f16_ns_per_pair", "bf16_ns_per_pair" };
 
-/* A kernel may round queries and weights to 8 bits, which moves outputs by less than a hundredth of their length; what is further off did
- * something else. */
+/* A kernel may round queries and weights to 8 bits, which moves outputs by less than a hundredth of their length; what is further off
+ * did something else. */
 static const double distance_max = .05;
 
 typedef struct {
@@ -119,8 +119,8 @@ static kvant_status check_memory(const probe_job *job, kvant_error *err)
         all += (double)bytes;
     }
     if (available && !(all <= .8 * (double)available))
-        return kvant_fail(err, KVANT_INVALID, "decode_attention: %zu caches of at least %.0f MB at depth %u take %.0f MB, and %.0f MB of memory "
-                          "are available; lower depth, kv_heads or cache_mib, or name fewer quantizers", job->n_cells + BASELINES,
+        return kvant_fail(err, KVANT_INVALID, "decode_attention: %zu caches of at least %.0f MB at depth %u take %.0f MB, and %.0f MB of "
+                          "memory are available; lower depth, kv_heads or cache_mib, or name fewer quantizers", job->n_cells + BASELINES,
                           (double)p->shape.bytes / 1e6, p->shape.depth, all / 1e6, (double)available / 1e6);
     return KVANT_OK;
 }
@@ -184,8 +184,8 @@ static kvant_status open_step(const probe_job *job, const kvant_codec *codec, de
     if (status)
         return kvant_fail(err, status, "decode_attention: %s", why.text);
     if (!(*distance <= distance_max))
-        return kvant_fail(err, KVANT_FAILED, "decode_attention: %s (%s): what its kernel computes is %.3g from attention over its codes; "
-                          "that is no rounding, so it is not timed", codec->quantizer->name, codec->target, *distance);
+        return kvant_fail(err, KVANT_FAILED, "decode_attention: %s (%s): what its kernel computes is %.3g from attention over its "
+                          "codes; that is no rounding, so it is not timed", codec->quantizer->name, codec->target, *distance);
     return KVANT_OK;
 }
 
@@ -298,8 +298,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     const double memory = bytes / f[READ].most, roof = fmax(memory, products / peak);
     const struct { const char *metric; double value; } computed[] = {
         { "ns_per_pair_min", f[NS].least }, { "over_f16", f[F16_NS].median / ns },
-        { "over_half", fmin(f[F16_NS].median, f[BF16_NS].median) / ns }, { "code_gb_per_s", rate }, { "read_share", rate / f[READ].most },
-        { "roof_ns", roof }, { "roof_share", roof / ns }, { "memory_ns", memory }, { "fma_ns", products / f[FMA].most },
+        { "over_half", fmin(f[F16_NS].median, f[BF16_NS].median) / ns }, { "code_gb_per_s", rate },
+        { "read_share", rate / f[READ].most }, { "roof_ns", roof }, { "roof_share", roof / ns }, { "memory_ns", memory }, { "fma_ns", products / f[FMA].most },
         { "int8_ns", products / f[INT8].most }, { "bf16_ns", products / f[BF16_RATE].most },
     };
     for (size_t i = 0; i < FIGURES; i++)
