@@ -56,10 +56,8 @@ LDLIBS  += $(PKG_LIBS) -ldnnl -lm
 
 # Kernels carry their instruction set in the file's name; everything else is a portable baseline.
 ISA_avx2   := -mavx2 -mfma -mf16c
-ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
-ISA_avx512f := -mavx512f
-ISA_avx512vnni := -mavx512f -mavx512vnni
-ISA_avx512bf16 := -mavx512f -mavx512bf16
+ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
 ISAS := $(patsubst ISA_%,%,$(filter ISA_%,$(.VARIABLES)))
 # What of metal/ serves the harness and is no kernel of a quantizer.
 METAL_OF_HARNESS := $(wildcard metal/x86/vecmath_*.c metal/x86/peaks_*.c)

@@ -95,45 +95,55 @@ static kvant_status validate_plan(const kvant_quantizer *q, const kvant_plan *p,
     return KVANT_OK;
 }
 
-/* A layout of its own makes the scalar ops unreadable for it, so such a kernel stands alone; others fill in what they have. */
-static kvant_ops join_ops(const kvant_ops *scalar, const kvant_kernel *kernel, bool own_layout)
+/* In a layout or with a state of the kernel's own no scalar op can serve. */
+static void drop_scalar(kvant_ops *ops, const kvant_ops *scalar)
 {
-    kvant_ops ops = kernel->ops;
-    if (own_layout)
-        return ops;
-    if (!ops.encode) ops.encode = scalar->encode;
-    if (!ops.decode) ops.decode = scalar->decode;
-    if (!ops.query) ops.query = scalar->query;
-    if (!ops.score) ops.score = scalar->score;
-    if (!ops.mix) ops.mix = scalar->mix;
-    if (!ops.finish) ops.finish = scalar->finish;
-    if (!ops.symbols) ops.symbols = scalar->symbols;
-    return ops;
+    if (ops->encode == scalar->encode) ops->encode = NULL;
+    if (ops->decode == scalar->decode) ops->decode = NULL;
+    if (ops->query == scalar->query) ops->query = NULL;
+    if (ops->score == scalar->score) ops->score = NULL;
+    if (ops->mix == scalar->mix) ops->mix = NULL;
+    if (ops->finish == scalar->finish) ops->finish = NULL;
+    if (ops->symbols == scalar->symbols) ops->symbols = NULL;
 }
 
-static kvant_status choose_ops(kvant_codec *c, const char *isa, kvant_error *err)
+/* The form that a kernel gives this shape; false when it gives none. A sequence that trains a codec trains its state only. */
+static bool form_of(const kvant_kernel *kernel, const kvant_codec *c, kvant_form *form)
 {
     const kvant_quantizer *q = c->quantizer;
-    const kvant_kernel *chosen = NULL;
+    *form = (kvant_form) { .ops = q->ops, .tile = c->plan.tile, .query = c->plan.query, .acc = c->plan.acc, .scratch = c->plan.scratch };
+    if (!kernel->form(&c->shape, &c->args, form) || (form->derived && c->plan.prompt))
+        return false;
+    if (form->derived || form->tile != c->plan.tile)
+        drop_scalar(&form->ops, &q->ops);
+    return true;
+}
+
+static kvant_status choose_form(kvant_codec *c, const char *isa, kvant_error *err)
+{
+    const kvant_quantizer *q = c->quantizer;
     bool automatic = !isa || !strcmp(isa, "auto"), scalar = isa && !strcmp(isa, "scalar"), known = false;
+    kvant_form chosen = { .ops = q->ops, .tile = c->plan.tile, .query = c->plan.query, .acc = c->plan.acc, .scratch = c->plan.scratch };
     for (const kvant_kernel *const *k = kvant_kernels(); *k && !scalar; k++) {
+        kvant_form form;
         if (strcmp((*k)->quantizer, q->name) || !(automatic || !strcmp((*k)->target, isa)))
             continue;
         known = true;
-        if ((*k)->usable(&c->shape, &c->args))
-            chosen = *k;
+        if (form_of(*k, c, &form)) {
+            chosen = form;
+            c->kernel = *k;
+        }
     }
-    if (!automatic && !scalar && !chosen)
+    if (!automatic && !scalar && !c->kernel)
         return kvant_fail(err, KVANT_INVALID, "%s: target '%.32s' %s; use auto or scalar", q->name, isa,
                           known ? "does not run on this processor or with this shape" : "has no kernel for this quantizer");
-    c->target = chosen ? chosen->target : "scalar";
-    c->ops = q->ops;
-    if (chosen) {
-        bool own_layout = chosen->tile && chosen->tile != c->plan.tile;
-        if (own_layout)
-            c->plan.tile = chosen->tile;
-        c->ops = join_ops(&q->ops, chosen, own_layout);
-    }
+    c->target = c->kernel ? c->kernel->target : "scalar";
+    c->ops = chosen.ops;
+    c->plan.tile = chosen.tile;
+    c->plan.query = chosen.query;
+    c->plan.acc = chosen.acc;
+    c->plan.scratch = chosen.scratch;
+    c->derived_bytes = chosen.derived;
     if (!c->ops.encode || !c->ops.decode || !c->ops.query != !c->ops.score || !c->ops.mix != !c->ops.finish)
         return kvant_fail(err, KVANT_FAILED, "%s: %s: ops need encode, decode, and query with score, mix with finish", q->name,
                           c->target);
@@ -170,27 +180,11 @@ kvant_status kvant_describe(const kvant_quantizer *quantizer, const kvant_shape 
         return status;
     c.plan.block = c.plan.block ? c.plan.block : 1;
     c.plan.tile = c.plan.tile ? c.plan.tile : 1;
-    status = choose_ops(&c, isa, err);
+    status = choose_form(&c, isa, err);
     if (!status)
         status = set_sizes(&c, err);
     if (!status)
         *codec = c;
-    return status;
-}
-
-kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
-                        kvant_codec *codec, kvant_error *err)
-{
-    kvant_status status = kvant_describe(quantizer, shape, args, isa, codec, err);
-    if (status)
-        return status;
-    if (!(codec->state = kvant_alloc(codec->plan.state))) {
-        status = kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", quantizer->name, codec->plan.state);
-    } else {
-        status = quantizer->init(&codec->shape, &codec->args, codec->state, err);
-    }
-    if (status)
-        kvant_close(codec);
     return status;
 }
 
@@ -221,6 +215,44 @@ kvant_status kvant_list_parts(const kvant_codec *codec, kvant_parts *parts, kvan
     codec->quantizer->parts(&codec->shape, &codec->args, state, parts);
     free(state);
     return validate_parts(codec, parts, err);
+}
+
+/* Memory for both states; the scalar one is zeroed. */
+static kvant_status take_memory(kvant_codec *c, kvant_error *err)
+{
+    c->state = kvant_alloc(c->plan.state);
+    if (c->derived_bytes)
+        c->derived = kvant_alloc(c->derived_bytes);
+    return c->state && (c->derived || !c->derived_bytes) ? KVANT_OK
+        : kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", c->quantizer->name, c->plan.state + c->derived_bytes);
+}
+
+/* Brings the kernel's state up to date. */
+static kvant_status derive(kvant_codec *c, kvant_error *err)
+{
+    kvant_parts parts;
+    if (!c->derived)
+        return KVANT_OK;
+    kvant_status status = kvant_list_parts(c, &parts, err);
+    if (!status)
+        c->kernel->derive(&c->shape, &c->args, c->state, &parts, c->derived);
+    return status;
+}
+
+kvant_status kvant_open(const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
+                        kvant_codec *codec, kvant_error *err)
+{
+    kvant_status status = kvant_describe(quantizer, shape, args, isa, codec, err);
+    if (status)
+        return status;
+    status = take_memory(codec, err);
+    if (!status)
+        status = quantizer->init(&codec->shape, &codec->args, codec->state, err);
+    if (!status)
+        status = derive(codec, err);
+    if (status)
+        kvant_close(codec);
+    return status;
 }
 
 /* Rotated coordinates of a unit vector stay near 1 in magnitude, and everything is finite: methods count on both. */
@@ -269,10 +301,12 @@ kvant_status kvant_open_state(const kvant_quantizer *quantizer, const kvant_shap
         return status;
     if (bytes != codec->plan.state)
         status = kvant_fail(err, KVANT_INVALID, "%s: a state of %zu bytes, and it has %zu", quantizer->name, bytes, codec->plan.state);
-    else if (!(codec->state = kvant_alloc(bytes)))
-        status = kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", quantizer->name, bytes);
     else
+        status = take_memory(codec, err);
+    if (!status)
         status = take_state(codec, state, err);
+    if (!status)
+        status = derive(codec, err);
     if (status)
         kvant_close(codec);
     return status;
@@ -281,6 +315,7 @@ kvant_status kvant_open_state(const kvant_quantizer *quantizer, const kvant_shap
 void kvant_close(kvant_codec *codec)
 {
     free(codec->state);
+    free(codec->derived);
     memset(codec, 0, sizeof *codec);
 }
 
@@ -291,15 +326,22 @@ kvant_status kvant_train(kvant_codec *codec, const float *x, size_t n, kvant_err
         return kvant_fail(err, KVANT_INVALID, "%s: it is data-oblivious: there is nothing to train", q->name);
     if (n < codec->plan.train_min)
         return kvant_fail(err, KVANT_INVALID, "%s: training needs %zu vectors, not %zu", q->name, codec->plan.train_min, n);
-    return q->train(codec->state, x, n, err);
+    kvant_status status = q->train(codec->state, x, n, err);
+    return status ? status : derive(codec, err);
 }
 
 kvant_status kvant_copy(const kvant_codec *codec, kvant_codec *copy, kvant_error *err)
 {
     *copy = *codec;
-    if (!(copy->state = kvant_alloc(codec->plan.state)))
-        return kvant_fail(err, KVANT_NOMEM, "%s: no memory for %zu bytes of state", codec->quantizer->name, codec->plan.state);
+    copy->state = copy->derived = NULL;
+    kvant_status status = take_memory(copy, err);
+    if (status) {
+        kvant_close(copy);
+        return status;
+    }
     memcpy(copy->state, codec->state, codec->plan.state);
+    if (copy->derived)
+        memcpy(copy->derived, codec->derived, codec->derived_bytes);
     return KVANT_OK;
 }
 
@@ -318,23 +360,26 @@ double kvant_bits(const kvant_codec *codec)
 
 static size_t unit_offset(const kvant_codec *c, size_t first) { return first / c->unit * c->unit_bytes; }
 
+/* What the ops take as their state. */
+static const void *state_of(const kvant_codec *c) { return c->derived ? c->derived : c->state; }
+
 /* Where a fall-back puts decoded vectors: behind the quantizer's own scratch. */
 static float *decoded(const kvant_codec *c, void *scratch) { return (float *)((char *)scratch + rounded(c->plan.scratch)); }
 
 void kvant_encode(const kvant_codec *codec, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
 {
-    codec->ops.encode(codec->state, x, first, n, code + unit_offset(codec, first), scratch);
+    codec->ops.encode(state_of(codec), x, first, n, code + unit_offset(codec, first), scratch);
 }
 
 void kvant_decode(const kvant_codec *codec, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
 {
-    codec->ops.decode(codec->state, code + unit_offset(codec, first), first, n, x, scratch);
+    codec->ops.decode(state_of(codec), code + unit_offset(codec, first), first, n, x, scratch);
 }
 
 void kvant_query(const kvant_codec *codec, const float *q, size_t nq, void *prepared, void *scratch)
 {
     if (codec->ops.query)
-        codec->ops.query(codec->state, q, nq, prepared, scratch);
+        codec->ops.query(state_of(codec), q, nq, prepared, scratch);
     else
         memcpy(prepared, q, nq * codec->query);
 }
@@ -343,7 +388,7 @@ void kvant_score(const kvant_codec *codec, const void *prepared, size_t nq, cons
                  float *dot, void *scratch)
 {
     if (codec->ops.score) {
-        codec->ops.score(codec->state, prepared, nq, code + unit_offset(codec, first), first, n, dot, scratch);
+        codec->ops.score(state_of(codec), prepared, nq, code + unit_offset(codec, first), first, n, dot, scratch);
         return;
     }
     const float *q = prepared;
@@ -362,7 +407,7 @@ void kvant_mix(const kvant_codec *codec, const float *w, size_t nq, const uint8_
                void *scratch)
 {
     if (codec->ops.mix) {
-        codec->ops.mix(codec->state, w, nq, code + unit_offset(codec, first), first, n, acc, scratch);
+        codec->ops.mix(state_of(codec), w, nq, code + unit_offset(codec, first), first, n, acc, scratch);
         return;
     }
     float *x = decoded(codec, scratch);
@@ -379,7 +424,12 @@ void kvant_mix(const kvant_codec *codec, const float *w, size_t nq, const uint8_
 void kvant_finish(const kvant_codec *codec, const float *acc, size_t nq, float *out, void *scratch)
 {
     if (codec->ops.finish)
-        codec->ops.finish(codec->state, acc, nq, out, scratch);
+        codec->ops.finish(state_of(codec), acc, nq, out, scratch);
     else
         memcpy(out, acc, nq * codec->acc * sizeof *out);
+}
+
+void kvant_symbols(const kvant_codec *codec, const uint8_t *code, size_t n, uint16_t *sym)
+{
+    codec->ops.symbols(state_of(codec), code, n, sym);
 }

@@ -60,7 +60,7 @@ version) # compiler flags
     part() { p=$1; shift; echo "    { \"$p\", \"$(hash_of "$@")\" },"; }
     part contract harness/kvant.h harness/codec.c
     part algorithms/shared algorithms/shared/*.[ch]
-    part harness/lm harness/lm/*.[ch] metal/x86/vecmath_*.c
+    part harness/lm harness/lm/*.[ch] metal/x86/vecmath_*.c metal/x86/cpu.h
     part harness/check harness/check/*.[ch] harness/measure/fidelity.[ch] harness/measure/stats.c datasets/synthetic.c
     part harness/calibration harness/experiment/calibration.[ch] harness/experiment/captured.c
     for n in $(names algorithms); do part "algorithms/$n" "algorithms/$n.c"; done
@@ -74,7 +74,7 @@ version) # compiler flags
         own=$(sed -n 's|^#include "\(harness/[a-z_/]*\)\.h"$|\1.c|p' "$f")
         part "harness/probes/$n" $(ls "$f" harness/probe.c harness/measure/stats.c $own 2>/dev/null | sort -u)
     done
-    for f in metal/*/*_*.c; do [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f"; done
+    for f in metal/*/*_*.c; do [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f" metal/*/*.h; done
     echo "};"
     cat <<'C'
 const char *version_of(const char *part)

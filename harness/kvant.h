@@ -155,14 +155,25 @@ typedef struct {
     void (*parts)(const kvant_shape *shape, const kvant_args *args, void *state, kvant_parts *parts);
 } kvant_quantizer;
 
-/* A faster form of one quantizer's ops for one target (metal/). ops that are NULL stay scalar. */
+/* What a codec runs of one shape. A kernel gets the scalar form and replaces what it has. */
+typedef struct {
+    kvant_ops ops;
+    size_t tile, query, acc, scratch;      /* as in a plan: what these ops need */
+    size_t derived;                        /* bytes of a state of the kernel's own, which its ops get instead of the scalar one; 0: none */
+} kvant_form;
+
+/* A faster form of one quantizer for one target (metal/). A tile other than the plan's, or a derived state, leaves none of the scalar ops
+ * in place: those that it does not replace go by decode. */
 typedef struct {
     const char *quantizer, *target;                                        /* "f16", "avx2" */
-    bool (*usable)(const kvant_shape *shape, const kvant_args *args);      /* this CPU, this shape */
-    size_t tile;                                                           /* 0: leave the plan's */
-    kvant_ops ops;
-    double distance;                                                       /* allowed relative l2 distance from scalar */
-    const char *reason;                                                    /* why it is not zero; NULL if it is */
+    bool (*form)(const kvant_shape *shape, const kvant_args *args, kvant_form *form);  /* false: not this CPU, not this shape */
+    /* Writes form.derived bytes, zeroed and aligned to 64, from a state and the tables in it (kvant_quantizer.parts), whenever the state
+     * has changed. */
+    void (*derive)(const kvant_shape *shape, const kvant_args *args, const void *state, const kvant_parts *parts, void *derived);
+    double distance;               /* allowed relative l2 distance of decoded vectors from scalar, of the same codes */
+    double products;               /* the same of scores and mixes; what it adds to the quantizer's error must be 1 % of that at most */
+    const char *reason;            /* why they are not zero; NULL if they are */
+    bool codes;                    /* codes are the scalar code's, layout apart; else as close to x but for rounding */
 } kvant_kernel;
 
 /* ---- Using a quantizer ------------------------------------------------------------------------ */
@@ -179,6 +190,8 @@ kvant_status kvant_parse(const kvant_param *params, const char *text, kvant_args
 void kvant_format(const kvant_param *param, double value, char *text, size_t bytes);
 /* The value of params[index], lists in full: "3+17+64", or "none". KVANT_VALUE_TEXT bytes hold any. kvant_set reads it back. */
 void kvant_format_arg(const kvant_param *params, int index, const kvant_args *args, char *text, size_t bytes);
+/* The value of a quantizer's parameter by its name, which must be one. */
+double kvant_arg(const kvant_quantizer *quantizer, const char *name, const kvant_args *args);
 /* True when both have the same value of params[index]. */
 bool kvant_same_arg(const kvant_param *params, int index, const kvant_args *a, const kvant_args *b);
 
@@ -192,8 +205,11 @@ typedef struct {
     kvant_plan plan;               /* block and tile are at least 1 */
     kvant_ops ops;
     size_t unit, unit_bytes;       /* vectors and bytes of a unit */
-    size_t query, acc, scratch;    /* as in the plan, widened to what the harness's own fall-backs need */
+    size_t query, acc, scratch;    /* as in the form, widened to what the harness's own fall-backs need */
     void *state;
+    const kvant_kernel *kernel;    /* NULL: scalar */
+    size_t derived_bytes;
+    void *derived;                 /* the kernel's state; NULL: its ops take the scalar one */
 } kvant_codec;
 
 /* Opens a codec; isa "scalar" forces the scalar ops, NULL or "auto" takes the best. kvant_close frees; {0} is closed. */
@@ -228,6 +244,8 @@ void kvant_score(const kvant_codec *codec, const void *prepared, size_t nq, cons
 void kvant_mix(const kvant_codec *codec, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc,
                void *scratch);
 void kvant_finish(const kvant_codec *codec, const float *acc, size_t nq, float *out, void *scratch);
+/* Symbols of the first n vectors; only where codec->ops.symbols is set. */
+void kvant_symbols(const kvant_codec *codec, const uint8_t *code, size_t n, uint16_t *sym);
 
 const char *kvant_version(void);
 

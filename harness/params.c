@@ -193,3 +193,9 @@ bool kvant_same_arg(const kvant_param *params, int index, const kvant_args *a, c
     bool lists = params[index].type == KVANT_LIST;
     return a->v[index] == b->v[index] && (!lists || !memcmp(a->list, b->list, sizeof a->list));
 }
+
+double kvant_arg(const kvant_quantizer *quantizer, const char *name, const kvant_args *args)
+{
+    const kvant_param *p = param_find(quantizer->params, name);
+    return p ? args->v[p - quantizer->params] : NAN;
+}

@@ -87,11 +87,12 @@ static bool near(double kernel, double scalar, double bound)
     return fabs(kernel - scalar) <= bound;
 }
 
+/* Length of what is finite of a vector: the bounds of its finite coordinates. */
 static double norm(const float *x, size_t d)
 {
     double sum = 0;
     for (size_t i = 0; i < d; i++)
-        sum += (double)x[i] * x[i];
+        sum += isfinite(x[i]) ? (double)x[i] * x[i] : 0;
     return sqrt(sum);
 }
 
@@ -125,19 +126,20 @@ static double bound_of(size_t m, double distance)
 
 /* ---- One case ------------------------------------------------------------------------------------------------ */
 
-typedef struct { kvant_codec codec; area code, x, decoded, prepared, dot, acc, out, scratch; } side;
+typedef struct { const kvant_codec *codec; area code, x, decoded, prepared, dot, acc, out, scratch; } side;
 
 typedef struct {
     const kvant_kernel *kernel;
-    const check_variant *variant;
     size_t d, n, nq;
     int kind;
     bool at_end;
 } test_case;
 
+static const char *const sides[] = { [KVANT_KEY] = "keys", [KVANT_VALUE] = "values" };
+
 static void side_areas(side *s, const test_case *t)
 {
-    const kvant_codec *c = &s->codec;
+    const kvant_codec *c = s->codec;
     size_t d = t->d, f = sizeof(float);
     s->code = area_open(kvant_bytes(c, t->n), 64, t->at_end);
     s->x = area_open(t->n * d * f, f, t->at_end);
@@ -158,14 +160,13 @@ static bool side_close(side *s)
             intact = intact && area_intact(all[i]);
             munmap(all[i]->map, all[i]->mapped);
         }
-    kvant_close(&s->codec);
     return intact;
 }
 
 /* Everything that the ops do with the input, each side by its own ops and on its own codes. w and q are shared. */
 static void exercise(side *s, const test_case *t, const float *x, const float *q, const float *w)
 {
-    const kvant_codec *c = &s->codec;
+    const kvant_codec *c = s->codec;
     void *scratch = s->scratch.data;
     memcpy(s->x.data, x, s->x.bytes);
     kvant_encode(c, (const float *)(void *)s->x.data, 0, t->n, s->code.data, scratch);
@@ -177,31 +178,56 @@ static void exercise(side *s, const test_case *t, const float *x, const float *q
     kvant_finish(c, (const float *)(void *)s->acc.data, t->nq, (float *)(void *)s->out.data, scratch);
 }
 
+/* Where codes may differ: both are nearest, of coordinates that rounding moved. Moving x by e moves what is nearest to it further away by
+ * 2 e at most. */
+static const char *compare_nearness(const test_case *t, const float *x, const float *kernel, const float *scalar)
+{
+    for (size_t v = 0; v < t->n; v++, x += t->d, kernel += t->d, scalar += t->d) {
+        double off[2] = { 0, 0 };
+        for (size_t k = 0; k < t->d; k++) {
+            if (!near(kernel[k], scalar[k], INFINITY))
+                return "other values are not finite";
+            off[0] += ((double)x[k] - kernel[k]) * ((double)x[k] - kernel[k]);
+            off[1] += ((double)x[k] - scalar[k]) * ((double)x[k] - scalar[k]);
+        }
+        double length = norm(x, t->d);
+        if (isfinite(off[1]) && !(sqrt(off[0]) <= sqrt(off[1]) + 4 * bound_of(t->d, t->kernel->distance) * length))
+            return "codes are not the nearest";
+    }
+    return NULL;
+}
+
+/* Scores and mixes are held to double arithmetic on what the kernel itself decodes, which in turn is held to the scalar code. */
 static const char *compare(const test_case *t, const side *kernel, const side *scalar, const float *q, const float *w)
 {
-    const float *x = (const float *)(void *)scalar->decoded.data;
-    const float *dots[] = { (const float *)(void *)kernel->dot.data, (const float *)(void *)scalar->dot.data };
-    const float *outs[] = { (const float *)(void *)kernel->out.data, (const float *)(void *)scalar->out.data };
-    double distance = t->kernel->distance;
-    const char *wrong = compare_vectors((const float *)(void *)kernel->decoded.data, x, t->n, t->d, distance);
+    const float *x = (const float *)(void *)kernel->decoded.data, *s = (const float *)(void *)scalar->decoded.data;
+    const float *dot = (const float *)(void *)kernel->dot.data, *out = (const float *)(void *)kernel->out.data;
+    double distance = t->kernel->distance, products = distance + t->kernel->products;
+    const char *wrong = t->kernel->codes ? compare_vectors(x, s, t->n, t->d, distance)
+                                         : compare_nearness(t, (const float *)(void *)scalar->x.data, x, s);
     if (wrong)
         return wrong;
     for (size_t i = 0; i < t->nq; i++)
         for (size_t v = 0; v < t->n; v++) {
-            double bound = bound_of(t->d, distance) * norm(q + i * t->d, t->d) * norm(x + v * t->d, t->d);
-            if (!near(dots[0][i * t->n + v], dots[1][i * t->n + v], bound))
+            double exact = 0, bound = bound_of(t->d, products) * norm(q + i * t->d, t->d) * norm(x + v * t->d, t->d);
+            for (size_t k = 0; k < t->d; k++)
+                exact += (double)q[i * t->d + k] * x[v * t->d + k];
+            if (!near(dot[i * t->n + v], exact, bound))
                 return "scores differ";
         }
     size_t from = t->n / 2, n = t->n - from;
     for (size_t i = 0; i < t->nq; i++) {
         double magnitude = 0;
         for (size_t v = 0; v < n; v++) {
-            double length = norm(x + (from + v) * t->d, t->d);
-            magnitude += isfinite(length) ? fabs((double)w[i * n + v]) * length : 0;
+            magnitude += fabs((double)w[i * n + v]) * norm(x + (from + v) * t->d, t->d);
         }
-        for (size_t k = 0; k < t->d; k++)
-            if (!near(outs[0][i * t->d + k], outs[1][i * t->d + k], bound_of(t->d + n, distance) * magnitude))
+        for (size_t k = 0; k < t->d; k++) {
+            double exact = 0;
+            for (size_t v = 0; v < n; v++)
+                exact += (double)w[i * n + v] * x[(from + v) * t->d + k];
+            if (!near(out[i * t->d + k], exact, bound_of(t->d + n, products) * magnitude))
                 return "mixes differ";
+        }
     }
     return NULL;
 }
@@ -209,40 +235,32 @@ static const char *compare(const test_case *t, const side *kernel, const side *s
 /* Kernels that keep the layout read the scalar code's codes. */
 static const char *compare_codes(const test_case *t, side *kernel, const side *scalar)
 {
-    if (kernel->codec.plan.tile != scalar->codec.plan.tile)
+    if (kernel->codec->plan.tile != scalar->codec->plan.tile || !t->kernel->codes)
         return NULL;
     float *x = (float *)(void *)kernel->decoded.data;
-    kvant_decode(&kernel->codec, scalar->code.data, 0, t->n, x, kernel->scratch.data);
+    kvant_decode(kernel->codec, scalar->code.data, 0, t->n, x, kernel->scratch.data);
     return compare_vectors(x, (const float *)(void *)scalar->decoded.data, t->n, t->d, t->kernel->distance);
 }
 
-static const char *run_case(const test_case *t, gsl_rng *rng)
+static const char *run_case(const test_case *t, const kvant_codec *fast, const kvant_codec *slow, gsl_rng *rng)
 {
-    const kvant_quantizer *q = kvant_find(t->kernel->quantizer, NULL);
-    kvant_shape shape = { .dim = (uint32_t)t->d, .side = KVANT_VECTOR, .seed = 1 };
-    side kernel, scalar;
-    memset(&kernel, 0, sizeof kernel), memset(&scalar, 0, sizeof scalar);
+    side kernel = { .codec = fast }, scalar = { .codec = slow };
     area x = area_open(t->n * t->d * sizeof(float), sizeof(float), t->at_end);
     area queries = area_open(t->nq * t->d * sizeof(float), sizeof(float), t->at_end);
     area weights = area_open(t->nq * t->n * sizeof(float), sizeof(float), t->at_end);
     fill(rng, t->kind, (float *)(void *)x.data, t->n, t->d);
     fill(rng, RANDOM, (float *)(void *)queries.data, t->nq, t->d);
     fill(rng, RANDOM, (float *)(void *)weights.data, t->nq, t->n);
-    const char *wrong = NULL;
-    if (!q || kvant_open(q, &shape, &t->variant->args, t->kernel->target, &kernel.codec, NULL) ||
-        kvant_open(q, &shape, &t->variant->args, "scalar", &scalar.codec, NULL))
-        wrong = "cannot be opened";
-    if (!wrong) {
-        side_areas(&kernel, t), side_areas(&scalar, t);
-        const float *qs = (const float *)(void *)queries.data, *ws = (const float *)(void *)weights.data;
-        if (sigsetjmp(outside, 1))
-            wrong = "reads or writes outside of its arrays";
-        else {
-            exercise(&scalar, t, (const float *)(void *)x.data, qs, ws);
-            exercise(&kernel, t, (const float *)(void *)x.data, qs, ws);
-            wrong = compare(t, &kernel, &scalar, qs, ws);
-            wrong = wrong ? wrong : compare_codes(t, &kernel, &scalar);
-        }
+    const float *qs = (const float *)(void *)queries.data, *ws = (const float *)(void *)weights.data;
+    const char *volatile wrong = NULL;
+    side_areas(&kernel, t), side_areas(&scalar, t);
+    if (sigsetjmp(outside, 1)) {
+        wrong = "reads or writes outside of its arrays";
+    } else {
+        exercise(&scalar, t, (const float *)(void *)x.data, qs, ws);
+        exercise(&kernel, t, (const float *)(void *)x.data, qs, ws);
+        wrong = compare(t, &kernel, &scalar, qs, ws);
+        wrong = wrong ? wrong : compare_codes(t, &kernel, &scalar);
     }
     bool intact = side_close(&kernel);
     intact = side_close(&scalar) && intact && area_intact(&x) && area_intact(&queries) && area_intact(&weights);
@@ -250,25 +268,118 @@ static const char *run_case(const test_case *t, gsl_rng *rng)
     return wrong || intact ? wrong : "writes outside of its arrays";
 }
 
-/* ---- All cases of a kernel ------------------------------------------------------------------------------------- */
+/* ---- What approximate products add ------------------------------------------------------------------------ */
 
-/* One line per kernel, dimension and variant; the first of its cases that fails is named. */
-static void check_shape(const kvant_kernel *k, const check_variant *variant, uint32_t d, size_t block, gsl_rng *rng)
+#define ROUNDING 1e-3              /* a kernel that states more approximates */
+#define ADDED .01                  /* of the quantizer's own squared error */
+enum { SAMPLE = 1024, SAMPLE_QUERIES = 16 };
+
+/* Squares of what the kernel's scores (mixes) are off those of its decoded vectors, over squares of what these are off the originals'.
+ * Weights are softmaxes of scores, from flat ones to such that a few tokens have it all. */
+static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
 {
-    static const size_t counts[] = { 1, 2, 3, 5, 8, 33 }, queries[] = { 1, 3, 4, 5, 9 };
-    for (size_t i = 0; i < sizeof counts / sizeof *counts * KINDS * 2; i++) {
-        test_case t = { .kernel = k, .variant = variant, .d = d, .n = counts[i / KINDS / 2] * block,
-                        .nq = queries[i % (sizeof queries / sizeof *queries)], .kind = (int)(i / 2 % KINDS), .at_end = i % 2 };
-        const char *wrong = run_case(&t, rng);
-        if (wrong) {
-            printf("[  FAILED  ] %s_%s d=%u %s: %zu vectors, %zu queries, %s: %s\n", k->quantizer, k->target, d, variant->given, t.n,
-                   t.nq, kinds[t.kind], wrong);
-            failed++;
-            return;
+    enum { QUERIES = SAMPLE_QUERIES };
+    size_t d = c->shape.dim;
+    float *x = kvant_alloc(SAMPLE * d * sizeof *x), *y = kvant_alloc(SAMPLE * d * sizeof *y), *q = kvant_alloc(QUERIES * d * sizeof *q);
+    float *w = kvant_alloc(QUERIES * SAMPLE * sizeof *w), *acc = kvant_alloc(QUERIES * c->acc * sizeof *acc);
+    float *out = kvant_alloc(QUERIES * d * sizeof *out);
+    uint8_t *code = kvant_alloc(kvant_bytes(c, SAMPLE));
+    void *prepared = kvant_alloc(QUERIES * c->query), *scratch = kvant_alloc(c->scratch);
+    fill(rng, RANDOM, x, SAMPLE, d);
+    fill(rng, RANDOM, q, QUERIES, d);
+    kvant_encode(c, x, 0, SAMPLE, code, scratch);
+    kvant_decode(c, code, 0, SAMPLE, y, scratch);
+    kvant_query(c, q, QUERIES, prepared, scratch);
+    kvant_score(c, prepared, QUERIES, code, 0, SAMPLE, w, scratch);
+    double off = 0, own = 0;
+    for (size_t i = 0; i < QUERIES; i++) {
+        const double sharpness = (double)(1 << i % 4) / sqrt((double)d);
+        for (size_t v = 0; v < SAMPLE; v++) {
+            double exact = 0, decoded = 0;
+            for (size_t k = 0; k < d; k++) {
+                exact += (double)q[i * d + k] * x[v * d + k];
+                decoded += (double)q[i * d + k] * y[v * d + k];
+            }
+            off += (w[i * SAMPLE + v] - decoded) * (w[i * SAMPLE + v] - decoded);
+            own += (decoded - exact) * (decoded - exact);
+            w[i * SAMPLE + v] = (float)exp(sharpness * exact - 3 * sharpness * sqrt((double)d));
         }
     }
-    printf("[       OK ] %s_%s d=%u %s\n", k->quantizer, k->target, d, variant->given);
-    passed++;
+    for (size_t v = 0; v < SAMPLE; v += 64) {          /* as attention does: tile by tile */
+        float tile[QUERIES * 64];
+        for (size_t i = 0; i < QUERIES; i++)
+            memcpy(tile + i * 64, w + i * SAMPLE + v, 64 * sizeof *tile);
+        kvant_mix(c, tile, QUERIES, code, v, 64, acc, scratch);
+    }
+    kvant_finish(c, acc, QUERIES, out, scratch);
+    added[0] = off / own;
+    added[1] = 0;
+    for (size_t i = 0; i < QUERIES; i++) {             /* outputs differ in length: each counts alike */
+        double mixed_off = 0, mixed_own = 0;
+        for (size_t k = 0; k < d; k++) {
+            double exact = 0, decoded = 0;
+            for (size_t v = 0; v < SAMPLE; v++) {
+                exact += (double)w[i * SAMPLE + v] * x[v * d + k];
+                decoded += (double)w[i * SAMPLE + v] * y[v * d + k];
+            }
+            mixed_off += (out[i * d + k] - decoded) * (out[i * d + k] - decoded);
+            mixed_own += (decoded - exact) * (decoded - exact);
+        }
+        added[1] += mixed_off / mixed_own / QUERIES;
+    }
+    free(x), free(y), free(q), free(w), free(acc), free(out), free(code), free(prepared), free(scratch);
+}
+
+/* Of the ops that the kernel has itself; true when they add little. */
+static bool measure_added(const kvant_codec *c, gsl_rng *rng, double added[2])
+{
+    measure_ops(c, rng, added);
+    added[0] = c->ops.score ? added[0] : NAN;
+    added[1] = c->ops.mix ? added[1] : NAN;
+    return !(added[0] > ADDED) && !(added[1] > ADDED);
+}
+
+/* ---- All cases of a kernel ------------------------------------------------------------------------------------- */
+
+enum { KERNEL, SCALAR };
+
+/* The first case that fails, in words; NULL when none does. */
+static const char *check_cases(const kvant_kernel *k, const kvant_codec codec[2], gsl_rng *rng, char told[CHECK_TEXT])
+{
+    static const size_t counts[] = { 1, 2, 3, 5, 8, 33, 67, 130 }, queries[] = { 1, 3, 4, 5, 9, 16 };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts * KINDS * 2; i++) {
+        test_case t = { .kernel = k, .d = codec->shape.dim, .n = counts[i / KINDS / 2] * codec->plan.block,
+                        .nq = queries[i % (sizeof queries / sizeof *queries)], .kind = (int)(i / 2 % KINDS), .at_end = i % 2 };
+        const char *wrong = run_case(&t, &codec[KERNEL], &codec[SCALAR], rng);
+        if (wrong) {
+            snprintf(told, CHECK_TEXT, "%zu vectors, %zu queries, %s: %s", t.n, t.nq, kinds[t.kind], wrong);
+            return told;
+        }
+    }
+    return NULL;
+}
+
+/* One line per kernel, side, dimension and variant; the first of its cases that fails is named. */
+static void check_shape(const kvant_kernel *k, const check_variant *variant, const kvant_shape *shape, gsl_rng *rng)
+{
+    const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
+    kvant_codec codec[2] = { { .state = NULL }, { .state = NULL } };
+    kvant_error err = { "" };
+    char told[CHECK_TEXT];
+    double added[2] = { NAN, NAN };
+    const char *wrong = kvant_open(q, shape, &variant->args, k->target, &codec[KERNEL], &err) ||
+                        kvant_open(q, shape, &variant->args, "scalar", &codec[SCALAR], &err) ? err.text : check_cases(k, codec, rng, told);
+    if (!wrong && k->products > ROUNDING && !measure_added(&codec[KERNEL], rng, added))
+        wrong = "adds too much";
+    printf("[%s] %s_%s %s d=%u %s", wrong ? "  FAILED  " : "       OK ", k->quantizer, k->target, sides[shape->side], shape->dim,
+           variant->given);
+    for (int i = 0; i < 2; i++)
+        if (isfinite(added[i]))
+            printf("; %s add %.2f %% to the quantizer's error", i ? "mixes" : "scores", 100 * added[i]);
+    printf("%s%s\n", wrong ? ": " : "", wrong ? wrong : "");
+    *(wrong ? &failed : &passed) += 1;
+    kvant_close(&codec[KERNEL]);
+    kvant_close(&codec[SCALAR]);
 }
 
 static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
@@ -277,15 +388,15 @@ static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
     static check_variant variants[CHECK_VARIANTS];
     const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
     size_t n = q ? check_variants(q->params, variants) : 0, shapes = 0;
-    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-        for (size_t j = 0; j < n; j++) {
-            kvant_shape shape = { .dim = dims[i], .side = KVANT_VECTOR, .seed = 1 };
-            kvant_codec codec;
-            if (!k->usable(&shape, &variants[j].args) || kvant_describe(q, &shape, &variants[j].args, k->target, &codec, NULL))
-                continue;
-            check_shape(k, &variants[j], dims[i], codec.plan.block, rng);
-            shapes++;
-        }
+    for (size_t i = 0; i < sizeof dims / sizeof *dims * n * 2; i++) {       /* vectors have the form of keys */
+        const check_variant *variant = &variants[i / 2 % n];
+        const kvant_shape shape = { .dim = dims[i / 2 / n], .side = i % 2 ? KVANT_VALUE : KVANT_KEY, .seed = 1 };
+        kvant_codec codec;
+        if (kvant_describe(q, &shape, &variant->args, k->target, &codec, NULL) || codec.plan.train_min)
+            continue;
+        check_shape(k, variant, &shape, rng);
+        shapes++;
+    }
     if (!q) {
         printf("[  FAILED  ] %s_%s: there is no such quantizer\n", k->quantizer, k->target);
         failed++;
@@ -379,7 +490,7 @@ int main(int argc, char **argv)
             continue;
         named++;
         if (o.list) {
-            printf("%s  distance %g%s%s\n", name, (*k)->distance, (*k)->reason ? ": " : "", (*k)->reason ? (*k)->reason : "");
+            printf("%s  distance %g, of products %g%s%s\n", name, (*k)->distance, (*k)->products, (*k)->reason ? ": " : "", (*k)->reason ? (*k)->reason : "");
             continue;
         }
         const int before_passed = passed, before_failed = failed;

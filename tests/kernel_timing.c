@@ -14,7 +14,7 @@
 enum { N = 1024, QUERIES = 64, MOST_QUERIES = 8, ROUNDS = 7, MOST_ROUNDS = 200 };
 static const double enough = 4e-3;                 /* seconds of an op's kernel and scalar rounds together, when there were ROUNDS */
 
-/* One side of the comparison. */
+/* Keys or values, of the kernel or of scalar code. */
 typedef struct { kvant_codec codec; const float *x; uint8_t *code; float *out; void *prepared, *scratch; size_t nq; } side;
 
 static void run_encode(side *s) { kvant_encode(&s->codec, s->x, 0, N, s->code, s->scratch); }
@@ -27,11 +27,13 @@ static void run_query(side *s)
 static void run_score(side *s) { kvant_score(&s->codec, s->prepared, s->nq, s->code, 0, N, s->out, s->scratch); }
 static void run_mix(side *s) { kvant_mix(&s->codec, s->x, s->nq, s->code, 0, N, s->out, s->scratch); }
 
-static const struct { const char *name; size_t nq; void (*run)(side *s); bool of_queries; } ops[] = {
-    { "encode", 0, run_encode, false }, { "decode", 0, run_decode, false }, { "query", 1, run_query, true },
-    { "score", 1, run_score, false }, { "score", 4, run_score, false }, { "score", MOST_QUERIES, run_score, false },
-    { "mix", 1, run_mix, false }, { "mix", 4, run_mix, false }, { "mix", MOST_QUERIES, run_mix, false },
+static const struct { kvant_side side; const char *name; size_t nq; void (*run)(side *s); } ops[] = {
+    { KVANT_KEY, "encode", 0, run_encode }, { KVANT_KEY, "decode", 0, run_decode }, { KVANT_KEY, "query", 1, run_query },
+    { KVANT_KEY, "score", 1, run_score }, { KVANT_KEY, "score", 4, run_score }, { KVANT_KEY, "score", MOST_QUERIES, run_score },
+    { KVANT_VALUE, "encode", 0, run_encode }, { KVANT_VALUE, "decode", 0, run_decode },
+    { KVANT_VALUE, "mix", 1, run_mix }, { KVANT_VALUE, "mix", 4, run_mix }, { KVANT_VALUE, "mix", MOST_QUERIES, run_mix },
 };
+static const char *const side_names[] = { [KVANT_KEY] = "key", [KVANT_VALUE] = "value" };
 
 static void side_close(side *s)
 {
@@ -43,11 +45,10 @@ static void side_close(side *s)
 }
 
 /* x [N][dim], which serves as weights too. Codes and a prepared query are there afterwards. */
-static kvant_status side_open(side *s, const kvant_quantizer *q, const kvant_args *args, uint32_t dim, const char *isa, const float *x,
-                              kvant_error *err)
+static kvant_status side_open(side *s, const kvant_quantizer *q, const kvant_args *args, uint32_t dim, kvant_side of, const char *isa,
+                              const float *x, kvant_error *err)
 {
-    const kvant_shape shape = { .dim = dim, .side = KVANT_VECTOR, .seed = 1 };
-    memset(s, 0, sizeof *s);
+    const kvant_shape shape = { .dim = dim, .side = of, .seed = 1 };
     kvant_status status = kvant_open(q, &shape, args, isa, &s->codec, err);
     if (status || strcmp(s->codec.target, isa))
         return status ? status : kvant_fail(err, KVANT_FAILED, "%s: %s was asked for, and %s came", q->name, isa, s->codec.target);
@@ -89,18 +90,17 @@ static void time_both(void (*run)(side *s), side *kernel, side *scalar, double l
 
 /* ---- A table ----------------------------------------------------------------------------------- */
 
-typedef struct { const char *quantizer, *target, *params; uint32_t dim; double code_bytes; cJSON *rows; } table;
+typedef struct { const char *quantizer, *target, *params; uint32_t dim; cJSON *rows; } table;
 
-/* ns: per vector, or per query; scalar NaN: a floor. */
-static void print_line(const table *t, const char *op, size_t queries, bool of_queries, double ns, double scalar)
+/* A line of what was timed. code_bytes of a vector; 0: it is queries that were counted, not vectors. scalar NaN: a floor. */
+static void print_line(const table *t, const char *of, const char *op, size_t queries, double code_bytes, double ns, double scalar)
 {
-    const double rate = of_queries ? (double)NAN : t->code_bytes / ns;
     char count[24] = "", bandwidth[24] = "";
     if (queries)
         snprintf(count, sizeof count, "%zu", queries);
-    if (!of_queries)
-        snprintf(bandwidth, sizeof bandwidth, "%.2f", rate);
-    printf("  %-8s %7s  %12.2f  %10s", op, count, ns, bandwidth);
+    if (code_bytes > 0)
+        snprintf(bandwidth, sizeof bandwidth, "%.2f", code_bytes / ns);
+    printf("  %-6s %-8s %7s  %12.2f  %10s", of, op, count, ns, bandwidth);
     if (isnan(scalar))
         printf("\n");
     else
@@ -112,90 +112,102 @@ static void print_line(const table *t, const char *op, size_t queries, bool of_q
     cJSON_AddStringToObject(row, "target", t->target);
     cJSON_AddStringToObject(row, "params", t->params);
     cJSON_AddNumberToObject(row, "dim", t->dim);
+    cJSON_AddStringToObject(row, "side", of);
     cJSON_AddStringToObject(row, "op", op);
     if (queries)
         cJSON_AddNumberToObject(row, "queries", (double)queries);
-    cJSON_AddNumberToObject(row, of_queries ? "ns_per_query" : "ns_per_vector", ns);
-    if (!of_queries)
-        cJSON_AddNumberToObject(row, "code_gb_per_s", rate);
+    cJSON_AddNumberToObject(row, "ns", ns);
+    if (code_bytes > 0)
+        cJSON_AddNumberToObject(row, "code_gb_per_s", code_bytes / ns);
     if (!isnan(scalar)) {
-        cJSON_AddNumberToObject(row, of_queries ? "scalar_ns_per_query" : "scalar_ns_per_vector", scalar);
+        cJSON_AddNumberToObject(row, "scalar_ns", scalar);
         cJSON_AddNumberToObject(row, "over_scalar", scalar / ns);
     }
     cJSON_AddItemToArray(t->rows, row);
 }
 
-/* What nothing that looks at all codes can undercut. Sums are compared, so that they are taken. */
-static bool print_floors(const table *t, const uint8_t *code, size_t bytes)
+static double bytes_of(const side *s) { return (double)s->codec.plan.code / (double)s->codec.plan.block; }
+
+/* What nothing that looks at all codes can undercut, on the keys'. Sums are compared, so that they are taken. */
+static bool print_floors(const table *t, const side *key)
 {
-    const size_t words = bytes / sizeof(uint64_t) / PEAK_WORDS * PEAK_WORDS;
-    uint64_t *copy = kvant_alloc(bytes);
+    const size_t bytes = kvant_bytes(&key->codec, N), words = bytes / sizeof(uint64_t) / PEAK_WORDS * PEAK_WORDS;
+    const double vector = bytes_of(key);
+    uint64_t *copy = words ? kvant_alloc(bytes) : NULL, sum = 0;
     double least[2] = { INFINITY, INFINITY };
-    if (!copy || !words) {
-        free(copy);
-        fprintf(stderr, "checkkernels: %s: no memory, or fewer codes than can be timed\n", t->quantizer);
-        return false;
-    }
-    uint64_t sum = 0;
-    for (int i = 0; i < MOST_ROUNDS; i++) {
+    bool same = copy;
+    for (int i = 0; same && i < MOST_ROUNDS; i++) {
         const double start = seconds_now();
-        memcpy(copy, code, bytes);
+        memcpy(copy, key->code, bytes);
         __asm__ volatile("" : : "r"(copy) : "memory");             /* somebody may look at it */
         const double middle = seconds_now();
         const uint64_t now = peak_reader()(copy, words);
         const double end = seconds_now();
-        if (i && now != sum) {
-            fprintf(stderr, "checkkernels: %s: a copy has another sum than the one before\n", t->quantizer);
-            free(copy);
-            return false;
-        }
+        same = !i || now == sum;
         sum = now;
         least[0] = fmin(least[0], middle - start);
         least[1] = fmin(least[1], end - middle);
     }
     free(copy);
-    print_line(t, "copy", 0, false, least[0] * 1e9 / N, (double)NAN);
-    print_line(t, "read", 0, false, least[1] * 1e9 / ((double)words * sizeof(uint64_t) / t->code_bytes), (double)NAN);
+    if (!same) {
+        fprintf(stderr, "checkkernels: %s: no memory, too few codes, or a copy with another sum than the one before\n", t->quantizer);
+        return false;
+    }
+    print_line(t, "", "copy", 0, vector, least[0] * 1e9 / N, (double)NAN);
+    print_line(t, "", "read", 0, vector, least[1] * 1e9 / ((double)words * sizeof(uint64_t) / vector), (double)NAN);
     return true;
+}
+
+static void print_ops(const table *t, side kernel[2], side scalar[2])
+{
+    printf("\n%s_%s d=%u %s: a key of %g bytes, a value of %g\n", t->quantizer, t->target, t->dim, t->params, bytes_of(&kernel[KVANT_KEY]),
+           bytes_of(&kernel[KVANT_VALUE]));
+    printf("  %-6s %-8s %7s  %12s  %10s  %12s  %8s\n", "side", "op", "queries", "ns each", "GB/s", "scalar ns", "ratio");
+    if (!print_floors(t, &kernel[KVANT_KEY]))
+        return;
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        const bool of_queries = ops[i].run == run_query;
+        side *k = &kernel[ops[i].side], *s = &scalar[ops[i].side];
+        double least[2];
+        k->nq = s->nq = ops[i].nq;
+        time_both(ops[i].run, k, s, least);
+        const double count = of_queries ? QUERIES * (double)ops[i].nq : N;
+        print_line(t, side_names[ops[i].side], ops[i].name, ops[i].nq, of_queries ? 0 : bytes_of(k), least[0] * 1e9 / count,
+                   least[1] * 1e9 / count);
+    }
 }
 
 static bool print_table(const kvant_quantizer *q, const char *target, const kvant_args *args, const char *given, uint32_t dim,
                         const float *x, cJSON *rows)
 {
-    side kernel, scalar = { .code = NULL };
+    side sides[2][2];                              /* of the kernel and of scalar code, keys and values */
+    const table t = { q->name, target, given, dim, rows };
     kvant_error err = { "" };
-    kvant_status status = side_open(&kernel, q, args, dim, target, x, &err);
-    if (!status)
-        status = side_open(&scalar, q, args, dim, "scalar", x, &err);
+    kvant_status status = KVANT_OK;
+    memset(sides, 0, sizeof sides);
+    for (int i = 0; i < 4 && !status; i++)
+        status = side_open(&sides[i / 2][i % 2], q, args, dim, (kvant_side)(i % 2), i / 2 ? "scalar" : target, x, &err);
     if (status)
         fprintf(stderr, "checkkernels: %s\n", err.text);
-    bool done = !status;
-    if (done) {
-        const table t = { q->name, target, given, dim, (double)kernel.codec.plan.code / (double)kernel.codec.plan.block, rows };
-        printf("\n%s_%s d=%u %s: %g bytes a vector\n", q->name, target, dim, given, t.code_bytes);
-        printf("  %-8s %7s  %12s  %10s  %12s  %8s\n", "op", "queries", "ns each", "GB/s", "scalar ns", "ratio");
-        done = print_floors(&t, kernel.code, kvant_bytes(&kernel.codec, N));
-        for (size_t i = 0; done && i < sizeof ops / sizeof *ops; i++) {
-            double least[2];
-            kernel.nq = scalar.nq = ops[i].nq;
-            time_both(ops[i].run, &kernel, &scalar, least);
-            const double count = ops[i].of_queries ? QUERIES * (double)ops[i].nq : N;
-            print_line(&t, ops[i].name, ops[i].nq, ops[i].of_queries, least[0] * 1e9 / count, least[1] * 1e9 / count);
-        }
-    }
-    side_close(&kernel);
-    side_close(&scalar);
-    return done;
+    else
+        print_ops(&t, sides[0], sides[1]);
+    for (int i = 0; i < 4; i++)
+        side_close(&sides[i / 2][i % 2]);
+    return !status;
 }
 
 /* ---- What is timed ------------------------------------------------------------------------------- */
 
 static bool takes(const kvant_quantizer *q, const char *target, const kvant_args *args, uint32_t dim)
 {
-    const kvant_shape shape = { .dim = dim, .side = KVANT_VECTOR, .seed = 1 };
-    kvant_codec codec;
-    return kvant_describe(q, &shape, args, target, &codec, NULL) == KVANT_OK && !strcmp(codec.target, target) &&
-           N % codec.unit == 0 && codec.plan.train_min <= N;
+    bool both = true;
+    for (int of = KVANT_KEY; of <= KVANT_VALUE; of++) {
+        const kvant_shape shape = { .dim = dim, .side = (kvant_side)of, .seed = 1 };
+        kvant_codec codec;
+        both = both && kvant_describe(q, &shape, args, target, &codec, NULL) == KVANT_OK && !strcmp(codec.target, target) &&
+               N % codec.unit == 0 && codec.plan.train_min <= N;
+    }
+    return both;
 }
 
 /* A method that rotates is timed with the fast rotation; the other is a table of its own among the variants. */

@@ -3,6 +3,7 @@
 #include "harness/measure/decode_step.h"
 #include "harness/measure/peaks.h"
 #include "harness/measure/roofs.h"
+#include "metal/x86/cpu.h"
 #include "tests/float_codes.h"
 #include "tests/scratch.h"
 
@@ -15,7 +16,7 @@ enum { DIM = 16 };
 static void loops_compute_all_products(void **state)
 {
     (void)state;
-    const peak_loop *const loops[] = { &peak_fma_portable, __builtin_cpu_supports("fma") ? &peak_fma_avx2 : NULL, peak_fma(),
+    const peak_loop *const loops[] = { &peak_fma_portable, cpu_avx2() ? &peak_fma_avx2 : NULL, peak_fma(),
                                        peak_int8(), peak_bf16() };
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
         for (size_t rounds = 1; loops[i] && rounds <= 1000; rounds += 333)
@@ -34,7 +35,7 @@ static void sums_of_memory_agree(void **state)
         sum += x[i];
     }
     assert_true(peak_sum_portable(x, WORDS) == sum && peak_reader()(x, WORDS) == sum);
-    if (__builtin_cpu_supports("avx2"))
+    if (cpu_avx2())
         assert_true(peak_sum_avx2(x, WORDS) == sum);
     free(x);
 }

@@ -362,7 +362,7 @@ static void test_symbols(void **state)
         open_trial(all[k].name, all[k].given);
         gaussian(1);
         code(N);
-        t.codec.ops.symbols(t.codec.state, t.code, N, symbols);
+        kvant_symbols(&t.codec, t.code, N, symbols);
         for (size_t i = 0; i < VALUES; i++)
             for (size_t j = i / all[k].group * all[k].group; j < i; j++)
                 assert_int_equal(symbols[i] == symbols[j], !memcmp(&t.y[i], &t.y[j], sizeof *t.y));
@@ -384,7 +384,7 @@ static void test_uniform_entropy(void **state)
         open_trial("uniform_scalar", given);
         gaussian(1);
         code(N);
-        t.codec.ops.symbols(t.codec.state, t.code, N, symbols);
+        kvant_symbols(&t.codec, t.code, N, symbols);
         for (size_t i = 0; i < VALUES; i++)
             count[symbols[i]]++;
         for (size_t k = 0; k < 32; k++)

@@ -117,7 +117,7 @@ static void test_affine_symmetric(void **state)
         for (size_t i = 0; i < N * 128; i += 32)
             t.x[i + 5] = 0, t.x[i + 9] = i % 64 ? 7 : -7;
         code(&t, N);
-        t.codec.ops.symbols(t.codec.state, t.code, N, symbols);
+        kvant_symbols(&t.codec, t.code, N, symbols);
         for (size_t i = 0; i < N * 128; i++) {
             assert_true(symbols[i] <= 2 * largest_level);
             assert_true(i % 32 != 5 || (t.y[i] == 0 && symbols[i] == largest_level));
@@ -224,7 +224,7 @@ static void test_turboquant_codes_are_nearest(void **state)
         assert_ok(codebook_solve(CODEBOOK_EXACT, 128, b, c, NULL, err));
         gaussian(t.x, N * 128, 6);
         code(&t, N);
-        t.codec.ops.symbols(t.codec.state, t.code, N, symbols);
+        kvant_symbols(&t.codec, t.code, N, symbols);
         for (size_t v = 0; v < N; v++) {
             double inverse = 1 / norm_of(t.x + v * 128, 128);
             for (size_t j = 0; j < 128; j++)
@@ -259,7 +259,7 @@ static void test_affine_codes_are_nearest(void **state)
         assert_true(open_given(&t, "affine", 128, given));
         gaussian(t.x, N * 128, 7);
         code(&t, N);
-        t.codec.ops.symbols(t.codec.state, t.code, N, symbols);
+        kvant_symbols(&t.codec, t.code, N, symbols);
         for (size_t v = 0; v < N; v++) {
             uint16_t head[2];
             memcpy(head, t.code + v * t.codec.unit_bytes, sizeof head);

@@ -56,14 +56,14 @@ void check_emit(check *c, store_check row)
     c->options->row(c->options->user, &row);
 }
 
+/* Whether the target, if there is such a kernel, takes this shape; of an unknown one kvant_open says so. */
 static bool usable(const check *c, const kvant_shape *shape, const kvant_args *args)
 {
-    if (!strcmp(c->options->target, "scalar"))
-        return true;
+    kvant_codec codec;
+    bool known = false;
     for (const kvant_kernel *const *k = kvant_kernels(); *k; k++)
-        if (!strcmp((*k)->quantizer, c->quantizer->name) && !strcmp((*k)->target, c->options->target))
-            return (*k)->usable(shape, args);
-    return true;                   /* an unknown target: kvant_open says so */
+        known = known || (!strcmp((*k)->quantizer, c->quantizer->name) && !strcmp((*k)->target, c->options->target));
+    return !known || kvant_describe(c->quantizer, shape, args, c->options->target, &codec, NULL) != KVANT_INVALID;
 }
 
 kvant_status check_data(const check *c, const char *distribution, uint32_t dim, size_t n, uint32_t seed, kvant_data *data,

@@ -12,10 +12,8 @@ static void print_kernels(void)
     const kvant_shape shape = { .dim = USUAL_DIM, .side = KVANT_KEY };
     for (const kvant_kernel *const *k = kvant_kernels(); *k; k++) {
         const kvant_quantizer *quantizer = kvant_find((*k)->quantizer, NULL);
-        kvant_args args = { .v = { 0 } };
-        if (quantizer)
-            args = kvant_defaults(quantizer->params);
-        bool usable = quantizer && (!(*k)->usable || (*k)->usable(&shape, &args));
+        kvant_codec codec;
+        bool usable = quantizer && !kvant_describe(quantizer, &shape, NULL, (*k)->target, &codec, NULL);
         printf("%-10s  %s for %s: %s\n", "kernel", (*k)->target, (*k)->quantizer, usable ? "usable" : "not usable here");
     }
 }

@@ -4,28 +4,23 @@
 #include "harness/lm/vecmath_loops.h"
 
 #include "harness/lm/vecmath.h"
-
-static bool runs_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-static bool runs_avx512(void)
-{
-    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
-}
+#include "metal/x86/cpu.h"
 
 const vec_table *vec_table_of(const char *target)
 {
     if (!strcmp(target, "portable"))
         return &vec_portable;
     if (!strcmp(target, "avx2"))
-        return runs_avx2() ? &vec_avx2 : NULL;
-    return !strcmp(target, "avx512") && runs_avx512() ? &vec_avx512 : NULL;
+        return cpu_avx2() ? &vec_avx2 : NULL;
+    return !strcmp(target, "avx512") && cpu_avx512() ? &vec_avx512 : NULL;
 }
 
-static inline const vec_table *best(void) { return runs_avx512() ? &vec_avx512 : runs_avx2() ? &vec_avx2 : &vec_portable; }
+static inline const vec_table *best(void) { return cpu_avx512() ? &vec_avx512 : cpu_avx2() ? &vec_avx2 : &vec_portable; }
 
 float vec_max(const float *x, size_t n) { return best()->max(x, n); }
 double vec_exp_sum(float *x, size_t n, float shift) { return best()->exp_sum(x, n, shift); }
+void vec_max_rows(const float *x, size_t rows, size_t n, float *max) { best()->max_rows(x, rows, n, max); }
+void vec_exp_rows(float *x, size_t rows, size_t n, const float *shift, double *sum) { best()->exp_rows(x, rows, n, shift, sum); }
 
 double vec_mass(const float *x, size_t n, double shift, double *moment) { return best()->mass(x, n, shift, moment); }
 

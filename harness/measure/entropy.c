@@ -18,7 +18,7 @@ double entropy_overhead(const kvant_codec *codec)
 
 void entropy_add(const kvant_codec *codec, const uint8_t *code, size_t n, uint16_t *sym, uint64_t *count)
 {
-    codec->ops.symbols(codec->state, code, n, sym);
+    kvant_symbols(codec, code, n, sym);
     #pragma omp critical(entropy)
     for (size_t i = 0; i < n * codec->shape.dim; i++)
         count[sym[i]]++;

@@ -2,6 +2,8 @@
  * See peaks.h. */
 #include "harness/measure/peaks.h"
 
+#include "metal/x86/cpu.h"
+
 enum { LANES = 32 };
 
 static double fma_portable(size_t rounds)
@@ -30,18 +32,7 @@ uint64_t peak_sum_portable(const uint64_t *x, size_t n)
     return total;
 }
 
-static bool runs_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static bool runs_avx512f(void) { return __builtin_cpu_supports("avx512f"); }
-
-const peak_loop *peak_fma(void) { return runs_avx512f() ? &peak_fma_avx512f : runs_avx2() ? &peak_fma_avx2 : &peak_fma_portable; }
-peak_sum *peak_reader(void) { return runs_avx512f() ? peak_sum_avx512f : runs_avx2() ? peak_sum_avx2 : peak_sum_portable; }
-
-const peak_loop *peak_int8(void)
-{
-    return runs_avx512f() && __builtin_cpu_supports("avx512vnni") ? &peak_int8_avx512vnni : NULL;
-}
-
-const peak_loop *peak_bf16(void)
-{
-    return runs_avx512f() && __builtin_cpu_supports("avx512bf16") ? &peak_bf16_avx512bf16 : NULL;
-}
+const peak_loop *peak_fma(void) { return cpu_avx512() ? &peak_fma_avx512 : cpu_avx2() ? &peak_fma_avx2 : &peak_fma_portable; }
+const peak_loop *peak_int8(void) { return cpu_avx512() ? &peak_int8_avx512 : NULL; }
+const peak_loop *peak_bf16(void) { return cpu_avx512bf16() ? &peak_bf16_avx512bf16 : NULL; }
+peak_sum *peak_reader(void) { return cpu_avx512() ? peak_sum_avx512 : cpu_avx2() ? peak_sum_avx2 : peak_sum_portable; }

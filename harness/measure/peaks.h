@@ -16,10 +16,10 @@ enum { PEAK_ROUNDS = 1 << 22 };
 typedef uint64_t peak_sum(const uint64_t *x, size_t n);
 enum { PEAK_WORDS = 64 };
 
-extern const peak_loop peak_fma_portable, peak_fma_avx2, peak_fma_avx512f;     /* f32 */
-extern const peak_loop peak_int8_avx512vnni;                                   /* vpdpbusd: u8 by i8, sums of four in i32 */
+extern const peak_loop peak_fma_portable, peak_fma_avx2, peak_fma_avx512;      /* f32 */
+extern const peak_loop peak_int8_avx512;                                       /* vpdpbusd: u8 by i8, sums of four in i32 */
 extern const peak_loop peak_bf16_avx512bf16;                                   /* vdpbf16ps: bf16 by bf16, sums of two in f32 */
-peak_sum peak_sum_portable, peak_sum_avx2, peak_sum_avx512f;
+peak_sum peak_sum_portable, peak_sum_avx2, peak_sum_avx512;
 
 /* The widest that this machine runs; NULL: it has no such instruction. */
 const peak_loop *peak_fma(void);

@@ -1,8 +1,8 @@
 /* f16_avx2.c - half precision with AVX2, FMA and F16C: eight conversions an instruction, sums in registers.
  * Codes and decoded vectors have the scalar code's bits; sums differ by fused multiply-adds and by the order of addition. */
 #include "harness/kernels.h"
+#include "metal/x86/cpu.h"
 
-#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -140,15 +140,14 @@ static void mix(const void *state, const float *w, size_t nq, const uint8_t *cod
             mix_tile(w + i * n, 1, half, n, d, k, acc + i * d);
 }
 
-static bool usable(const kvant_shape *shape, const kvant_args *args)
+static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f)
 {
-    unsigned a, b, c, d;
     (void)shape, (void)args;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = score, f->ops.mix = mix;
+    return cpu_avx2() && cpu_f16c();
 }
 
 const kvant_kernel kernel_f16_avx2 = {
-    .quantizer = "f16", .target = "avx2", .usable = usable,
-    .ops = { .encode = encode, .decode = decode, .score = score, .mix = mix },
-    .distance = 1e-5, .reason = "fused multiply-adds and another order of summation in score and mix; encode and decode are exact"
+    .quantizer = "f16", .target = "avx2", .form = form, .products = 1e-5, .codes = true,
+    .reason = "fused multiply-adds and another order of summation in score and mix; encode and decode are exact"
 };

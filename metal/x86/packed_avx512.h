@@ -1,0 +1,406 @@
+/* packed_avx512.h - codes of 1 to 4 or 8 bits in units of 32 vectors, laid out so that vpdpbusd sums whole registers of them.
+ * A unit is the norms of its vectors, then one or two planes of codes; its bytes per vector are the scalar code's.
+ *
+ * Keys: a group of 16 vectors after the other, a vector a lane. A row is 64 bytes: lane v holds a dword of vector v, field k of byte j the
+ * code of coordinate 4 (F r + k) + j, where F = 8 / bits fields are a byte. A score is then a sum down the rows.
+ * Values: a coordinate a lane, four vectors the bytes of its dword, fields of 16 coordinates: field k of a row's lane l and byte j is
+ * coordinate D + 16 k + l of vector 4 g + j; the eight groups g of a unit follow each other. A mix is then a sum over groups. A row that
+ * the dimension does not fill has 8 lanes instead of 16 (2 bits only). One-bit planes are masks: a bit per coordinate and vector.
+ * Three bits are a plane of two and a plane of one. The dimension is a multiple of 32. For files *_avx512.c only. */
+#ifndef KVANT_PACKED_AVX512_H
+#define KVANT_PACKED_AVX512_H
+
+#include "metal/x86/lanes_avx512.h"
+
+enum { UNIT = 32, GROUPS = UNIT / 4, CHUNK = 2 * UNIT, PACKED_DIM_MAX = 512 };  /* a chunk is what a mix takes at once */
+
+/* A codebook as bytes: centroid k is about step * level[k]. */
+typedef struct { float step; int8_t level[16]; } packed_levels;
+
+/* Bytes of a plane of b bits for n vectors. */
+static inline size_t packed_bytes(size_t dim, unsigned b, size_t n) { return dim * b * n / 8; }
+
+/* Whether codes of so many bits can be laid out so. */
+static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= PACKED_DIM_MAX && (b <= 4 || b == 8); }
+
+/* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps the
+ * one of the least error, each centroid by its share of a Gaussian of the variance 1 / dim. */
+static inline packed_levels packed_levels_of(const float *c, const float *threshold, unsigned b, size_t dim)
+{
+    const size_t n = (size_t)1 << b;
+    const double largest = fmax(fabs(c[0]), fabs(c[n - 1])), root = sqrt((double)dim / 2);
+    packed_levels best = { 1, { 0 } };
+    double least = INFINITY;
+    for (int top = 127; top > 63 && largest > 0; top--) {
+        packed_levels p = { (float)(largest / top), { 0 } };
+        double error = 0;
+        for (size_t k = 0; k < n; k++) {
+            const double low = k ? erf(threshold[k - 1] * root) : -1, high = k + 1 < n ? erf(threshold[k] * root) : 1;
+            p.level[k] = (int8_t)lrint(c[k] / (double)p.step);
+            const double e = c[k] - (double)p.step * p.level[k];
+            error += (high - low) * e * e;
+        }
+        if (error < least)
+            least = error, best = p;
+    }
+    return best;
+}
+
+static inline __m512i packed_table(const packed_levels *p, int offset)
+{
+    __m128i level = _mm_loadu_si128((const __m128i *)(const void *)p->level);
+    return _mm512_broadcast_i32x4(_mm_add_epi8(level, _mm_set1_epi8((char)offset)));
+}
+
+/* Field k of b bits of every byte; the compiler knows both. */
+LANES_INLINE __m512i packed_field(__m512i row, unsigned b, unsigned k)
+{
+    if (b == 8)
+        return row;
+    return _mm512_and_si512(k ? _mm512_srli_epi16(row, b * k) : row, _mm512_set1_epi8((char)((1u << b) - 1)));
+}
+
+/* ---- Keys ------------------------------------------------------------------------------------------- */
+
+/* Rows of a group's plane, 64 bytes each. */
+LANES_INLINE size_t packed_rows(size_t dim, unsigned b) { return dim * b / 32; }
+
+/* Codes of coordinates 32 R + 4 k ... 32 R + 4 k + 3 of a group's vectors, k = 0 ... 7, as bytes: such 32 coordinates are b rows. */
+LANES_INLINE __m512i packed_key(const uint8_t *group, size_t dim, unsigned b, size_t R, unsigned k)
+{
+    if (b == 3) {
+        const __m512i low = packed_key(group, dim, 2, R, k);
+        const __m512i high = packed_key(group + packed_rows(dim, 2) * 64, dim, 1, R, k);
+        return _mm512_or_si512(low, _mm512_slli_epi16(high, 2));
+    }
+    return packed_field(_mm512_loadu_si512(group + (R * b + k * b / 8) * 64), b, k % (8 / b));
+}
+
+/* Writes codes index [dim][16] of a group's lanes in the mask. */
+LANES_INLINE void packed_key_plane(uint8_t *group, const int32_t *index, size_t dim, unsigned b, unsigned shift, __mmask16 lanes)
+{
+    const size_t fields = 8 / b, rows = packed_rows(dim, b);
+    const __m512i mask = _mm512_set1_epi32((1 << b) - 1);
+    for (size_t r = 0; r < rows; r++) {
+        __m512i word = _mm512_setzero_si512();
+        for (size_t k = 0; k < fields; k++)
+            for (size_t j = 0; j < 4; j++) {
+                __m512i code = _mm512_load_si512(index + (4 * (fields * r + k) + j) * LANES);
+                code = _mm512_and_si512(_mm512_srli_epi32(code, shift), mask);
+                word = _mm512_or_si512(word, _mm512_slli_epi32(code, (unsigned)(8 * j + b * k)));
+            }
+        _mm512_mask_storeu_epi32(group + r * 64, lanes, word);
+    }
+}
+
+LANES_INLINE void packed_key_store(uint8_t *group, const int32_t *index, size_t dim, unsigned b, __mmask16 lanes)
+{
+    packed_key_plane(group, index, dim, b == 3 ? 2 : b, 0, lanes);
+    if (b == 3)
+        packed_key_plane(group + packed_rows(dim, 2) * 64, index, dim, 1, 2, lanes);
+}
+
+/* The reverse, of all lanes. */
+LANES_INLINE void packed_key_load(const uint8_t *group, size_t dim, unsigned b, int32_t *index)
+{
+    const __m512i mask = _mm512_set1_epi32(255);
+    for (size_t R = 0; R < dim / 32; R++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < 8; k++) {
+            const __m512i codes = packed_key(group, dim, b, R, k);
+            LANES_UNROLL
+            for (unsigned j = 0; j < 4; j++)
+                _mm512_store_si512(index + (32 * R + 4 * k + j) * LANES, _mm512_and_si512(_mm512_srli_epi32(codes, 8 * j), mask));
+        }
+}
+
+/* A query as bytes: y is about scale * (256 high + low) (two planes) or scale * high. bias: -128 times the sums of both. */
+typedef struct { float scale; uint32_t planes; int32_t bias[2]; int8_t pad[48]; } packed_query_head;
+static inline size_t packed_query_bytes(size_t dim) { return sizeof(packed_query_head) + 2 * dim; }
+static inline const int8_t *packed_query_plane(const packed_query_head *q, size_t dim, size_t plane)
+{
+    return (const int8_t *)(q + 1) + plane * dim;
+}
+
+/* One plane's rounding adds (2 max / 254)^2 / 12 per coordinate to what a score's error is, D |q|^2 / dim, on average. It is enough where
+ * that is within `allowed` (a share of |q|^2); otherwise two planes are, whose own is 65536 times less. A query that is not finite gets
+ * the scale NaN, and so do its scores. */
+static inline void packed_query(const float *y, size_t dim, double allowed, packed_query_head *q)
+{
+    double square = 0;
+    float most = 0;
+    bool finite = true;
+    for (size_t j = 0; j < dim; j++) {
+        square += (double)y[j] * y[j];
+        most = fmaxf(most, fabsf(y[j]));
+        finite = finite && isfinite(y[j]);
+    }
+    const double step = 2.0 * most / 254;
+    q->planes = step * step / 12 * (double)dim <= allowed * square ? 1 : 2;
+    const double scale = most > 0 ? (double)most / (q->planes == 1 ? 127 : 32512) : 1;
+    int8_t *high = (int8_t *)(q + 1), *low = high + dim;
+    int64_t sum[2] = { 0, 0 };
+    for (size_t j = 0; j < dim && finite; j++) {
+        const long v = lrint(y[j] / scale), h = q->planes == 1 ? v : (v + 128) >> 8;
+        high[j] = (int8_t)h;
+        low[j] = (int8_t)(q->planes == 1 ? 0 : v - 256 * h);
+        sum[0] += high[j], sum[1] += low[j];
+    }
+    q->scale = finite ? (float)scale : NAN;
+    q->bias[0] = (int32_t)(-128 * sum[0]);
+    q->bias[1] = (int32_t)(-128 * sum[1]);
+}
+
+/* Products of nq queries with n groups of 16 keys: levels are bytes from 0 to 255, the queries' bytes have signs, and the bias takes the
+ * levels' offset of 128 away. `out` [nq][n] of sixteen products each, the norm apart. */
+LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim, unsigned b, __m512i table, const packed_query_head *const *q,
+                               size_t nq, size_t planes, __m512 (*out)[2])
+{
+    __m512i sum[4][2][2];
+    LANES_UNROLL
+    for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
+        for (size_t p = 0; p < planes; p++)
+            LANES_UNROLL
+            for (size_t g = 0; g < n; g++)
+                sum[i][p][g] = _mm512_set1_epi32(q[i]->bias[p]);
+    for (size_t R = 0; R < dim / 32; R++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < 8; k++) {
+            __m512i level[2];
+            LANES_UNROLL
+            for (size_t g = 0; g < n; g++)
+                level[g] = _mm512_shuffle_epi8(table, packed_key(group[g], dim, b, R, k));
+            LANES_UNROLL
+            for (size_t i = 0; i < nq; i++)
+                LANES_UNROLL
+                for (size_t p = 0; p < planes; p++) {
+                    int32_t four;
+                    memcpy(&four, packed_query_plane(q[i], dim, p) + 32 * R + 4 * k, sizeof four);
+                    LANES_UNROLL
+                    for (size_t g = 0; g < n; g++)
+                        sum[i][p][g] = _mm512_dpbusd_epi32(sum[i][p][g], level[g], _mm512_set1_epi32(four));
+                }
+        }
+    LANES_UNROLL
+    for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
+        for (size_t g = 0; g < n; g++) {
+            __m512 x = _mm512_cvtepi32_ps(sum[i][0][g]);
+            if (planes == 2 && q[i]->planes == 2)
+                x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1][g]));
+            out[i][g] = _mm512_mul_ps(x, _mm512_set1_ps(q[i]->scale));
+        }
+}
+
+/* ---- Values ------------------------------------------------------------------------------------------ */
+
+/* A unit's rows of b bits: coordinates `base` and on, `lanes` to a field. Three bits go by the rows of two, one bit by sixteens. */
+typedef struct { size_t base, lanes; } packed_row;
+LANES_INLINE size_t packed_fields(unsigned b) { return b == 1 ? 1 : b == 3 ? 4 : 8 / b; }
+LANES_INLINE packed_row packed_row_of(size_t dim, unsigned b, size_t d)
+{
+    const size_t fields = packed_fields(b), wide = 16 * fields, base = d / wide * wide;
+    return (packed_row) { base, dim - base < wide ? (dim - base) / fields : 16 };
+}
+
+/* A mask of four vectors' bits for the coordinates of field k. */
+LANES_INLINE __mmask64 packed_bits(const uint8_t *masks, packed_row row, unsigned k, size_t g)
+{
+    const size_t d = row.base + k * row.lanes;
+    uint64_t bits = 0;
+    memcpy(&bits, masks + d / 16 * 64 + g * 8 + d % 16 / 2, row.lanes == 16 ? 8 : 4);
+    return bits;
+}
+
+/* Codes of field k of a row, four vectors each, as bytes: group g of a unit. */
+LANES_INLINE __m512i packed_value(const uint8_t *planes, size_t dim, unsigned b, packed_row row, unsigned k, size_t g)
+{
+    if (b == 1)
+        return _mm512_maskz_set1_epi8(packed_bits(planes, row, k, g), 1);
+    const unsigned width = b == 3 ? 2 : b;
+    const uint8_t *from = planes + packed_bytes(row.base, width, UNIT) + g * 4 * row.lanes;
+    const __m512i codes = row.lanes == 16 ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32((__mmask16)((1u << row.lanes) - 1), from);
+    const __m512i low = packed_field(codes, width, k);
+    if (b != 3)
+        return low;
+    const __mmask64 high = packed_bits(planes + packed_bytes(dim, 2, UNIT), row, k, g);
+    return _mm512_or_si512(low, _mm512_maskz_set1_epi8(high, 4));
+}
+
+/* Turns around four registers of dwords [g][16 l] and [4 q + i][g], a quarter of a register each: what 16 coordinates of 16 vectors are by
+ * groups of four vectors, and by coordinates. It is its own reverse. */
+LANES_INLINE void packed_turn(__m512i r[4], bool by_group)
+{
+    const __m512i within = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    if (!by_group)
+        LANES_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = _mm512_permutexvar_epi32(within, r[i]);
+    const __m512i a = _mm512_shuffle_i32x4(r[0], r[1], 0x88), b = _mm512_shuffle_i32x4(r[0], r[1], 0xdd);
+    const __m512i c = _mm512_shuffle_i32x4(r[2], r[3], 0x88), d = _mm512_shuffle_i32x4(r[2], r[3], 0xdd);
+    r[0] = _mm512_shuffle_i32x4(a, c, 0x88), r[1] = _mm512_shuffle_i32x4(b, d, 0x88);
+    r[2] = _mm512_shuffle_i32x4(a, c, 0xdd), r[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+    if (by_group)
+        LANES_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = _mm512_permutexvar_epi32(within, r[i]);
+}
+
+/* Codes index [dim][16] of half a unit's vectors from what it holds; `half` is 0 or 1. */
+LANES_INLINE void packed_value_load(const uint8_t *planes, size_t dim, unsigned b, size_t half, int32_t *index)
+{
+    packed_row row;
+    for (size_t d = 0; d < dim; d += row.lanes * packed_fields(b)) {
+        row = packed_row_of(dim, b, d);
+        LANES_UNROLL
+        for (unsigned k = 0; k < packed_fields(b); k++) {
+            __m512i r[4];
+            LANES_UNROLL
+            for (size_t g = 0; g < 4; g++)
+                r[g] = packed_value(planes, dim, b, row, k, 4 * half + g);
+            packed_turn(r, true);
+            for (size_t l = 0; l < row.lanes; l++) {
+                uint8_t codes[64];
+                _mm512_storeu_si512(codes, r[l / 4]);
+                _mm512_store_si512(index + (d + k * row.lanes + l) * LANES,
+                                   _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + l % 4 * 16))));
+            }
+        }
+    }
+}
+
+/* The lanes of a mask as bits or bytes of group g. */
+static inline __mmask64 packed_nibbles(__mmask16 lanes, size_t g) { return (lanes >> 4 * g & 15) * 0x1111111111111111u; }
+
+/* Bit `bit` of codes index [dim][16] into a plane of masks, for the lanes of the mask. */
+static inline void packed_mask_store(uint8_t *masks, const int32_t *index, size_t dim, unsigned bit, size_t half, __mmask16 lanes)
+{
+    for (size_t d = 0; d < dim; d += 16) {
+        uint64_t bits[4] = { 0, 0, 0, 0 };
+        for (size_t l = 0; l < 16; l++) {
+            const uint32_t set = _mm512_test_epi32_mask(_mm512_load_si512(index + (d + l) * LANES), _mm512_set1_epi32(1 << bit));
+            for (size_t g = 0; g < 4; g++)
+                bits[g] |= (uint64_t)(set >> 4 * g & 15) << 4 * l;
+        }
+        for (size_t g = 0; g < 4; g++) {
+            uint8_t *to = masks + d / 16 * 64 + (4 * half + g) * 8;
+            uint64_t old;
+            memcpy(&old, to, sizeof old);
+            old = (old & ~packed_nibbles(lanes, g)) | (bits[g] & packed_nibbles(lanes, g));
+            memcpy(to, &old, sizeof old);
+        }
+    }
+}
+
+/* Writes codes index [dim][16] of half a unit's lanes in the mask. */
+LANES_INLINE void packed_value_store(uint8_t *planes, const int32_t *index, size_t dim, unsigned b, size_t half, __mmask16 lanes)
+{
+    if (b == 1 || b == 3)
+        packed_mask_store(planes + (b == 3 ? packed_bytes(dim, 2, UNIT) : 0), index, dim, b - 1, half, lanes);
+    if (b == 1)
+        return;
+    const unsigned width = b == 3 ? 2 : b;
+    const __m512i mask = _mm512_set1_epi32((1 << width) - 1);
+    packed_row row;
+    for (size_t d = 0; d < dim; d += row.lanes * packed_fields(b)) {
+        uint8_t codes[4][64] = { { 0 } };
+        __m512i r[4];
+        row = packed_row_of(dim, b, d);
+        for (size_t l = 0; l < row.lanes; l++) {
+            __m512i byte = _mm512_setzero_si512();
+            LANES_UNROLL
+            for (unsigned k = 0; k < packed_fields(b); k++) {
+                const __m512i code = _mm512_and_si512(_mm512_load_si512(index + (d + k * row.lanes + l) * LANES), mask);
+                byte = _mm512_or_si512(byte, _mm512_slli_epi32(code, width * k));
+            }
+            _mm_storeu_si128((__m128i *)(void *)(codes[l / 4] + l % 4 * 16), _mm512_cvtepi32_epi8(byte));
+        }
+        LANES_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = _mm512_loadu_si512(codes[i]);
+        packed_turn(r, false);
+        LANES_UNROLL
+        for (size_t g = 0; g < 4; g++)
+            _mm512_mask_storeu_epi8(planes + packed_bytes(d, width, UNIT) + (4 * half + g) * 4 * row.lanes,
+                                    packed_nibbles(lanes, g) & (row.lanes == 16 ? ~0ull : (1ull << 4 * row.lanes) - 1), r[g]);
+    }
+}
+
+/* Weights of a chunk's 64 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high. */
+typedef struct { float scale; uint32_t planes; uint8_t high[CHUNK], low[CHUNK]; } packed_weights;
+
+/* x: 64 weights, 0 or more and finite. One plane's rounding adds 64 (max / 255)^2 / 12 to the squared length of an error that is D times the
+ * sum of x^2; it is enough where that is within `allowed` (a share of the sum), and two planes are where few weights stand out. */
+LANES_INLINE void packed_weigh(const __m512 x[4], float allowed, packed_weights *out)
+{
+    const __m512 most = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
+    const __m512 square = _mm512_fmadd_ps(x[0], x[0], _mm512_mul_ps(x[1], x[1])), more = _mm512_fmadd_ps(x[2], x[2], _mm512_mul_ps(x[3], x[3]));
+    const float top = _mm512_reduce_max_ps(most), sum = _mm512_reduce_add_ps(_mm512_add_ps(square, more));
+    const bool one = (float)(CHUNK / 255.0 / 255.0 / 12) * (top * top) <= allowed * sum;      /* where squares underflow, either will do */
+    const float levels = one ? 255 : 65535;
+    out->planes = one ? 1 : 2;
+    out->scale = top / levels;
+    const __m512 by = _mm512_set1_ps(top > 0x1p-100f ? levels / top : 0);      /* less than that is nothing */
+    const __m128i shift = _mm_cvtsi32_si128(one ? 0 : 8);
+    LANES_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], by));
+        _mm_storeu_si128((__m128i *)(void *)(out->high + 16 * i), _mm512_cvtepi32_epi8(_mm512_srl_epi32(v, shift)));
+        _mm_storeu_si128((__m128i *)(void *)(out->low + 16 * i), _mm512_cvtepi32_epi8(v));
+    }
+}
+
+/* Field k of a row, for packed_mix. */
+LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, unsigned b, packed_row row, unsigned k, __m512i table, float step,
+                                   const packed_weights *w, size_t nq, size_t n_planes, float *acc)
+{
+    const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
+    __m512i sum[8][2];
+    LANES_UNROLL
+    for (size_t i = 0; i < nq; i++)
+        sum[i][0] = sum[i][1] = _mm512_setzero_si512();
+    for (size_t u = 0; u < 2 && planes[u]; u++)
+        LANES_UNROLL
+        for (size_t g = 0; g < GROUPS; g++) {
+            const __m512i level = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, k, g));
+            LANES_UNROLL
+            for (size_t i = 0; i < nq; i++) {
+                int32_t four;
+                memcpy(&four, w[i].high + u * UNIT + 4 * g, sizeof four);
+                sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], _mm512_set1_epi32(four), level);
+                if (n_planes == 2) {
+                    memcpy(&four, w[i].low + u * UNIT + 4 * g, sizeof four);
+                    sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], _mm512_set1_epi32(four), level);
+                }
+            }
+        }
+    LANES_UNROLL
+    for (size_t i = 0; i < nq; i++) {
+        __m512 x = _mm512_cvtepi32_ps(sum[i][0]);
+        if (n_planes == 2 && w[i].planes == 2)
+            x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1]));
+        float *to = acc + i * dim + row.base + k * row.lanes;
+        _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(x, _mm512_set1_ps(w[i].scale * step), _mm512_maskz_loadu_ps(mask, to)));
+    }
+}
+
+/* Adds to acc [nq][dim] the sums over a chunk's two units (`planes`: where their codes begin; NULL: no such unit) of weights times levels. */
+LANES_INLINE void packed_mix(const uint8_t *const planes[2], size_t dim, unsigned b, __m512i table, float step, const packed_weights *w,
+                             size_t nq, size_t n_planes, float *acc)
+{
+    for (size_t d = 0; d < dim;) {
+        const packed_row row = packed_row_of(dim, b, d);
+        if (row.lanes == 16)
+            LANES_UNROLL
+            for (unsigned k = 0; k < packed_fields(b); k++)
+                packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, w, nq, n_planes, acc);
+        else
+            LANES_UNROLL
+            for (unsigned k = 0; k < packed_fields(b); k++)
+                packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, w, nq, n_planes, acc);
+        d += row.lanes * packed_fields(b);
+    }
+}
+
+#endif
