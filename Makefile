@@ -57,12 +57,16 @@ LDLIBS  += $(PKG_LIBS) -ldnnl -lm
 # Kernels carry their instruction set in the file's name; everything else is a portable baseline.
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
+ISAS := $(patsubst ISA_%,%,$(filter ISA_%,$(.VARIABLES)))
+# What of metal/ serves the harness and is no kernel of a quantizer.
+METAL_OF_HARNESS := $(wildcard metal/x86/vecmath_*.c metal/x86/peaks_*.c)
 
 LIB_SRC  := harness/codec.c harness/params.c harness/nearest.c $(wildcard algorithms/*.c algorithms/shared/*.c) \
-            $(filter-out metal/x86/vecmath_%,$(wildcard metal/x86/*.c))
+            $(filter-out $(METAL_OF_HARNESS),$(wildcard metal/x86/*.c))
 MAIN_SRC := harness/main.c $(wildcard harness/commands/*.c)
 HARN_SRC := $(filter-out $(LIB_SRC) $(MAIN_SRC),$(wildcard harness/*.c harness/*/*.c \
-            datasets/*.c algorithms/allocators/*.c metal/x86/vecmath_*.c))
+            datasets/*.c algorithms/allocators/*.c) $(METAL_OF_HARNESS))
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
 HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c tests/codes.c,$(wildcard tests/*.c))
@@ -114,7 +118,7 @@ $(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,$(CC) $@)
-	$(Q)$(CC) $(CFLAGS) $(foreach i,avx2 avx512,$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(foreach i,$(ISAS),$(if $(filter %_$(i),$*),$(ISA_$(i)))) -c -o $@ $<
 
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
 	$(call say,$(CC) $@)
@@ -155,10 +159,21 @@ test: deps-test
 fuzz: deps-test
 	@MAKE="$(MAKE)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh tests/all.sh fuzz
 
+BENCH_OF := experiments/decode-attention
+# Specs that are run and where they are stored; QUICK=1 for a first look.
+BENCH_SPECS ?= $(if $(QUICK),$(BENCH_OF)-quick.json,$(BENCH_OF).json $(BENCH_OF)-dims.json)
+BENCH_STORE ?= results/kvant.db
+BENCH_SHOWN := $(foreach m,ns_per_pair ns_per_pair_min over_f16 over_half code_gb_per_s read_share roof_ns roof_share,--metric $(m))
 bench:
 	@$(MAKE) MODE=release benches build/release/kvant
+	@build/release/tests/checkkernels --bench --json results/checkkernels.json
 	@model=$$(build/release/kvant fetch smollm2-135m) || model=; build/release/tests/bench_gemm $$model
-	@for c in $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/checkkernels.c)); do $$c --bench || exit; done
+	@for s in $(BENCH_SPECS); do \
+	    n=$$(basename $$s .json); \
+	    build/release/kvant run $$s --store $(BENCH_STORE) && build/release/kvant report $$n $(BENCH_SHOWN) --store $(BENCH_STORE) && \
+	    for p in roofline depth; do build/release/kvant plot $$p $$n --store $(BENCH_STORE) || exit; done || exit; \
+	done
+	@echo 'bench: kernels in results/checkkernels.json, decode attention in $(BENCH_STORE), pictures in results/'
 
 demo:
 	@MAKE="$(MAKE)" sh harness/demo.sh
@@ -199,7 +214,7 @@ clean:
 
 # Stores are kept: they hold measurements.
 dist-clean: clean
-	rm -f results/*.svg results/*.png results/*.pdf
+	rm -f results/*.svg results/*.png results/*.pdf results/checkkernels.json
 
 help:
 	@echo 'make              build ./kvant'
@@ -207,7 +222,7 @@ help:
 	@echo 'make check        the fast tests: less than a minute'
 	@echo 'make test         all tests: gcc, clang, address, undefined-behaviour and thread sanitizers, scripts, short fuzzing'
 	@echo 'make fuzz         every fuzzer for FUZZ_SECONDS (default 60)'
-	@echo 'make bench        matrix products against oneDNN alone, kernels against scalar code'
+	@echo 'make bench        kernels against scalar code, products against oneDNN alone, decode attention against f16 and the roofs'
 	@echo 'make deps         install what building needs (deps-test: what testing needs)'
 	@echo 'make install      into PREFIX (default /usr/local), below DESTDIR; make uninstall takes it away'
 	@echo 'make clean        remove what was built; make dist-clean: the pictures in results/ too'

@@ -49,6 +49,9 @@ typedef struct {
     const char *control_metric;
     bool repeats_reference;        /* begin() runs f16 anew, so that the f16 cell's control_metric, a distance from it, must be 0 */
     bool held_counts;              /* what it measures, times or memory, depends on how a model's weights are held */
+    bool attends;                  /* runs the engine's cache and attention on vectors too: harness/lm is part of cells' identity */
+    const char *const *baselines;  /* quantizers of vectors, NULL-terminated, that every job runs for itself with their defaults and
+                                    * best kernels: they are checked like those of cells, and are part of their identity; NULL: none */
     /* Positions that a sequence of the probe can reach with these args: the cache's capacity, and what lm_open gets. */
     uint32_t (*context)(const kvant_args *args);
     /* Tokens (or vectors) that one cell costs, for the estimate; from arguments and the data's size alone. */

@@ -123,6 +123,18 @@ uint64_t sysinfo_memory(const char *root)
     return least == UINT64_MAX ? 0 : least;
 }
 
+uint64_t sysinfo_last_cache(const char *root)
+{
+    uint64_t most = 0, kib;
+    for (int level = 0; level < 16; level++) {         /* "32K", of instructions and data apart; then what is behind them */
+        char folder[64];
+        snprintf(folder, sizeof folder, "/sys/devices/system/cpu/cpu0/cache/index%d", level);
+        if (read_number(strcmp(root, "/") ? root : "", folder, "size", "", &kib) && kib <= UINT64_MAX / 1024)
+            most = kib * 1024 > most ? kib * 1024 : most;
+    }
+    return most;
+}
+
 void sysinfo_libraries(text *out)
 {
     char pcre2[64] = "PCRE2";

@@ -10,6 +10,10 @@
  * for "/", for tests. */
 uint64_t sysinfo_memory(const char *root);
 
+/* Bytes of the largest cache of the first processor, which is the last one before memory; 0 when the system does not tell. root: as
+ * above. */
+uint64_t sysinfo_last_cache(const char *root);
+
 void sysinfo_cpu(char name[128]);      /* the model's name, "unknown" where the system does not tell */
 int sysinfo_cores(void);               /* that this process may use */
 void sysinfo_libraries(text *out);     /* adds "oneDNN 2.6.3, GSL 2.7.1, ..." */

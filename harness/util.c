@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -321,6 +322,21 @@ static size_t proc_bytes(const char *key)
         }
     fclose(f);
     return (size_t)kib * 1024;
+}
+
+enum { HUGE_PAGE = 2 << 20 };
+
+void *alloc_huge(size_t bytes)
+{
+    if (bytes < HUGE_PAGE || bytes > SIZE_MAX / 2)
+        return kvant_alloc(bytes);
+    const size_t n = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *memory = aligned_alloc(HUGE_PAGE, n);
+#ifdef MADV_HUGEPAGE
+    if (memory)
+        madvise(memory, n, MADV_HUGEPAGE);     /* before the first touch; a system that has none gives small ones */
+#endif
+    return memory ? memset(memory, 0, n) : NULL;
 }
 
 size_t resident_bytes(void) { return proc_bytes("VmRSS"); }

@@ -35,6 +35,10 @@ void file_new_discard(file_new *f);
 /* mkdir -p of the folder (not of its last component when `for_file`). */
 kvant_status make_folders(const char *path, bool for_file, kvant_error *err);
 
+/* kvant_alloc for arrays that are read over and over: from 2 MiB on aligned to that, and the system is asked for huge pages, with
+ * which memory is read faster. NULL: none. Freed by free(). */
+void *alloc_huge(size_t bytes);
+
 double seconds_now(void);                              /* monotonic */
 void time_text(char utc_text[32]);                     /* UTC, 2026-11-22T15:34:23Z */
 size_t resident_bytes(void);                           /* VmRSS, 0 if unknown */

@@ -2,6 +2,8 @@
  * Hostile memory (guard pages on both sides, pointers aligned to an element and no more) and hostile values; bounds are derived. */
 #include "harness/check/check_internal.h"
 #include "harness/kernels.h"
+#include "harness/version.h"
+#include "tests/kernel_timing.h"
 
 #include <gsl/gsl_errno.h>
 #include <gsl/gsl_randist.h>
@@ -403,114 +405,111 @@ static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
     }
 }
 
-/* ---- Timing ------------------------------------------------------------------------------------------------------ */
+/* ---- Options ------------------------------------------------------------------------------------------------------ */
 
-enum { BENCH_VECTORS = 1024, REPEATS = 200 };
+typedef struct { const char *filter, *json; bool list, bench; } options;
 
-typedef struct { const kvant_codec *c; const float *x; uint8_t *code; float *out; void *prepared, *scratch; size_t nq; } bench;
-
-static void bench_encode(const bench *b) { kvant_encode(b->c, b->x, 0, BENCH_VECTORS, b->code, b->scratch); }
-static void bench_decode(const bench *b) { kvant_decode(b->c, b->code, 0, BENCH_VECTORS, b->out, b->scratch); }
-static void bench_score(const bench *b) { kvant_score(b->c, b->prepared, b->nq, b->code, 0, BENCH_VECTORS, b->out, b->scratch); }
-static void bench_mix(const bench *b) { kvant_mix(b->c, b->x, b->nq, b->code, 0, BENCH_VECTORS, b->out, b->scratch); }
-
-/* Least nanoseconds per vector: what disturbs a run only ever adds. */
-static double time_of(const bench *b, void (*op)(const bench *))
+static bool parse(int argc, char **argv, options *o)
 {
-    double least = INFINITY;
-    for (int i = 0; i < REPEATS; i++) {
-        double start = seconds_now();
-        op(b);
-        double took = seconds_now() - start;
-        least = took < least ? took : least;
-    }
-    return least * 1e9 / BENCH_VECTORS;
+    *o = (options){ .filter = "" };
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--list"))
+            o->list = true;
+        else if (!strcmp(argv[i], "--bench"))
+            o->bench = true;
+        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
+            o->filter = argv[++i];
+        else if (!strcmp(argv[i], "--json") && i + 1 < argc)
+            o->json = argv[++i];
+        else {
+            fprintf(stderr, "usage: checkkernels [--list] [--bench] [--filter NAME] [--json FILE]\n"
+                            "  --list          kernels and how far each may be from scalar code, without running them\n"
+                            "  --bench         after a kernel's checks passed, its times beside those of scalar code\n"
+                            "  --filter NAME   only kernels whose QUANTIZER_TARGET holds NAME\n"
+                            "  --json FILE     verdicts and times as JSON too, with what they were built from and ran on\n");
+            return false;
+        }
+    return true;
 }
 
-static const struct { const char *name; size_t nq; void (*op)(const bench *); } timed[] = {
-    { "encode", 1, bench_encode }, { "decode", 1, bench_decode }, { "score", 1, bench_score }, { "score", 4, bench_score },
-    { "mix", 1, bench_mix }, { "mix", 4, bench_mix }
-};
-enum { TIMED = sizeof timed / sizeof *timed };
-
-static bool time_ops(const kvant_kernel *k, uint32_t d, const char *isa, const float *x, double ns[TIMED])
+/* What was built and where it runs, then what was found. */
+static bool write_json(const char *path, cJSON *checks, cJSON *timings)
 {
-    kvant_shape shape = { .dim = d, .side = KVANT_VECTOR, .seed = 1 };
-    kvant_codec c;
-    if (kvant_open(kvant_find(k->quantizer, NULL), &shape, NULL, isa, &c, NULL))
-        return false;
-    size_t wide = c.acc > d ? c.acc : d;
-    bench b = { &c, x, kvant_alloc(kvant_bytes(&c, BENCH_VECTORS)), kvant_alloc(BENCH_VECTORS * wide * sizeof(float)),
-                kvant_alloc(4 * c.query), kvant_alloc(c.scratch), 1 };
-    bool ready = b.code && b.out && b.prepared && b.scratch;
-    if (ready) {
-        bench_encode(&b);
-        kvant_query(&c, x, 4, b.prepared, b.scratch);
-    }
-    for (size_t i = 0; ready && i < TIMED; i++) {
-        b.nq = timed[i].nq;
-        ns[i] = time_of(&b, timed[i].op);
-    }
-    free(b.code), free(b.out), free(b.prepared), free(b.scratch);
-    kvant_close(&c);
-    return ready;
+    char cpu[128], now[32];
+    kvant_error err = { "" };
+    cJSON *all = cJSON_CreateObject();
+    processor_text(cpu);
+    time_text(now);
+    cJSON_AddStringToObject(all, "commit", version_commit);
+    cJSON_AddBoolToObject(all, "dirty", version_dirty);
+    cJSON_AddStringToObject(all, "compiler", version_compiler);
+    cJSON_AddStringToObject(all, "flags", version_flags);
+    cJSON_AddStringToObject(all, "cpu", cpu);
+    cJSON_AddStringToObject(all, "time", now);
+    cJSON_AddItemToObject(all, "checks", checks);
+    cJSON_AddItemToObject(all, "timings", timings);
+    char *printed = cJSON_Print(all);
+    kvant_status status = printed ? make_folders(path, true, &err) : kvant_fail(&err, KVANT_NOMEM, "no memory");
+    if (!status)
+        status = file_write(path, printed, strlen(printed), &err);
+    if (status)
+        fprintf(stderr, "checkkernels: %s\n", err.text);
+    cJSON_free(printed);
+    cJSON_Delete(all);
+    return !status;
 }
 
-static void time_kernel(const kvant_kernel *k, gsl_rng *rng)
+static void add_check(cJSON *checks, const char *name, int before_passed, int before_failed)
 {
-    static const uint32_t dims[] = { 64, 128 };
-    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
-        double scalar[TIMED], kernel[TIMED];
-        float *x = kvant_alloc((size_t)BENCH_VECTORS * dims[i] * sizeof *x);
-        if (!x)
-            return;
-        fill(rng, RANDOM, x, BENCH_VECTORS, dims[i]);
-        if (time_ops(k, dims[i], k->target, x, kernel) && time_ops(k, dims[i], "scalar", x, scalar))
-            for (size_t j = 0; j < TIMED; j++)
-                printf("%-16s d=%-4u %-7s %zu queries  %8.1f ns/vector  scalar %8.1f  ratio %5.2f\n", k->quantizer, dims[i],
-                       timed[j].name, timed[j].nq, kernel[j], scalar[j], scalar[j] / kernel[j]);
-        free(x);
-    }
+    cJSON *row = cJSON_CreateObject();
+    cJSON_AddStringToObject(row, "kernel", name);
+    cJSON_AddNumberToObject(row, "passed", passed - before_passed);
+    cJSON_AddNumberToObject(row, "failed", failed - before_failed);
+    cJSON_AddStringToObject(row, "verdict", failed > before_failed ? "fail" : passed > before_passed ? "pass" : "skip");
+    cJSON_AddItemToArray(checks, row);
 }
 
 int main(int argc, char **argv)
 {
-    const char *filter = "";
-    bool list = false, timing = false;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--list"))
-            list = true;
-        else if (!strcmp(argv[i], "--bench"))
-            timing = true;
-        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
-            filter = argv[++i];
-        else {
-            fprintf(stderr, "usage: checkkernels [--list] [--bench] [--filter NAME]\n");
-            return EXIT_FAILURE;
-        }
-    }
+    options o;
+    bool timed = true;
+    size_t named = 0;
+    if (!parse(argc, argv, &o))
+        return EXIT_FAILURE;
     gsl_set_error_handler_off();
     signal(SIGSEGV, on_fault);
     signal(SIGBUS, on_fault);
     gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-    if (!rng)
+    cJSON *checks = cJSON_CreateArray(), *timings = cJSON_CreateArray();
+    if (!rng || !checks || !timings)
         return EXIT_FAILURE;
     for (const kvant_kernel *const *k = kvant_kernels(); *k; k++) {
         char name[128];
         snprintf(name, sizeof name, "%s_%s", (*k)->quantizer, (*k)->target);
-        if (!strstr(name, filter))
+        if (!strstr(name, o.filter))
             continue;
-        if (list) {
-            printf("%s  distance %g%s%s\n", name, (*k)->distance, (*k)->reason ? ": " : "", (*k)->reason ? (*k)->reason : "");
+        named++;
+        if (o.list) {
+            printf("%s  distance %g, of products %g%s%s\n", name, (*k)->distance, (*k)->products, (*k)->reason ? ": " : "", (*k)->reason ? (*k)->reason : "");
             continue;
         }
-        int before = failed;
+        const int before_passed = passed, before_failed = failed;
         check_kernel(*k, rng);
-        if (timing && failed == before)
-            time_kernel(*k, rng);
+        add_check(checks, name, before_passed, before_failed);
+        if (o.bench && failed == before_failed && passed > before_passed)
+            timed = timing_tables((*k)->quantizer, (*k)->target, timings) && timed;
     }
     gsl_rng_free(rng);
-    if (!list)
-        printf("%d passed, %d failed\n", passed, failed);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (!named)
+        fprintf(stderr, "checkkernels: no kernel's name holds '%s'; --list shows them\n", o.filter);
+    if (!o.list)
+        printf("%s%d passed, %d failed\n", o.bench ? "\n" : "", passed, failed);
+    bool written = true;
+    if (o.json && !o.list) {
+        written = write_json(o.json, checks, timings);
+    } else {
+        cJSON_Delete(checks);
+        cJSON_Delete(timings);
+    }
+    return failed || !timed || !written || !named ? EXIT_FAILURE : EXIT_SUCCESS;
 }

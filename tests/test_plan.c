@@ -132,6 +132,44 @@ static void test_config_is_canonical_and_complete(void **state)
     close_plan(&p);
 }
 
+/* What a probe runs for itself, and the engine's attention, are part of a cell, of vectors alone, and only where the probe has such. */
+static void test_identity_holds_baselines(void **state)
+{
+    (void)state;
+    static const char *const sources[] = { "algorithms/affine", "algorithms/bf16", "algorithms/f16", "harness/lm",
+                                           "harness/probes/decode_attention" };
+    planned p;
+    plan_used used;
+    make_plan("{ \"name\": \"t\", \"probe\": [\"decode_attention\", \"distortion\"], \"vector\": \"affine\", \"data\": "
+              "{\"dataset\": \"synthetic\", \"dim\": [64, 4096], \"n\": 16} }", &p);
+    for (size_t i = 0; i < p.plan.n_cells; i++) {
+        const plan_cell *c = &p.plan.cells[i];
+        const bool attends = !strcmp(c->probe->name, "decode_attention");
+        cJSON *config = cJSON_Parse(c->config);
+        const cJSON *parts = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(config, "code"), "parts");
+        for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
+            assert_int_equal(cJSON_HasObjectItem(parts, sources[k]), attends || k == 0);
+        size_t n = 0;
+        for (; plan_baseline(c, n, &used, NULL) == KVANT_OK && used.quantizer; n++)
+            assert_string_equal(used.quantizer->name, n ? "bf16" : "f16");
+        assert_int_equal(n, attends ? 2 : 0);
+        cJSON_Delete(config);
+    }
+    assert_int_equal(p.plan.n_cells, 4);
+    close_plan(&p);
+    make_model_plan("\"key\": \"f16\"", &p);
+    assert_ok(plan_baseline(&p.plan.cells[0], 0, &used, err));
+    assert_null(used.quantizer);
+    close_plan(&p);
+
+    /* A text is no vectors: skipped with its reason, and nothing there could be a baseline. */
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"decode_attention\", \"model\": \"%s\", \"data\": \"%s\", "
+                             "\"key\": \"f16\" }", model_path, text_path);
+    assert_non_null(json);
+    assert_fails(try_plan(json, &p, err), KVANT_INVALID, "takes vectors, and this data is a text");
+    free(json);
+}
+
 static void test_pairing_ignores_quantizers_and_policy_only(void **state)
 {
     (void)state;
@@ -446,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_order_is_the_files),
         cmocka_unit_test(test_identity_is_independent_of_key_order),
         cmocka_unit_test(test_config_is_canonical_and_complete),
+        cmocka_unit_test(test_identity_holds_baselines),
         cmocka_unit_test(test_pairing_ignores_quantizers_and_policy_only),
         cmocka_unit_test(test_equal_cells_collapse),
         cmocka_unit_test(test_caches_are_keys_and_values),

@@ -288,6 +288,78 @@ static void sensitivity(void **state)
     free(out);
 }
 
+static store_cell speed_cell(const char *key, const char *label, const char *probe, double bits, const char *params, char **config)
+{
+    store_cell cell = made_cell(key, label, bits);
+    *config = text_format("{\"key\":{\"quantizer\":\"%s\"},\"probe\":{\"params\":%s}}", label, params);
+    cell.config = *config, cell.probe = probe;
+    return cell;
+}
+
+/* Two quantizers at two depths, by the probe of vectors for 1 and 2 threads; and by a model, from an empty cache on. */
+static void speed(void **state)
+{
+    need_gnuplot();
+    char *path = in_folder(*state, "speed.db"), *out = in_folder(*state, "speed.svg");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    static const char *const names[] = { "f16", "q4_0" };
+    assert_ok(store_experiment(s, "e", "{}", err));
+    for (uint32_t i = 0; i < 8; i++) {
+        char key[32], params[96], *config;
+        const uint32_t depth = i & 2 ? 8192 : 1024, threads = i & 4 ? 2 : 1, which = i & 1;
+        const double bytes = which ? 144 : 512, ns = bytes / 10 / threads, products = 1024;
+        snprintf(key, sizeof key, "a%u", i);
+        snprintf(params, sizeof params, "{\"depth\":%u,\"kv_heads\":4,\"queries\":4,\"threads\":%u}", depth, threads);
+        store_cell cell = speed_cell(key, names[which], "decode_attention", which ? 4.5 : 16, params, &config);
+        cell.model = NULL;
+        finish_cell(s, "e", i, &cell, run, NLL);
+        const struct { const char *metric; double value; } values[] = {
+            { "ns_per_pair", ns }, { "ns_per_pair_min", ns * .9 }, { "bytes_per_pair", bytes }, { "memory_ns", bytes / 20 / threads },
+            { "fma_ns", 16.0 / threads }, { "int8_ns", 3.0 / threads }, { "products_per_pair", products },
+        };
+        for (size_t k = 0; k < sizeof values / sizeof *values; k++)
+            put_result(s, key, values[k].metric, -1, values[k].value, 0);
+        free(config);
+    }
+    free(draw(s, "roofline", out, NULL, NULL));
+    char *svg = svg_text(out);
+    static const char *const words[] = { "e: decode attention and its roofs", "f16", "q4_0", "4.5", "roof", "int8 products",
+                                         "d = 128, 4 queries per KV head, 1 thread", "memory read", "f32 multiply-adds",
+                                         "d = 128, 4 queries per KV head, 2 threads",
+                                         "points: medians, bars down to the least; beside them: bits asked. Depth: 8192 tokens" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    assert_null(strstr(svg, "bf16"));
+    free(svg);
+    static const char *const shallow[] = { "depth=1024", NULL };
+    free(draw(s, "roofline", out, NULL, shallow));
+    svg = svg_text(out);
+    assert_non_null(strstr(svg, "Depth: 1024 tokens"));
+    free(svg);
+
+    for (uint32_t i = 0; i < 4; i++) {
+        char key[32], params[32], *config;
+        snprintf(key, sizeof key, "t%u", i);
+        snprintf(params, sizeof params, "{\"depth\":%u}", i & 2 ? 512 : 0);
+        store_cell cell = speed_cell(key, names[i & 1], "throughput", i & 1 ? 4.5 : 16, params, &config);
+        finish_cell(s, "e", 10 + i, &cell, run, NLL);
+        put_result(s, key, "decode_tokens_per_s", 1, 40 - i, 0);
+        put_result(s, key, "decode_tokens_per_s_max", 1, 41 - i, 0);
+        free(config);
+    }
+    free(draw(s, "depth", out, NULL, NULL));
+    svg = svg_text(out);
+    static const char *const both[] = { "e: speed over depth", "tiny: decode", "tokens per second, log scale",
+                                        "ns per key-value pair, log scale", "d = 128, 4 queries per KV head, 2 threads", "f16", "q4_0", "tokens in the cache" };
+    for (size_t i = 0; i < sizeof both / sizeof *both; i++)
+        assert_says(svg, both[i]);
+    free(svg);
+    store_close(s);
+    free(path);
+    free(out);
+}
+
 static void errors(void **state)
 {
     char *path = in_folder(*state, "errors.db"), *out = in_folder(*state, "errors");
@@ -385,8 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels), cmocka_unit_test(few_rows), cmocka_unit_test(needles), cmocka_unit_test(distortion),
- cmocka_unit_test(sensitivity),
-        cmocka_unit_test(errors), cmocka_unit_test(no_picture),
+        cmocka_unit_test(sensitivity), cmocka_unit_test(speed), cmocka_unit_test(errors), cmocka_unit_test(no_picture),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

@@ -36,6 +36,18 @@ static void test_nothing_known(void **state)
     assert_true(sysinfo_memory(root) == 0);
 }
 
+static void test_last_cache(void **state)
+{
+    (void)state;
+    assert_true(sysinfo_last_cache(root) == 0);
+    put("sys/devices/system/cpu/cpu0/cache/index0/size", "32K\n");
+    put("sys/devices/system/cpu/cpu0/cache/index2/size", "1024K\n");
+    assert_true(sysinfo_last_cache(root) == 1 << 20);
+    put("sys/devices/system/cpu/cpu0/cache/index3/size", "36608K\n");
+    put("sys/devices/system/cpu/cpu0/cache/index4/size", "none\n");
+    assert_true(sysinfo_last_cache(root) == 36608u * 1024u);
+}
+
 static void test_system(void **state)
 {
     (void)state;
@@ -105,6 +117,6 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = { TEST(test_nothing_known), TEST(test_system), TEST(test_version_2), TEST(test_version_1),
-                                        TEST(test_nonsense), TEST(test_here) };
+                                        TEST(test_nonsense), TEST(test_here), TEST(test_last_cache) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

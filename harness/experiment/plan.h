@@ -127,6 +127,10 @@ void plan_close(plan *p);          /* {0} is allowed */
 /* The quantizer of a cell's keys (or vectors) or values; "mixed" where an allocation has several; NULL: there is no such side. */
 const char *plan_quantizer(const plan_cell *cell, kvant_side side);
 
+/* The i-th of the quantizers that a cell's probe runs for itself on vectors, and the target whose ops it gets; used->quantizer is NULL
+ * behind the last. */
+kvant_status plan_baseline(const plan_cell *cell, size_t i, plan_used *used, kvant_error *err);
+
 /* Lets go of the cells for which `keep` is false: a diagonal of two axes, say. */
 void plan_keep(plan *p, bool (*keep)(const plan_cell *cell, const void *user), const void *user);
 

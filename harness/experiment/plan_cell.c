@@ -109,6 +109,29 @@ kvant_status plan_describe(plan_cell *cell, states *kept, kvant_error *err)
     return cell->model ? describe_cache(cell, kept, err) : describe_vectors(cell, kept, err);
 }
 
+kvant_status plan_baseline(const plan_cell *cell, size_t i, plan_used *used, kvant_error *err)
+{
+    const char *name = cell->probe->baselines && cell->data->data.x ? cell->probe->baselines[i] : NULL;
+    *used = (plan_used){ .quantizer = NULL };
+    if (!name)
+        return KVANT_OK;
+    const kvant_shape shape = { .dim = (uint32_t)cell->data->data.dim, .side = KVANT_VECTOR };
+    const kvant_quantizer *q = kvant_find(name, err);
+    kvant_codec codec;
+    kvant_status status = q ? kvant_describe(q, &shape, NULL, "auto", &codec, err) : KVANT_INVALID;
+    if (!status)
+        *used = (plan_used){ q, codec.target };
+    return status;
+}
+
+/* Their code. A shape that they do not take nothing takes: the cell is a skip. */
+static void add_baselines(canonical_parts *parts, const plan_cell *c)
+{
+    plan_used used;
+    for (size_t i = 0; plan_baseline(c, i, &used, NULL) == KVANT_OK && used.quantizer; i++)
+        canonical_quantizer(parts, used.quantizer->name, used.target);
+}
+
 /* ---- Config -------------------------------------------------------------------------------- */
 
 /* A cell's key or value: all of its parameters, or, where groups differ, those that they have in common. */
@@ -183,8 +206,9 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
     bool coded = policy->key.quantizer && !shared;
     canonical_part(&parts, "harness/probes/", c->probe->name);
     canonical_part(&parts, "datasets/", c->data->dataset->name);
-    if (c->model)
+    if (c->model || c->probe->attends)
         canonical_part(&parts, "harness/", "lm");
+    add_baselines(&parts, c);
     if (coded)
         canonical_quantizer(&parts, policy->key.quantizer->name, c->key_target);
     if (coded && c->model) {

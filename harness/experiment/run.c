@@ -148,6 +148,12 @@ static kvant_status check_quantizers(runner *r, const size_t *cells, size_t n, k
             status = check_side(r, c->policy.value.quantizer, c->value_target, err);
         for (size_t j = 0; c->allocation && j < c->allocation->n_used && !status; j++)
             status = check_side(r, c->allocation->used[j].quantizer, c->allocation->used[j].target, err);
+        plan_used used = { .quantizer = c->policy.key.quantizer };
+        for (size_t j = 0; !status && used.quantizer; j++) {
+            status = plan_baseline(c, j, &used, err);
+            if (!status && used.quantizer)
+                status = check_side(r, used.quantizer, used.target, err);
+        }
     }
     r->result->times.checks = seconds_now() - began;
     return status;

@@ -3,6 +3,8 @@
  * through prefill or decode cannot be told from its code. */
 #include "harness/lm/kvcache.h"
 
+#include "harness/util.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,7 +149,7 @@ kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_laye
                 const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
                 *(side ? &c->bytes_value : &c->bytes_key) += b.codes + b.sink + b.ring + b.state;
             }
-    c->memory = kvant_alloc(c->bytes_key + c->bytes_value + 1);
+    c->memory = alloc_huge(c->bytes_key + c->bytes_value + 1);
     if (!c->memory) {
         const double mib = (double)(c->bytes_key + c->bytes_value) / 1048576;
         kvcache_close(c);
@@ -191,6 +193,23 @@ void kvcache_reset(kvcache *cache)
     for (size_t i = 0; i < groups; i++)
         if (cache->parts[i].codec.state)       /* as it was before it saw anything */
             memcpy(cache->parts[i].codec.state, codecs->of[i]->state, codecs->of[i]->plan.state);
+}
+
+kvant_status kvcache_repeat(kvcache *cache, kvant_error *err)
+{
+    const kvcache_shape *shape = &cache->codecs->shape;
+    const size_t groups = (size_t)shape->n_kv_head * 2, first = cache->first_layer * groups;
+    const size_t layers = shape->n_layer - cache->first_layer, bytes = (size_t)(cache->bytes_key + cache->bytes_value) / layers;
+    for (size_t i = first; i < shape->n_layer * groups; i++) {
+        const uint32_t layer = (uint32_t)(i / groups);
+        if (cache->codecs->of[i] != cache->codecs->of[first + i % groups] || kvcache_sliding_of(&shape->sliding, layer))
+            return kvant_fail(err, KVANT_INVALID, "a cache whose layer %u differs from layer %u cannot repeat it", layer,
+                              cache->first_layer);
+    }
+#pragma omp parallel for
+    for (size_t i = 1; i < layers; i++)
+        memcpy(cache->memory + i * bytes, cache->memory, bytes);
+    return KVANT_OK;
 }
 
 uint32_t kvcache_length(const kvcache *cache) { return cache->length; }

@@ -104,6 +104,9 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
 kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache, kvant_error *err);
 void kvcache_close(kvcache *cache);
 void kvcache_reset(kvcache *cache);                                    /* back to length 0, memory kept */
+/* Copies what the first layer holds to all others, which must have the very same codecs and no sliding window, or KVANT_INVALID. For
+ * benchmarks: a cache larger than the processor's costs one layer's coding. */
+kvant_status kvcache_repeat(kvcache *cache, kvant_error *err);
 uint32_t kvcache_length(const kvcache *cache);
 uint32_t kvcache_capacity(const kvcache *cache);
 uint32_t kvcache_first_layer(const kvcache *cache);                    /* 0 unless opened from another */

@@ -23,4 +23,7 @@ static inline bool cpu_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
 
+/* And bfloat16 products: Cooper Lake, Sapphire Rapids, Zen 4 and later. */
+static inline bool cpu_avx512bf16(void) { return cpu_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
 #endif
