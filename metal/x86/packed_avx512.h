@@ -424,7 +424,7 @@ LANES_INLINE void packed_mix(const uint8_t *const planes[UNITS], size_t dim, uns
 {
     for (size_t d = 0; d < dim;) {
         const packed_row row = packed_row_of(dim, b, d);
-        if (row.lanes == 16)
+        if (b == 1 || b == 4 || row.lanes == 16)               /* the only ones whose rows are always full */
             packed_mix_row(planes, dim, b, (packed_row) { row.base, 16 }, table, step, ahead, w, nq, n_planes, acc);
         else
             packed_mix_row(planes, dim, b, (packed_row) { row.base, 8 }, table, step, ahead, w, nq, n_planes, acc);

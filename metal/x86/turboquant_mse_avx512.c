@@ -204,71 +204,71 @@ LANES_INLINE void score_floats(const tables *t, const uint8_t *const *group, siz
             out[i][g] = sum[i][g];
 }
 
-/* nq queries, at most 8, against the vectors of up to two groups; the dots go where the span's vectors are in [.][n]. */
+/* nq queries, at most 8, against the vectors of two groups; the dots go where the spans' vectors are in [.][n]. */
 LANES_INLINE void score_groups(const tables *t, unsigned b, const packed_query_head *const *q, size_t nq, size_t planes, const span *s,
-                               size_t groups, const size_t *at, float *dot, size_t n)
+                               const size_t *at, float *dot, size_t n)
 {
     const size_t dim = t->rotation.dim;
-    const uint8_t *group[2] = { group_of(t, &s[0]), groups > 1 ? group_of(t, &s[1]) : NULL };
+    const uint8_t *group[2] = { group_of(t, &s[0]), group_of(t, &s[1]) };
     __m512 out[8][2];
     if (b == 8)
-        score_floats(t, group, groups, dim, q, nq, out);
+        score_floats(t, group, 2, dim, q, nq, out);
     else
-        packed_score(group, groups, dim, b, packed_table(&t->levels, 128), UNITS * t->unit, q, nq, planes, out);
-    for (size_t g = 0; g < groups; g++) {
+        packed_score(group, 2, dim, b, packed_table(&t->levels, 128), t->unit, q, nq, planes, out);
+    LANES_UNROLL
+    for (size_t g = 0; g < 2; g++) {
         const __m512 norm = lanes_load_norms(norms_of(t, &s[g]), t->norm);
         const __m512 scale = b == 8 ? norm : _mm512_mul_ps(norm, _mm512_set1_ps(t->levels.step));
+        LANES_UNROLL
         for (size_t i = 0; i < nq; i++)                        /* lanes begin before the first of the range: masked, not written */
             _mm512_mask_storeu_ps((float *)((uintptr_t)(dot + i * n + at[g]) - s[g].lane * sizeof(float)), lanes_mask(s[g].lane, s[g].n),
                                   _mm512_mul_ps(out[i][g], scale));
     }
 }
 
+/* Two groups at a time; the last may stand alone, and is then its own neighbour, of which nothing is written. */
 LANES_INLINE void score_planes(const tables *t, unsigned b, const packed_query_head *const *q, size_t nq, size_t planes,
-                               const uint8_t *code, size_t first, size_t n, float *dot, size_t stride)
+                               const uint8_t *code, size_t first, size_t n, float *dot)
 {
     span s[2];
     for (size_t done = 0; done < n;) {
-        const size_t at[2] = { done, done + (s[0] = span_after(t, code, first, done, n)).n };
-        done = at[1];
-        if (done == n) {
-            score_groups(t, b, q, nq, planes, s, 1, at, dot, stride);
-        } else {
+        size_t at[2] = { done, done };
+        s[0] = s[1] = span_after(t, code, first, done, n);
+        done += s[0].n;
+        s[1].n = 0;
+        if (done < n) {
+            at[1] = done;
             s[1] = span_after(t, code, first, done, n);
             done += s[1].n;
-            score_groups(t, b, q, nq, planes, s, 2, at, dot, stride);
         }
+        score_groups(t, b, q, nq, planes, s, at, dot, n);
     }
 }
 
 LANES_INLINE void score(const tables *t, unsigned b, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot)
 {
     const size_t dim = t->rotation.dim;
-    for (size_t i = 0, step; i < nq; i += step) {
+    for (size_t i = 0, step; i < nq; i += step, dot += step * n) {
         const packed_query_head *q[8];
         uint32_t planes = 1;
-        step = nq - i >= 8 ? 8 : nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;
-        for (size_t k = 0; k < step; k++) {
-            q[k] = head_of(prepared, dim, i + k);
+        for (size_t k = 0; k < 8; k++) {
+            q[k] = head_of(prepared, dim, i + k < nq ? i + k : nq - 1);
             planes = q[k]->planes > planes ? q[k]->planes : planes;
         }
-        if (step == 8 && planes == 1) {
-            score_planes(t, b, q, 8, 1, code, first, n, dot + i * n, n);
-        } else if (step == 8) {                                /* registers for four queries' planes */
-            score_planes(t, b, q, 4, 2, code, first, n, dot + i * n, n);
-            score_planes(t, b, q + 4, 4, 2, code, first, n, dot + (i + 4) * n, n);
-        } else if (step == 4 && planes == 1)
-            score_planes(t, b, q, 4, 1, code, first, n, dot + i * n, n);
-        else if (step == 4)
-            score_planes(t, b, q, 4, 2, code, first, n, dot + i * n, n);
-        else if (step == 2 && planes == 1)
-            score_planes(t, b, q, 2, 1, code, first, n, dot + i * n, n);
-        else if (step == 2)
-            score_planes(t, b, q, 2, 2, code, first, n, dot + i * n, n);
-        else if (planes == 1)
-            score_planes(t, b, q, 1, 1, code, first, n, dot + i * n, n);
-        else
-            score_planes(t, b, q, 1, 2, code, first, n, dot + i * n, n);
+        step = nq - i >= 8 && planes == 1 ? 8 : nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;     /* registers for four queries' two planes */
+        switch (step + planes - 1) {
+        case 8: score_planes(t, b, q, 8, 1, code, first, n, dot); break;
+        case 5: score_planes(t, b, q, 4, 2, code, first, n, dot); break;
+        case 4: score_planes(t, b, q, 4, 1, code, first, n, dot); break;
+        case 3: score_planes(t, b, q, 2, 2, code, first, n, dot); break;
+        case 2:
+            if (planes == 1)
+                score_planes(t, b, q, 2, 1, code, first, n, dot);
+            else
+                score_planes(t, b, q, 1, 2, code, first, n, dot);
+            break;
+        default: score_planes(t, b, q, 1, 1, code, first, n, dot);
+        }
     }
 }
 
@@ -340,7 +340,7 @@ LANES_INLINE void mix_bytes(const tables *t, unsigned b, const chunk *c, const p
     for (size_t i = 0; i < nq; i++)
         n_planes = w[i].planes > n_planes ? w[i].planes : n_planes;
     const __m512i table = packed_table(&t->levels, 0);
-    const size_t dim = t->rotation.dim, ahead = UNITS * t->unit;
+    const size_t dim = t->rotation.dim, ahead = t->unit;
     const float step = t->levels.step;
     if (n_planes == 1) {
         packed_mix(planes, dim, b, table, step, ahead, w, nq, 1, acc);
@@ -379,18 +379,15 @@ LANES_INLINE void mix_chunk(const tables *t, unsigned b, const chunk *c, const f
         mix_floats(t, c->unit, (const float (*)[CHUNK])weight, nq, acc);
         return;
     }
-    packed_weights bytes[8];
-    for (size_t i = 0; i < nq; i++)
-        if (good)
-            packed_weigh(x[i], (float)t->weight_allowed, &bytes[i]);
-        else
-            weigh_signs(t, x[i], false, &bytes[i]);
-    mix_bytes(t, b, c, bytes, nq, acc);
-    if (good)
-        return;
-    for (size_t i = 0; i < nq; i++)
-        weigh_signs(t, x[i], true, &bytes[i]);
-    mix_bytes(t, b, c, bytes, nq, acc);
+    for (int negative = 0; negative < 2 - good; negative++) {      /* attention's weights have one sign */
+        packed_weights bytes[8];
+        for (size_t i = 0; i < nq; i++)
+            if (good)
+                packed_weigh(x[i], (float)t->weight_allowed, &bytes[i]);
+            else
+                weigh_signs(t, x[i], negative, &bytes[i]);
+        mix_bytes(t, b, c, bytes, nq, acc);
+    }
 }
 
 LANES_INLINE void mix(const tables *t, unsigned b, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc)
