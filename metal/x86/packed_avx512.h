@@ -24,26 +24,41 @@ static inline size_t packed_bytes(size_t dim, unsigned b, size_t n) { return dim
 static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= 1024 && (b <= 4 || b == 8); }
 
 /* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps the
- * one of the least error, each centroid by its share of a Gaussian of the variance 1 / dim. */
-static inline packed_levels packed_levels_of(const float *c, const float *threshold, unsigned b, size_t dim)
+ * one of the least error, each of n centroids by the share of coordinates that it has. */
+static inline packed_levels packed_levels_fit(const float *c, const double *share, size_t n)
 {
-    const size_t n = (size_t)1 << b;
-    const double largest = fmax(fabs(c[0]), fabs(c[n - 1])), root = sqrt((double)dim / 2);
+    double largest = 0, least = INFINITY;
     packed_levels best = { 1, { 0 } };
-    double least = INFINITY;
+    for (size_t k = 0; k < n; k++)
+        largest = fmax(largest, fabs((double)c[k]));
     for (int top = 127; top > 63 && largest > 0; top--) {
         packed_levels p = { (float)(largest / top), { 0 } };
         double error = 0;
         for (size_t k = 0; k < n; k++) {
-            const double low = k ? erf(threshold[k - 1] * root) : -1, high = k + 1 < n ? erf(threshold[k] * root) : 1;
             p.level[k] = (int8_t)lrint(c[k] / (double)p.step);
             const double e = c[k] - (double)p.step * p.level[k];
-            error += (high - low) * e * e;
+            error += share[k] * e * e;
         }
         if (error < least)
             least = error, best = p;
     }
     return best;
+}
+
+/* Shares of the 2^b cells between thresholds, of a Gaussian of the variance 1 / dim. */
+static inline void packed_shares(const float *threshold, unsigned b, size_t dim, double *share)
+{
+    const size_t n = (size_t)1 << b;
+    const double root = sqrt((double)dim / 2);
+    for (size_t k = 0; k < n; k++)
+        share[k] = ((k + 1 < n ? erf(threshold[k] * root) : 1) - (k ? erf(threshold[k - 1] * root) : -1)) / 2;
+}
+
+static inline packed_levels packed_levels_of(const float *c, const float *threshold, unsigned b, size_t dim)
+{
+    double share[16];
+    packed_shares(threshold, b, dim, share);
+    return packed_levels_fit(c, share, (size_t)1 << b);
 }
 
 static inline __m512i packed_table(const packed_levels *p, int offset)
@@ -58,6 +73,14 @@ LANES_INLINE __m512i packed_field(__m512i row, unsigned b, unsigned k)
     if (b == 8)
         return row;
     return _mm512_and_si512(k ? _mm512_srli_epi16(row, b * k) : row, _mm512_set1_epi8((char)((1u << b) - 1)));
+}
+
+/* Levels of codes as bytes, by a table, or, at 8 bits, the codes themselves: from 0 (less 128: `offset` 128), or with a sign (0). */
+LANES_INLINE __m512i packed_level(__m512i table, __m512i codes, unsigned b, int offset)
+{
+    if (b < 8)
+        return _mm512_shuffle_epi8(table, codes);
+    return offset ? codes : _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
 }
 
 /* ---- Keys ------------------------------------------------------------------------------------------- */
@@ -163,7 +186,7 @@ LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim
         for (size_t k = 0; k < 8; k++) {
             __m512i level[2];
             for (size_t g = 0; g < n; g++)
-                level[g] = _mm512_shuffle_epi8(table, packed_key(group[g], dim, b, r + k));
+                level[g] = packed_level(table, packed_key(group[g], dim, b, r + k), b, 128);
             for (size_t i = 0; i < nq; i++)
                 for (size_t p = 0; p < planes; p++) {
                     int32_t four;
@@ -291,7 +314,8 @@ LANES_INLINE void packed_weigh(const float *w, double allowed, packed_weights *o
 
 /* Field k of a row, for packed_mix. */
 LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, unsigned b, packed_row row, unsigned k, __m512i table, float step,
-                                   const packed_weights *w, size_t nq, size_t n_planes, float *acc)
+                                   const packed_weights *w, size_t nq, size_t n_planes, float *acc,
+                                   size_t stride)
 {
     const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
     __m512i sum[8][2];
@@ -299,7 +323,7 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
         sum[i][0] = sum[i][1] = _mm512_setzero_si512();
     for (size_t u = 0; u < 2 && planes[u]; u++)
         for (size_t g = 0; g < GROUPS; g++) {
-            const __m512i level = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, k, g));
+            const __m512i level = packed_level(table, packed_value(planes[u], dim, b, row, k, g), b, 0);
             for (size_t i = 0; i < nq; i++) {
                 int32_t four;
                 memcpy(&four, w[i].high + u * UNIT + 4 * g, sizeof four);
@@ -314,23 +338,24 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
         __m512 x = _mm512_cvtepi32_ps(sum[i][0]);
         if (n_planes == 2 && w[i].planes == 2)
             x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1]));
-        float *to = acc + i * dim + row.base + k * row.lanes;
+        float *to = acc + i * stride + row.base + k * row.lanes;
         _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(x, _mm512_set1_ps(w[i].scale * step), _mm512_maskz_loadu_ps(mask, to)));
     }
 }
 
-/* Adds to acc [nq][dim] the sums over a chunk's two units (`planes`: where their codes begin; NULL: no such unit) of weights times levels. */
+/* Adds to acc, nq rows of dim floats, `stride` apart, the sums over a chunk's two units (`planes`: where their codes begin; NULL: no such
+ * unit) of weights times levels. */
 LANES_INLINE void packed_mix(const uint8_t *const planes[2], size_t dim, unsigned b, __m512i table, float step, const packed_weights *w,
-                             size_t nq, size_t n_planes, float *acc)
+                             size_t nq, size_t n_planes, float *acc, size_t stride)
 {
     for (size_t d = 0; d < dim;) {
         const packed_row row = packed_row_of(dim, b, d);
         if (row.lanes == 16)
             for (unsigned k = 0; k < packed_fields(b); k++)
-                packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, w, nq, n_planes, acc);
+                packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, w, nq, n_planes, acc, stride);
         else
             for (unsigned k = 0; k < packed_fields(b); k++)
-                packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, w, nq, n_planes, acc);
+                packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, w, nq, n_planes, acc, stride);
         d += row.lanes * packed_fields(b);
     }
 }

@@ -7,7 +7,7 @@
  * a threshold may go to the centroid beyond it. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
-#include "metal/x86/packed_avx512.h"
+#include "metal/x86/units_avx512.h"
 
 #include "algorithms/shared/direction.h"
 
@@ -16,52 +16,12 @@ enum { SCALE_NORM, SCALE_NORM_CORRECTED, SCALE_UNBIASED };
 /* The kernel's state; the rotation's table follows. */
 typedef struct {
     lanes_rotation rotation;
-    uint32_t bits, norm, scale, exact;     /* norm: bytes; exact: products as the scalar code's */
-    size_t unit;                           /* bytes */
-    double query_allowed, weight_allowed;  /* shares of |q|^2 and of the sum of w^2 that roundings may have */
-    packed_levels levels;
-    _Alignas(64) float c[256], threshold[256];
+    uint32_t bits, scale, exact;           /* exact: products as the scalar code's */
+    units units;
+    lanes_codebook book;
 } tables;
 
 static const float *table_of(const tables *t) { return (const float *)(const void *)(t + 1); }
-
-/* A vector's index in the cache, as unit, group of 16 and lane. */
-typedef struct { const uint8_t *unit; size_t group, lane, n; } span;
-
-/* The next vectors of one group of 16 after `done` of a range that begins at `first`, whose unit `code` points to. */
-static span span_after(const tables *t, const uint8_t *code, size_t first, size_t done, size_t n)
-{
-    const size_t at = first % UNIT + done, lane = at % LANES, left = n - done, room = LANES - lane;
-    return (span) { code + at / UNIT * t->unit, at % UNIT / LANES, lane, left < room ? left : room };
-}
-
-static uint8_t *planes_of(const tables *t, const uint8_t *unit) { return (uint8_t *)(uintptr_t)unit + (size_t)UNIT * t->norm; }
-static uint8_t *norms_of(const tables *t, const span *s) { return (uint8_t *)(uintptr_t)s->unit + s->group * LANES * t->norm; }
-static uint8_t *group_of(const tables *t, const span *s)
-{
-    return planes_of(t, s->unit) + s->group * packed_bytes(t->rotation.dim, t->bits, LANES);
-}
-
-/* ---- Centroids --------------------------------------------------------------------------------------- */
-
-/* codebook_index of sixteen coordinates. */
-LANES_INLINE __m512i index_of(const tables *t, unsigned b, __m512 x)
-{
-    __m512i index = _mm512_setzero_si512();
-    for (unsigned step = 1u << b >> 1; step; step >>= 1) {
-        const __m512i at = _mm512_add_epi32(index, _mm512_set1_epi32((int)step - 1));
-        const __m512 threshold = step == 1u << b >> 1 ? _mm512_set1_ps(t->threshold[step - 1])
-                                 : b <= 4             ? _mm512_permutexvar_ps(at, _mm512_load_ps(t->threshold))
-                                                      : _mm512_i32gather_ps(at, t->threshold, 4);
-        index = _mm512_mask_add_epi32(index, _mm512_cmp_ps_mask(x, threshold, _CMP_GE_OQ), index, _mm512_set1_epi32((int)step));
-    }
-    return index;
-}
-
-LANES_INLINE __m512 centroid_of(const tables *t, unsigned b, __m512i index)
-{
-    return b <= 4 ? _mm512_permutexvar_ps(index, _mm512_load_ps(t->c)) : _mm512_i32gather_ps(index, t->c, 4);
-}
 
 /* ---- Encode ------------------------------------------------------------------------------------------- */
 
@@ -80,10 +40,10 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
     const lanes_double one = { _mm512_set1_pd(1), _mm512_set1_pd(1) };
     for (size_t j = 0; j < t->rotation.dim; j++) {
         const __m512 y = _mm512_load_ps(block + j * LANES);
-        const __m512i k = index_of(t, b, y);
+        const __m512i k = lanes_index(&t->book, b, y);
         _mm512_store_si512(index + j * LANES, k);
         if (t->scale != SCALE_NORM) {
-            const lanes_double u = lanes_widen(y), c = lanes_widen(centroid_of(t, b, k));
+            const lanes_double u = lanes_widen(y), c = lanes_widen(lanes_centroid(&t->book, b, k));
             dot = lanes_add_product(dot, u, c);
             square = lanes_add_product(square, c, c);
         }
@@ -93,32 +53,20 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
     return (lanes_double) { correction(t->scale, dot.low, square.low), correction(t->scale, dot.high, square.high) };
 }
 
-/* Lanes' codes into a unit of values; index is [dim][16]. */
-LANES_INLINE void store_values(uint8_t *planes, const int32_t *index, size_t dim, unsigned b, const span *s)
-{
-    for (size_t d = 0; d < dim; d++)
-        for (size_t v = s->lane; v < s->lane + s->n; v++)
-            packed_value_put(planes, dim, b, d, s->group * LANES + v, (unsigned)index[d * LANES + v]);
-}
-
 LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code, float *scratch)
 {
     const size_t dim = t->rotation.dim;
     span s;
     for (size_t done = 0; done < n; done += s.n) {
-        s = span_after(t, code, first, done, n);
+        s = span_after(&t->units, code, first, done, n);
         lanes_load(x + done * dim, s.lane, s.n, dim, scratch);
         lanes_double norm = lanes_normalise(scratch, dim);
         float *block = lanes_forward(&t->rotation, table_of(t), t->exact, scratch, scratch + dim * LANES);
         int32_t *index = (int32_t *)(void *)block;             /* a code takes its coordinate's place */
         const lanes_double by = quantize(t, b, block, index);
         norm.low = _mm512_mul_pd(norm.low, by.low), norm.high = _mm512_mul_pd(norm.high, by.high);
-        const __mmask16 lanes = lanes_mask(s.lane, s.n);
-        lanes_store_norms(norm, t->norm, lanes, norms_of(t, &s));
-        if (values)
-            store_values(planes_of(t, s.unit), index, dim, b, &s);
-        else
-            packed_key_store(group_of(t, &s), index, dim, b, lanes);
+        lanes_store_norms(norm, t->units.norm, lanes_mask(s.lane, s.n), units_norms(&t->units, &s, false));
+        units_store(&t->units.part[0], b, values, &s, index);
     }
 }
 
@@ -129,249 +77,31 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
     const size_t dim = t->rotation.dim;
     span s;
     for (size_t done = 0; done < n; done += s.n) {
-        s = span_after(t, code, first, done, n);
+        s = span_after(&t->units, code, first, done, n);
         int32_t *index = (int32_t *)(void *)scratch;
-        if (values) {
-            for (size_t d = 0; d < dim; d++)
-                for (size_t v = 0; v < LANES; v++)
-                    index[d * LANES + v] = (int32_t)packed_value_get(planes_of(t, s.unit), dim, b, d, s.group * LANES + v);
-        } else {
-            packed_key_load(group_of(t, &s), dim, b, index);
-        }
-        const __m512 norm = lanes_load_norms(norms_of(t, &s), t->norm);
+        units_load(&t->units.part[0], b, values, &s, index);
+        const __m512 norm = lanes_load_norms(units_norms(&t->units, &s, false), t->units.norm);
         for (size_t j = 0; j < dim; j++)
-            _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm, centroid_of(t, b, _mm512_load_si512(index + j * LANES))));
+            _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm, lanes_centroid(&t->book, b, _mm512_load_si512(index + j * LANES))));
         lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim, x + done * dim);
     }
 }
 
 static void symbols_of(const tables *t, bool values, const uint8_t *code, size_t n, uint16_t *sym)
 {
-    const size_t dim = t->rotation.dim;
-    const unsigned b = t->bits;
-    for (size_t v = 0; v < n; v++)
-        for (size_t d = 0; d < dim; d++) {
-            const uint8_t *planes = planes_of(t, code + v / UNIT * t->unit);
-            if (values) {
-                sym[v * dim + d] = (uint16_t)packed_value_get(planes, dim, b, d, v % UNIT);
-                continue;
-            }
-            uint8_t four[64];
-            _mm512_storeu_si512(four, packed_key(planes + v % UNIT / LANES * packed_bytes(dim, b, LANES), dim, b, d / 4));
-            sym[v * dim + d] = four[v % LANES * 4 + d % 4];
-        }
+    memset(sym, 0, n * t->rotation.dim * sizeof *sym);
+    units_symbols(&t->units, &t->units.part[0], t->bits, values, code, n, sym);
 }
+static void symbols_keys(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, false, code, n, sym); }
+static void symbols_values(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, true, code, n, sym); }
 
-/* ---- Score -------------------------------------------------------------------------------------------- */
+/* ---- The ops, for every width ------------------------------------------------------------------------- */
 
-/* A prepared query: its bytes, then the rotated floats. */
-static size_t query_bytes(size_t dim) { return packed_query_bytes(dim) + dim * sizeof(float); }
-static const packed_query_head *head_of(const void *prepared, size_t dim, size_t i)
-{
-    return (const packed_query_head *)(const void *)((const char *)prepared + i * query_bytes(dim));
-}
-static const float *rotated_of(const packed_query_head *q, size_t dim)
-{
-    return (const float *)(const void *)((const char *)q + packed_query_bytes(dim));
-}
-
+/* At 8 bits queries keep their floats, and levels are gathered. */
 static void query(const void *state, const float *q, size_t nq, void *prepared, void *scratch)
 {
     const tables *t = state;
-    const size_t dim = t->rotation.dim;
-    for (size_t i = 0, step; i < nq; i += step) {
-        step = nq - i < LANES ? nq - i : LANES;
-        float *block = scratch;
-        lanes_load(q + i * dim, 0, step, dim, block);
-        block = lanes_forward(&t->rotation, table_of(t), false, block, block + dim * LANES);
-        for (size_t k = 0; k < step; k++) {
-            char *to = (char *)prepared + (i + k) * query_bytes(dim);
-            lanes_store(block, k, 1, dim, (float *)(void *)(to + packed_query_bytes(dim)));
-            packed_query((const float *)(const void *)(to + packed_query_bytes(dim)), dim, t->query_allowed,
-                         (packed_query_head *)(void *)to);
-        }
-    }
-}
-
-/* Sums of centroids as floats, for widths whose centroids are no bytes. */
-LANES_INLINE void score_floats(const tables *t, const uint8_t *const *group, size_t n, size_t dim, const packed_query_head *const *q,
-                               size_t nq, __m512 (*out)[2])
-{
-    __m512 sum[4][2];
-    for (size_t i = 0; i < nq; i++)
-        sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-    for (size_t r = 0; r < dim / 4; r++)
-        for (size_t g = 0; g < n; g++) {
-            const __m512i row = _mm512_loadu_si512(group[g] + r * 64);
-            for (size_t j = 0; j < 4; j++) {
-                const __m512i k = _mm512_and_si512(_mm512_srli_epi32(row, (unsigned)(8 * j)), _mm512_set1_epi32(255));
-                const __m512 c = _mm512_i32gather_ps(k, t->c, 4);
-                for (size_t i = 0; i < nq; i++)
-                    sum[i][g] = _mm512_fmadd_ps(_mm512_set1_ps(rotated_of(q[i], dim)[4 * r + j]), c, sum[i][g]);
-            }
-        }
-    for (size_t i = 0; i < nq; i++)
-        for (size_t g = 0; g < n; g++)
-            out[i][g] = sum[i][g];
-}
-
-/* nq queries, at most 4, against the vectors of up to two groups; the dots go where the span's vectors are in [.][n]. */
-LANES_INLINE void score_groups(const tables *t, unsigned b, const packed_query_head *const *q, size_t nq, size_t planes, const span *s,
-                               size_t groups, const size_t *at, float *dot, size_t n)
-{
-    const size_t dim = t->rotation.dim;
-    const uint8_t *group[2] = { group_of(t, &s[0]), groups > 1 ? group_of(t, &s[1]) : NULL };
-    __m512 out[4][2];
-    if (b == 8)
-        score_floats(t, group, groups, dim, q, nq, out);
-    else
-        packed_score(group, groups, dim, b, packed_table(&t->levels, 128), q, nq, planes, out);
-    for (size_t g = 0; g < groups; g++) {
-        const __m512 norm = lanes_load_norms(norms_of(t, &s[g]), t->norm);
-        const __m512 scale = b == 8 ? norm : _mm512_mul_ps(norm, _mm512_set1_ps(t->levels.step));
-        for (size_t i = 0; i < nq; i++)                        /* lanes begin before the first of the range: masked, not written */
-            _mm512_mask_storeu_ps((float *)((uintptr_t)(dot + i * n + at[g]) - s[g].lane * sizeof(float)), lanes_mask(s[g].lane, s[g].n),
-                                  _mm512_mul_ps(out[i][g], scale));
-    }
-}
-
-LANES_INLINE void score_planes(const tables *t, unsigned b, const packed_query_head *const *q, size_t nq, size_t planes,
-                               const uint8_t *code, size_t first, size_t n, float *dot, size_t stride)
-{
-    span s[2];
-    for (size_t done = 0; done < n;) {
-        const size_t at[2] = { done, done + (s[0] = span_after(t, code, first, done, n)).n };
-        done = at[1];
-        if (done == n) {
-            score_groups(t, b, q, nq, planes, s, 1, at, dot, stride);
-        } else {
-            s[1] = span_after(t, code, first, done, n);
-            done += s[1].n;
-            score_groups(t, b, q, nq, planes, s, 2, at, dot, stride);
-        }
-    }
-}
-
-LANES_INLINE void score(const tables *t, unsigned b, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot)
-{
-    const size_t dim = t->rotation.dim;
-    for (size_t i = 0, step; i < nq; i += step) {
-        const packed_query_head *q[4];
-        uint32_t planes = 1;
-        step = nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;
-        for (size_t k = 0; k < step; k++) {
-            q[k] = head_of(prepared, dim, i + k);
-            planes = q[k]->planes > planes ? q[k]->planes : planes;
-        }
-        if (step == 4 && planes == 1)
-            score_planes(t, b, q, 4, 1, code, first, n, dot + i * n, n);
-        else if (step == 4)
-            score_planes(t, b, q, 4, 2, code, first, n, dot + i * n, n);
-        else if (step == 2 && planes == 1)
-            score_planes(t, b, q, 2, 1, code, first, n, dot + i * n, n);
-        else if (step == 2)
-            score_planes(t, b, q, 2, 2, code, first, n, dot + i * n, n);
-        else if (planes == 1)
-            score_planes(t, b, q, 1, 1, code, first, n, dot + i * n, n);
-        else
-            score_planes(t, b, q, 1, 2, code, first, n, dot + i * n, n);
-    }
-}
-
-/* ---- Mix ---------------------------------------------------------------------------------------------- */
-
-/* Weights times norms of a chunk [64], zero where the range has no vector. Of a sign: those of the other become zero too. */
-static bool chunk_weights(const tables *t, const uint8_t *const unit[2], const float *w, size_t skip, size_t n, bool negative, float *out)
-{
-    bool other = false;
-    for (size_t at = 0; at < CHUNK; at += LANES) {
-        const size_t begin = at > skip ? at : skip, end = at + LANES < skip + n ? at + LANES : skip + n;
-        __m512 x = _mm512_setzero_ps();
-        if (begin < end) {
-            const __mmask16 lanes = lanes_mask(begin - at, end - begin);
-            const __m512 norm = lanes_load_norms(unit[at / UNIT] + at % UNIT * t->norm, t->norm);
-            x = _mm512_maskz_loadu_ps(lanes, (const float *)((uintptr_t)(w + begin - skip) - (begin - at) * sizeof(float)));
-            x = _mm512_maskz_mul_ps(lanes, negative ? _mm512_sub_ps(_mm512_setzero_ps(), x) : x, norm);
-            const __mmask16 below = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-            other = other || below;
-            x = _mm512_mask_mov_ps(x, below, _mm512_setzero_ps());
-        }
-        _mm512_storeu_ps(out + at, x);
-    }
-    return other;
-}
-
-/* Four vectors of a unit at a time, sixteen coordinates each. */
-LANES_INLINE void mix_floats(const tables *t, const uint8_t *const unit[2], const float (*w)[CHUNK], size_t nq, float *acc)
-{
-    const size_t dim = t->rotation.dim;
-    for (size_t d = 0; d < dim; d += 16) {
-        __m512 sum[8];
-        for (size_t i = 0; i < nq; i++)
-            sum[i] = _mm512_loadu_ps(acc + i * dim + d);
-        for (size_t u = 0; u < 2 && unit[u]; u++)
-            for (size_t v = 0; v < UNIT; v++) {
-                const __m512i row = _mm512_loadu_si512(planes_of(t, unit[u]) + packed_bytes(d, 8, UNIT) + v / 4 * 64);
-                const __m512i k = _mm512_and_si512(_mm512_srl_epi32(row, _mm_cvtsi32_si128((int)(v % 4 * 8))), _mm512_set1_epi32(255));
-                const __m512 c = _mm512_i32gather_ps(k, t->c, 4);
-                for (size_t i = 0; i < nq; i++)
-                    sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), c, sum[i]);
-            }
-        for (size_t i = 0; i < nq; i++)
-            _mm512_storeu_ps(acc + i * dim + d, sum[i]);
-    }
-}
-
-/* nq queries, a constant of at most 8. */
-LANES_INLINE void mix_chunk(const tables *t, unsigned b, const uint8_t *const unit[2], const float *w, size_t stride, size_t nq, size_t skip,
-                            size_t n, float *acc)
-{
-    const uint8_t *planes[2] = { planes_of(t, unit[0]), unit[1] ? planes_of(t, unit[1]) : NULL };
-    const size_t dim = t->rotation.dim;
-    float weight[8][CHUNK];
-    bool again = true;
-    for (int negative = 0; negative < 2 && again; negative++) {
-        packed_weights bytes[8];
-        size_t n_planes = 1;
-        again = false;
-        for (size_t i = 0; i < nq; i++) {
-            again = chunk_weights(t, unit, w + i * stride, skip, n, negative, weight[i]) || again;
-            if (b == 8) {
-                for (size_t k = 0; k < CHUNK && negative; k++)
-                    weight[i][k] = -weight[i][k];
-                continue;
-            }
-            packed_weigh(weight[i], t->weight_allowed, &bytes[i]);
-            bytes[i].scale = negative ? -bytes[i].scale : bytes[i].scale;
-            n_planes = bytes[i].planes > n_planes ? bytes[i].planes : n_planes;
-        }
-        if (b == 8)
-            mix_floats(t, unit, (const float (*)[CHUNK])weight, nq, acc);
-        else if (n_planes == 1)
-            packed_mix(planes, dim, b, packed_table(&t->levels, 0), t->levels.step, bytes, nq, 1, acc);
-        else
-            packed_mix(planes, dim, b, packed_table(&t->levels, 0), t->levels.step, bytes, nq, 2, acc);
-    }
-}
-
-LANES_INLINE void mix(const tables *t, unsigned b, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc)
-{
-    const size_t dim = t->rotation.dim;
-    for (size_t done = 0, step; done < n; done += step) {
-        const size_t at = first % UNIT + done, skip = at % UNIT;
-        const uint8_t *const begin = code + at / UNIT * t->unit;
-        step = CHUNK - skip < n - done ? CHUNK - skip : n - done;
-        const uint8_t *const unit[2] = { begin, skip + step > UNIT ? begin + t->unit : NULL };
-        size_t i = 0;
-        for (; i + 8 <= nq; i += 8)
-            mix_chunk(t, b, unit, w + i * n + done, n, 8, skip, step, acc + i * dim);
-        for (; i + 4 <= nq; i += 4)
-            mix_chunk(t, b, unit, w + i * n + done, n, 4, skip, step, acc + i * dim);
-        for (; i + 2 <= nq; i += 2)
-            mix_chunk(t, b, unit, w + i * n + done, n, 2, skip, step, acc + i * dim);
-        for (; i < nq; i++)
-            mix_chunk(t, b, unit, w + i * n + done, n, 1, skip, step, acc + i * dim);
-    }
+    units_query(&t->units, &t->rotation, table_of(t), t->bits == 8, q, nq, prepared, scratch);
 }
 
 static void finish(const void *state, const float *acc, size_t nq, float *out, void *scratch)
@@ -380,53 +110,18 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
     lanes_rotate(&t->rotation, table_of(t), true, acc, nq, out, scratch);
 }
 
-/* ---- The ops, for every width ------------------------------------------------------------------------- */
-
-#define OPS(b) \
-    static void encode_keys_##b(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
-    { \
-        encode(state, b, false, x, first, n, code, scratch); \
-    } \
-    static void encode_values_##b(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
-    { \
-        encode(state, b, true, x, first, n, code, scratch); \
-    } \
-    static void decode_keys_##b(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
-    { \
-        decode(state, b, false, code, first, n, x, scratch); \
-    } \
-    static void decode_values_##b(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
-    { \
-        decode(state, b, true, code, first, n, x, scratch); \
-    } \
-    static void score_##b(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot, \
-                          void *scratch) \
-    { \
-        (void)scratch; \
-        score(state, b, prepared, nq, code, first, n, dot); \
-    } \
-    static void mix_##b(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, \
-                        void *scratch) \
-    { \
-        (void)scratch; \
-        mix(state, b, w, nq, code, first, n, acc); \
-    }
-OPS(1)
-OPS(2)
-OPS(3)
-OPS(4)
-OPS(8)
-
-static void symbols_keys(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, false, code, n, sym); }
-static void symbols_values(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, true, code, n, sym); }
-
-#define KEYS(b) { .encode = encode_keys_##b, .decode = decode_keys_##b, .query = query, .score = score_##b, .symbols = symbols_keys }
-#define VALUES(b) { .encode = encode_values_##b, .decode = decode_values_##b, .mix = mix_##b, .finish = finish, .symbols = symbols_values }
+#define OF_BYTES(b) UNITS_OPS(b, b, ((units_form) { .bits0 = b }), NULL)
+OF_BYTES(1)
+OF_BYTES(2)
+OF_BYTES(3)
+OF_BYTES(4)
+UNITS_OPS(8, 8, ((units_form) { .bits0 = 8 }), t->book.c)
+#define SIDES(b) UNITS_KEYS(b, symbols_keys), UNITS_VALUES(b, symbols_values)
 
 /* Error of a Gaussian at so many bits (Lloyd-Max): what roundings are compared with. */
 static const struct { kvant_ops keys, values; double error; } widths[] = {
-    [1] = { KEYS(1), VALUES(1), .3634 }, [2] = { KEYS(2), VALUES(2), .1175 }, [3] = { KEYS(3), VALUES(3), .03454 },
-    [4] = { KEYS(4), VALUES(4), .009497 }, [8] = { KEYS(8), VALUES(8), 4.1e-5 }
+    [1] = { SIDES(1), .3634 }, [2] = { SIDES(2), .1175 }, [3] = { SIDES(3), .03454 }, [4] = { SIDES(4), .009497 },
+    [8] = { SIDES(8), 4.1e-5 }
 };
 
 /* ---- What it is ----------------------------------------------------------------------------------------- */
@@ -445,38 +140,31 @@ static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f
         return false;
     f->ops = shape->side == KVANT_VALUE ? widths[b].values : widths[b].keys;
     f->tile = UNIT;
-    f->query = query_bytes(dim);
+    f->query = units_query_bytes(dim, b == 8);
     f->acc = dim;
     f->scratch = 2 * dim * LANES * sizeof(float);
     f->derived = sizeof(tables) + lanes_rotation_floats(kind, dim) * sizeof(float);
     return true;
 }
 
-static const float *part_of(const kvant_parts *parts, const void *state, const char *name)
-{
-    for (size_t i = 0; i < parts->n; i++)
-        if (!strcmp(parts->part[i].name, name))
-            return (const float *)(const void *)((const char *)state + parts->part[i].offset);
-    return NULL;
-}
-
 static void derive(const kvant_shape *shape, const kvant_args *args, const void *state, const kvant_parts *parts, void *derived)
 {
     tables *t = derived;
     const uint32_t b = arg(args, "bits"), kind = arg(args, "rotation"), dim = shape->dim;
-    const size_t n = (size_t)1 << b;
     t->rotation = lanes_rotation_of(kind, dim);
     t->bits = b;
-    t->norm = norm_bytes(arg(args, "norm"));
     t->scale = arg(args, "scale");
     t->exact = t->scale != SCALE_NORM;
-    t->unit = UNIT * (t->norm + packed_bytes(dim, b, 1));
-    t->query_allowed = t->weight_allowed = .005 * widths[b].error;
-    memcpy(t->c, part_of(parts, state, "codebook"), n * sizeof *t->c);
-    memcpy(t->threshold, part_of(parts, state, "thresholds"), (n - 1) * sizeof *t->threshold);
+    t->units = (units) { .norm = norm_bytes(arg(args, "norm")) };
+    t->units.bytes = UNIT * t->units.norm;
+    units_part *part = units_add(&t->units, 0, dim, b, .005 * widths[b].error, .005 * widths[b].error);
+    t->units.query = units_query_bytes(dim, b == 8);
+    t->units.acc = dim;
+    const float *c = units_table(parts, state, "codebook"), *threshold = units_table(parts, state, "thresholds");
+    lanes_codebook_set(&t->book, b, c, threshold);
     if (b <= 4)
-        t->levels = packed_levels_of(t->c, t->threshold, b, dim);
-    lanes_rotation_derive(&t->rotation, part_of(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"), (float *)(void *)(t + 1));
+        part->levels = packed_levels_of(c, threshold, b, dim);
+    lanes_rotation_derive(&t->rotation, units_table(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"), (float *)(void *)(t + 1));
 }
 
 const kvant_kernel kernel_turboquant_mse_avx512 = {

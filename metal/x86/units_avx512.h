@@ -1,0 +1,450 @@
+/* units_avx512.h - codes in units of 32 vectors as several kernels have them: where things lie, and scores and mixes of all their parts.
+ * A code is a norm, or two, and one to three parts: so many bits of each of `dim` numbers, which stand for levels of a table.
+ *
+ * A unit is the norms of its 32 vectors, their second norms if they have some, then one part after the other, laid out as packed_avx512.h
+ * says. What a part stands for is norm * factor * step * level, or that times the second norm; parts may share their codes (a sum of two
+ * tables) and their query. Widths are constants where the ops are made, so that each op is compiled for its own. */
+#ifndef KVANT_UNITS_AVX512_H
+#define KVANT_UNITS_AVX512_H
+
+#include "metal/x86/packed_avx512.h"
+
+typedef struct {
+    uint32_t dim;                          /* multiple of 32 */
+    size_t at;                             /* bytes from a unit's beginning to the part's codes */
+    size_t query, acc;                     /* bytes from a prepared query's beginning, floats from an accumulator's */
+    double query_allowed, weight_allowed;  /* shares of |q|^2 and of the sum of w^2 that roundings may have */
+    float factor;
+    packed_levels levels;                  /* at 8 bits codes are their own levels, code - 127.5, times step */
+} units_part;
+
+enum { UNITS_PARTS = 3 };
+
+typedef struct {
+    uint32_t norm;                         /* bytes */
+    size_t bytes;                          /* of a unit */
+    size_t query, acc;                     /* bytes of a prepared query, floats of an accumulator */
+    units_part part[UNITS_PARTS];
+} units;
+
+/* The parts' widths, 0 where there is none, and whether the second part goes by the second norm too. */
+typedef struct { unsigned bits0, bits1, bits2; bool second1; } units_form;
+
+/* Sixteen lanes of the vectors of a range, those of one group of a unit. */
+typedef struct { const uint8_t *unit; size_t group, lane, n; } span;
+
+/* The next vectors of one group of 16 after `done` of a range that begins at `first`, whose unit `code` points to. */
+static inline span span_after(const units *t, const uint8_t *code, size_t first, size_t done, size_t n)
+{
+    const size_t at = first % UNIT + done, lane = at % LANES, left = n - done, room = LANES - lane;
+    return (span) { code + at / UNIT * t->bytes, at % UNIT / LANES, lane, left < room ? left : room };
+}
+
+/* A range's own memory: only encode writes to it. */
+static inline uint8_t *units_planes(const units_part *p, const uint8_t *unit) { return (uint8_t *)(uintptr_t)unit + p->at; }
+static inline uint8_t *units_group(const units_part *p, unsigned b, const span *s)
+{
+    return units_planes(p, s->unit) + s->group * packed_bytes(p->dim, b, LANES);
+}
+static inline uint8_t *units_norms(const units *t, const span *s, bool second)
+{
+    return (uint8_t *)(uintptr_t)s->unit + ((second ? UNIT : 0) + s->group * LANES) * t->norm;
+}
+
+/* ---- Setting up --------------------------------------------------------------------------------------- */
+
+/* The table of that name in a state; NULL where there is none. */
+static inline const float *units_table(const kvant_parts *parts, const void *state, const char *name)
+{
+    for (size_t i = 0; i < parts->n; i++)
+        if (!strcmp(parts->part[i].name, name))
+            return (const float *)(const void *)((const char *)state + parts->part[i].offset);
+    return NULL;
+}
+
+/* Bytes of a part's prepared query; floats: with the rotated query itself. */
+static inline size_t units_query_bytes(size_t dim, bool floats) { return packed_query_bytes(dim) + (floats ? dim * sizeof(float) : 0); }
+
+/* A part of b bits, placed behind what there is: t->bytes begins with the norms' (UNIT * norm each), and t->query and t->acc with 0; where
+ * the part has a query and sums of its own, the caller adds theirs. */
+static inline units_part *units_add(units *t, size_t part, size_t dim, unsigned b, double query_allowed, double weight_allowed)
+{
+    units_part *p = &t->part[part];
+    *p = (units_part) { .dim = (uint32_t)dim, .at = t->bytes, .query = t->query, .acc = t->acc, .query_allowed = query_allowed,
+                        .weight_allowed = weight_allowed, .factor = 1 };
+    t->bytes += packed_bytes(dim, b, UNIT);
+    return p;
+}
+
+/* ---- Codes -------------------------------------------------------------------------------------------- */
+
+/* A span's codes, index [dim][16], to a unit and back; loading fills all lanes of the group. */
+LANES_INLINE void units_store(const units_part *p, unsigned b, bool values, const span *s, const int32_t *index)
+{
+    if (!values) {
+        packed_key_store(units_group(p, b, s), index, p->dim, b, lanes_mask(s->lane, s->n));
+        return;
+    }
+    for (size_t d = 0; d < p->dim; d++)
+        for (size_t v = s->lane; v < s->lane + s->n; v++)
+            packed_value_put(units_planes(p, s->unit), p->dim, b, d, s->group * LANES + v, (unsigned)index[d * LANES + v]);
+}
+
+LANES_INLINE void units_load(const units_part *p, unsigned b, bool values, const span *s, int32_t *index)
+{
+    if (!values) {
+        packed_key_load(units_group(p, b, s), p->dim, b, index);
+        return;
+    }
+    for (size_t d = 0; d < p->dim; d++)
+        for (size_t v = 0; v < LANES; v++)
+            index[d * LANES + v] = (int32_t)packed_value_get(units_planes(p, s->unit), p->dim, b, d, s->group * LANES + v);
+}
+
+/* Codes of the first n vectors, [n][dim]: sym = sym * 2^b + code, for codes of several parts. */
+LANES_INLINE void units_symbols(const units *t, const units_part *p, unsigned b, bool values, const uint8_t *code, size_t n, uint16_t *sym)
+{
+    const size_t dim = p->dim;
+    for (size_t v = 0; v < n; v++)
+        for (size_t d = 0; d < dim; d++) {
+            const uint8_t *planes = units_planes(p, code + v / UNIT * t->bytes);
+            unsigned k;
+            if (values) {
+                k = packed_value_get(planes, dim, b, d, v % UNIT);
+            } else {
+                uint8_t four[64];
+                _mm512_storeu_si512(four, packed_key(planes + v % UNIT / LANES * packed_bytes(dim, b, LANES), dim, b, d / 4));
+                k = four[v % LANES * 4 + d % 4];
+            }
+            sym[v * dim + d] = (uint16_t)(sym[v * dim + d] << b | k);
+        }
+}
+
+/* ---- Queries ------------------------------------------------------------------------------------------- */
+
+/* Rows y [n][dim] as bytes, to queries from `prepared` on. */
+LANES_INLINE void units_prepare(const units *t, const units_part *p, bool floats, const float *y, size_t n, void *prepared)
+{
+    for (size_t i = 0; i < n; i++, y += p->dim) {
+        char *to = (char *)prepared + i * t->query + p->query;
+        packed_query(y, p->dim, p->query_allowed, (packed_query_head *)(void *)to);
+        if (floats)
+            memcpy(to + packed_query_bytes(p->dim), y, p->dim * sizeof *y);
+    }
+}
+
+/* The op `query` of one part on rotated vectors; scratch holds two blocks. */
+LANES_INLINE void units_query(const units *t, const lanes_rotation *r, const float *table, bool floats, const float *q, size_t nq,
+                              void *prepared, float *scratch)
+{
+    const size_t dim = r->dim;
+    for (size_t i = 0, step; i < nq; i += step) {
+        step = nq - i < LANES ? nq - i : LANES;
+        float *other = scratch + dim * LANES;
+        lanes_load(q + i * dim, 0, step, dim, scratch);
+        float *block = lanes_forward(r, table, false, scratch, other);
+        float *rows = block == scratch ? other : scratch;
+        lanes_store(block, 0, step, dim, rows);
+        units_prepare(t, &t->part[0], floats, rows, step, (char *)prepared + i * t->query);
+    }
+}
+
+/* ---- Score ---------------------------------------------------------------------------------------------- */
+
+/* Sums of centroids as floats, for widths whose centroids are no bytes. */
+LANES_INLINE void units_score_floats(const units_part *p, const float *c, const uint8_t *const *group, size_t n,
+                                     const packed_query_head *const *q, size_t nq, __m512 (*out)[2])
+{
+    __m512 sum[4][2];
+    for (size_t i = 0; i < nq; i++)
+        sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+    for (size_t r = 0; r < p->dim / 4; r++)
+        for (size_t g = 0; g < n; g++) {
+            const __m512i row = _mm512_loadu_si512(group[g] + r * 64);
+            for (size_t j = 0; j < 4; j++) {
+                const __m512i k = _mm512_and_si512(_mm512_srli_epi32(row, (unsigned)(8 * j)), _mm512_set1_epi32(255));
+                const __m512 x = _mm512_i32gather_ps(k, c, 4);
+                for (size_t i = 0; i < nq; i++) {
+                    const float *y = (const float *)(const void *)((const char *)q[i] + packed_query_bytes(p->dim));
+                    sum[i][g] = _mm512_fmadd_ps(_mm512_set1_ps(y[4 * r + j]), x, sum[i][g]);
+                }
+            }
+        }
+    for (size_t i = 0; i < nq; i++)
+        for (size_t g = 0; g < n; g++)
+            out[i][g] = sum[i][g];
+}
+
+/* Products of nq queries, at most 4, with one part of up to two groups, norms apart; c: centroids, NULL where levels are bytes. */
+LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b, const float *c, const span *s, size_t groups,
+                                 const char *prepared, size_t nq, __m512 (*out)[2])
+{
+    const uint8_t *group[2] = { units_group(p, b, &s[0]), groups > 1 ? units_group(p, b, &s[1]) : NULL };
+    const packed_query_head *q[4];
+    uint32_t planes = 1;
+    for (size_t i = 0; i < nq; i++) {
+        q[i] = (const packed_query_head *)(const void *)(prepared + i * t->query + p->query);
+        planes = q[i]->planes > planes ? q[i]->planes : planes;
+    }
+    if (c)
+        units_score_floats(p, c, group, groups, q, nq, out);
+    else if (planes == 1)
+        packed_score(group, groups, p->dim, b, packed_table(&p->levels, 128), q, nq, 1, out);
+    else
+        packed_score(group, groups, p->dim, b, packed_table(&p->levels, 128), q, nq, 2, out);
+    for (size_t i = 0; i < nq && b == 8 && !c; i++) {          /* codes less 128 were summed: half a step of each coordinate is missing */
+        const float sum = -((q[i]->planes == 2 ? 256.f : 1.f) * (float)q[i]->bias[0] + (float)q[i]->bias[1]) / 128;
+        for (size_t g = 0; g < groups; g++)
+            out[i][g] = _mm512_add_ps(out[i][g], _mm512_set1_ps(q[i]->scale * sum / 2));
+    }
+}
+
+/* nq queries, at most 4, against the vectors of up to two groups; the dots go where the span's vectors are in [.][n]. */
+LANES_INLINE void units_score_groups(const units *t, units_form f, const float *c, const char *prepared, size_t nq, const span *s,
+                                     size_t groups, const size_t *at, float *dot, size_t n)
+{
+    __m512 out[4][2], more[4][2];
+    const units_part *p = t->part;
+    units_products(t, &p[0], f.bits0, c, s, groups, prepared, nq, out);
+    for (size_t i = 0; i < nq && !c; i++)
+        for (size_t g = 0; g < groups; g++)
+            out[i][g] = _mm512_mul_ps(out[i][g], _mm512_set1_ps(p[0].levels.step * p[0].factor));
+    if (f.bits1) {
+        units_products(t, &p[1], f.bits1, NULL, s, groups, prepared, nq, more);
+        for (size_t g = 0; g < groups; g++) {
+            __m512 scale = _mm512_set1_ps(p[1].levels.step * p[1].factor);
+            if (f.second1)
+                scale = _mm512_mul_ps(scale, lanes_load_norms(units_norms(t, &s[g], true), t->norm));
+            for (size_t i = 0; i < nq; i++)
+                out[i][g] = _mm512_fmadd_ps(more[i][g], scale, out[i][g]);
+        }
+    }
+    if (f.bits2) {
+        units_products(t, &p[2], f.bits2, NULL, s, groups, prepared, nq, more);
+        for (size_t i = 0; i < nq; i++)
+            for (size_t g = 0; g < groups; g++)
+                out[i][g] = _mm512_fmadd_ps(more[i][g], _mm512_set1_ps(p[2].levels.step * p[2].factor), out[i][g]);
+    }
+    for (size_t g = 0; g < groups; g++) {
+        const __m512 norm = lanes_load_norms(units_norms(t, &s[g], false), t->norm);
+        for (size_t i = 0; i < nq; i++)                        /* lanes begin before the first of the range: masked, not written */
+            _mm512_mask_storeu_ps((float *)((uintptr_t)(dot + i * n + at[g]) - s[g].lane * sizeof(float)), lanes_mask(s[g].lane, s[g].n),
+                                  _mm512_mul_ps(out[i][g], norm));
+    }
+}
+
+LANES_INLINE void units_score_queries(const units *t, units_form f, const float *c, const char *prepared, size_t nq, const uint8_t *code,
+                                      size_t first, size_t n, float *dot)
+{
+    span s[2];
+    for (size_t done = 0; done < n;) {
+        const size_t at[2] = { done, done + (s[0] = span_after(t, code, first, done, n)).n };
+        done = at[1];
+        if (done == n) {
+            units_score_groups(t, f, c, prepared, nq, s, 1, at, dot, n);
+        } else {
+            s[1] = span_after(t, code, first, done, n);
+            done += s[1].n;
+            units_score_groups(t, f, c, prepared, nq, s, 2, at, dot, n);
+        }
+    }
+}
+
+/* The op `score`. */
+LANES_INLINE void units_score(const units *t, units_form f, const float *c, const void *prepared, size_t nq, const uint8_t *code,
+                              size_t first, size_t n, float *dot)
+{
+    for (size_t i = 0, step; i < nq; i += step) {
+        const char *q = (const char *)prepared + i * t->query;
+        step = nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;
+        if (step == 4)
+            units_score_queries(t, f, c, q, 4, code, first, n, dot + i * n);
+        else if (step == 2)
+            units_score_queries(t, f, c, q, 2, code, first, n, dot + i * n);
+        else
+            units_score_queries(t, f, c, q, 1, code, first, n, dot + i * n);
+    }
+}
+
+/* ---- Mix ------------------------------------------------------------------------------------------------ */
+
+/* A chunk of a range: two units, the second NULL where it has none, and n vectors after the first `skip`. */
+typedef struct { const uint8_t *unit[2]; size_t skip, n; } chunk;
+
+/* Weights times norms of a chunk [64], zero where the range has no vector. Of a sign: those of the other become zero too, and are told. */
+LANES_INLINE bool units_weights(const units *t, const chunk *at, bool second, const float *w, bool negative, float *out)
+{
+    bool other = false;
+    for (size_t v = 0; v < CHUNK; v += LANES) {
+        const size_t begin = v > at->skip ? v : at->skip, end = v + LANES < at->skip + at->n ? v + LANES : at->skip + at->n;
+        __m512 x = _mm512_setzero_ps();
+        if (begin < end) {
+            const __mmask16 lanes = lanes_mask(begin - v, end - begin);
+            const span s = { at->unit[v / UNIT], v % UNIT / LANES, 0, LANES };
+            x = _mm512_maskz_loadu_ps(lanes, (const float *)((uintptr_t)(w + begin - at->skip) - (begin - v) * sizeof(float)));
+            x = negative ? _mm512_sub_ps(_mm512_setzero_ps(), x) : x;
+            x = _mm512_maskz_mul_ps(lanes, x, lanes_load_norms(units_norms(t, &s, false), t->norm));
+            if (second)
+                x = _mm512_maskz_mul_ps(lanes, x, lanes_load_norms(units_norms(t, &s, true), t->norm));
+            const __mmask16 below = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
+            other = other || below;
+            x = _mm512_mask_mov_ps(x, below, _mm512_setzero_ps());
+        }
+        _mm512_storeu_ps(out + v, x);
+    }
+    return other;
+}
+
+/* Four vectors of a unit at a time, sixteen coordinates each. */
+LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const float *c, const chunk *at, const float (*w)[CHUNK], size_t nq,
+                                   bool negative, float *acc)
+{
+    for (size_t d = 0; d < p->dim; d += 16) {
+        __m512 sum[8];
+        for (size_t i = 0; i < nq; i++)
+            sum[i] = _mm512_loadu_ps(acc + i * t->acc + d);
+        for (size_t u = 0; u < 2 && at->unit[u]; u++)
+            for (size_t v = 0; v < UNIT; v++) {
+                const __m512i row = _mm512_loadu_si512(units_planes(p, at->unit[u]) + packed_bytes(d, 8, UNIT) + v / 4 * 64);
+                const __m512i k = _mm512_and_si512(_mm512_srl_epi32(row, _mm_cvtsi32_si128((int)(v % 4 * 8))), _mm512_set1_epi32(255));
+                const __m512 x = _mm512_i32gather_ps(k, c, 4);
+                for (size_t i = 0; i < nq; i++)
+                    sum[i] = negative ? _mm512_fnmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), x, sum[i])
+                                      : _mm512_fmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), x, sum[i]);
+            }
+        for (size_t i = 0; i < nq; i++)
+            _mm512_storeu_ps(acc + i * t->acc + d, sum[i]);
+    }
+}
+
+/* Codes less 128 were mixed: half a step of each vector is missing. */
+static inline void units_mix_half(const units_part *p, const float *w, bool negative, float *acc)
+{
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t v = 0; v < CHUNK; v += LANES)
+        sum = _mm512_add_ps(sum, _mm512_loadu_ps(w + v));
+    const __m512 half = _mm512_set1_ps((negative ? -.5f : .5f) * p->levels.step * p->factor * _mm512_reduce_add_ps(sum));
+    for (size_t d = 0; d < p->dim; d += LANES)
+        _mm512_storeu_ps(acc + d, _mm512_add_ps(_mm512_loadu_ps(acc + d), half));
+}
+
+/* One part of a chunk, by its weights as bytes. */
+LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b, const chunk *at, const packed_weights *w, size_t nq,
+                                 uint32_t n_planes, float *acc)
+{
+    const uint8_t *planes[2] = { units_planes(p, at->unit[0]), at->unit[1] ? units_planes(p, at->unit[1]) : NULL };
+    const float step = p->levels.step * p->factor;
+    if (n_planes == 1)
+        packed_mix(planes, p->dim, b, packed_table(&p->levels, 0), step, w, nq, 1, acc + p->acc, t->acc);
+    else
+        packed_mix(planes, p->dim, b, packed_table(&p->levels, 0), step, w, nq, 2, acc + p->acc, t->acc);
+}
+
+/* Weights of nq queries as bytes; returns how many planes the most of them has. */
+LANES_INLINE uint32_t units_weigh(const units_part *p, const float (*w)[CHUNK], size_t nq, bool negative, packed_weights *out)
+{
+    uint32_t planes = 1;
+    for (size_t i = 0; i < nq; i++) {
+        packed_weigh(w[i], p->weight_allowed, &out[i]);
+        out[i].scale = negative ? -out[i].scale : out[i].scale;
+        planes = out[i].planes > planes ? out[i].planes : planes;
+    }
+    return planes;
+}
+
+/* nq queries, a constant of at most 8. */
+LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, const chunk *at, const float *w, size_t stride, size_t nq,
+                                  float *acc)
+{
+    float weight[8][CHUNK];
+    packed_weights bytes[8];
+    const units_part *p = t->part;
+    bool again = true;
+    for (int negative = 0; negative < 2 && again; negative++) {
+        again = false;
+        for (size_t i = 0; i < nq; i++)
+            again = units_weights(t, at, false, w + i * stride, negative, weight[i]) || again;
+        if (c) {
+            units_mix_floats(t, &p[0], c, at, (const float (*)[CHUNK])weight, nq, negative, acc);
+            continue;
+        }
+        uint32_t planes = units_weigh(&p[0], (const float (*)[CHUNK])weight, nq, negative, bytes);
+        units_mix_part(t, &p[0], f.bits0, at, bytes, nq, planes, acc);
+        for (size_t i = 0; i < nq && f.bits0 == 8; i++)
+            units_mix_half(&p[0], weight[i], negative, acc + i * t->acc);
+        if (f.second1) {
+            for (size_t i = 0; i < nq; i++)
+                units_weights(t, at, true, w + i * stride, negative, weight[i]);
+            planes = units_weigh(&p[1], (const float (*)[CHUNK])weight, nq, negative, bytes);
+        }
+        if (f.bits1)
+            units_mix_part(t, &p[1], f.bits1, at, bytes, nq, planes, acc);
+        if (f.bits2)
+            units_mix_part(t, &p[2], f.bits2, at, bytes, nq, planes, acc);
+    }
+}
+
+/* The op `mix`. */
+LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const float *w, size_t nq, const uint8_t *code, size_t first,
+                            size_t n, float *acc)
+{
+    for (size_t done = 0; done < n;) {
+        const size_t from = first % UNIT + done, skip = from % UNIT, step = CHUNK - skip < n - done ? CHUNK - skip : n - done;
+        const uint8_t *const begin = code + from / UNIT * t->bytes;
+        const chunk at = { { begin, skip + step > UNIT ? begin + t->bytes : NULL }, skip, step };
+        size_t i = 0;
+        for (; i + 8 <= nq; i += 8)
+            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 8, acc + i * t->acc);
+        for (; i + 4 <= nq; i += 4)
+            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 4, acc + i * t->acc);
+        for (; i + 2 <= nq; i += 2)
+            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 2, acc + i * t->acc);
+        for (; i < nq; i++)
+            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 1, acc + i * t->acc);
+        done += step;
+    }
+}
+
+/* ---- The ops --------------------------------------------------------------------------------------------- */
+
+/* Of a width called `tag`, from the file's own encode and decode, which take a state `tables` with a `units` in it, `width`, a constant that
+ * they know what to do with, and whether the layout is that of values. `centroids` are its float centroids, or NULL: an expression of t. */
+#define UNITS_OPS(tag, width, form, centroids) \
+    static void encode_keys_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
+    { \
+        encode(state, width, false, x, first, n, code, scratch); \
+    } \
+    static void encode_values_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
+    { \
+        encode(state, width, true, x, first, n, code, scratch); \
+    } \
+    static void decode_keys_##tag(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
+    { \
+        decode(state, width, false, code, first, n, x, scratch); \
+    } \
+    static void decode_values_##tag(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
+    { \
+        decode(state, width, true, code, first, n, x, scratch); \
+    } \
+    static void score_##tag(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot, \
+                            void *scratch) \
+    { \
+        const tables *t = state; \
+        (void)scratch; \
+        units_score(&t->units, form, centroids, prepared, nq, code, first, n, dot); \
+    } \
+    static void mix_##tag(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, \
+                          void *scratch) \
+    { \
+        const tables *t = state; \
+        (void)scratch; \
+        units_mix(&t->units, form, centroids, w, nq, code, first, n, acc); \
+    }
+
+/* What the sides have; the file's own are query, finish, and symbols_keys and symbols_values where they are not NULL. */
+#define UNITS_KEYS(tag, symbols_or_null) \
+    { .encode = encode_keys_##tag, .decode = decode_keys_##tag, .query = query, .score = score_##tag, .symbols = symbols_or_null }
+#define UNITS_VALUES(tag, symbols_or_null) \
+    { .encode = encode_values_##tag, .decode = decode_values_##tag, .mix = mix_##tag, .finish = finish, .symbols = symbols_or_null }
+
+#endif
