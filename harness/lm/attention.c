@@ -69,19 +69,25 @@ typedef struct { float *top, *sum; float *acc_codes, *acc_f16; size_t n_codes, n
 /* Turns the scores [group][n] of a tile into weights and rescales what was mixed before when a new maximum appears. */
 static void softmax_tile(running *r, uint32_t group, float *scores, uint32_t n)
 {
-    for (uint32_t g = 0; g < group; g++) {
-        float *s = scores + (size_t)g * n;
-        const float tile_top = vec_max(s, n);
-        if (tile_top > r->top[g]) {
-            const float shrink = expf(r->top[g] - tile_top);
-            for (size_t i = 0; i < r->n_codes; i++)
-                r->acc_codes[g * r->n_codes + i] *= shrink;
-            for (size_t i = 0; i < r->n_f16; i++)
-                r->acc_f16[g * r->n_f16 + i] *= shrink;
-            r->sum[g] *= shrink;
-            r->top[g] = tile_top;
-        }
-        r->sum[g] += (float)vec_exp_sum(s, n, r->top[g]);
+    enum { ROWS = 16 };
+    for (uint32_t first = 0; first < group; first += ROWS) {
+        const uint32_t rows = min_u32(ROWS, group - first);
+        float *s = scores + (size_t)first * n, tile_top[ROWS];
+        double sum[ROWS];
+        vec_max_rows(s, rows, n, tile_top);
+        for (uint32_t g = first; g < first + rows; g++)
+            if (tile_top[g - first] > r->top[g]) {
+                const float shrink = expf(r->top[g] - tile_top[g - first]);
+                for (size_t i = 0; i < r->n_codes; i++)
+                    r->acc_codes[g * r->n_codes + i] *= shrink;
+                for (size_t i = 0; i < r->n_f16; i++)
+                    r->acc_f16[g * r->n_f16 + i] *= shrink;
+                r->sum[g] *= shrink;
+                r->top[g] = tile_top[g - first];
+            }
+        vec_exp_rows(s, rows, n, r->top + first, sum);
+        for (uint32_t g = 0; g < rows; g++)
+            r->sum[first + g] += (float)sum[g];
     }
 }
 

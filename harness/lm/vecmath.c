@@ -19,6 +19,8 @@ static inline const vec_table *best(void) { return cpu_avx512() ? &vec_avx512 : 
 
 float vec_max(const float *x, size_t n) { return best()->max(x, n); }
 double vec_exp_sum(float *x, size_t n, float shift) { return best()->exp_sum(x, n, shift); }
+void vec_max_rows(const float *x, size_t rows, size_t n, float *max) { best()->max_rows(x, rows, n, max); }
+void vec_exp_rows(float *x, size_t rows, size_t n, const float *shift, double *sum) { best()->exp_rows(x, rows, n, shift, sum); }
 
 double vec_mass(const float *x, size_t n, double shift, double *moment) { return best()->mass(x, n, shift, moment); }
 

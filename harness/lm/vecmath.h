@@ -9,6 +9,9 @@
 float vec_max(const float *x, size_t n);                       /* -inf for n = 0 */
 /* x[i] = exp(x[i] - shift), relative error below 2e-7; returns the sum. NaN stays NaN, exp(-inf) is 0. */
 double vec_exp_sum(float *x, size_t n, float shift);
+/* The same of each row of x [rows][n]: max [rows]; shift [rows], sum [rows]. Short rows do not wait for one another. */
+void vec_max_rows(const float *x, size_t rows, size_t n, float *max);
+void vec_exp_rows(float *x, size_t rows, size_t n, const float *shift, double *sum);
 /* The sum of exp(x[i] - shift) in double, relative errors of terms below 1e-15, for x[i] <= shift; *moment is the sum of
  * exp(x[i] - shift) (x[i] - shift). exp is taken to end at -700. */
 double vec_mass(const float *x, size_t n, double shift, double *moment);

@@ -30,30 +30,78 @@ static inline float select(int condition, float yes, float no)
     return float_of((bits_of(yes) & mask) | (bits_of(no) & ~mask));
 }
 
+/* A register of floats, of the set that this is compiled for, and four of them: as many as it takes to hide how long an operation takes. */
+#if defined(__AVX512F__)
+enum { WIDTH = 16 };
+#elif defined(__AVX2__)
+enum { WIDTH = 8 };
+#else
+enum { WIDTH = 4 };
+#endif
+enum { AHEAD = 4, BLOCK = AHEAD * WIDTH };
+typedef float floats __attribute__((vector_size(WIDTH * sizeof(float))));
+typedef int32_t ints __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+
+#ifdef __clang__
+#define EACH _Pragma("unroll") for (int k = 0; k < AHEAD; k++)
+#else
+#define EACH _Pragma("GCC unroll 4") for (int k = 0; k < AHEAD; k++)
+#endif
+
+/* Compilers would finish one register after the other, and the processor's queue of waiting instructions is too short to see the next. */
+#define TOGETHER(v) __asm__("" : "+v"((v)[0]), "+v"((v)[1]), "+v"((v)[2]), "+v"((v)[3]))
+
+static inline floats all_of(float x) { return x - (floats){ 0 }; }
+static inline floats select_all(ints condition, floats yes, floats no) { return (floats)((condition & (ints)yes) | (~condition & (ints)no)); }
+
 /* exp(x) = 2^n exp(r), |r| <= ln 2 / 2: n from the low bits after adding 1.5 * 2^23, which rounds to nearest; exp(r) by its
  * Taylor series to degree 7 (remainder below 5e-9); 2^n in two factors so that subnormal results come out too. */
-static inline float exp_one(float x)
+static inline void exp_block(floats x[AHEAD])
 {
-    const float magic = 12582912.0f, low = select(x < -104.0f, -104.0f, x), c = select(low > 104.0f, 104.0f, low);
-    const float t = c * 1.44269504f + magic, n = t - magic;
-    const float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    const uint32_t whole = bits_of(t) - bits_of(magic) + 254, half = whole >> 1;      /* biased by 127 each */
-    return p * float_of(half << 23) * float_of((whole - half) << 23);
+    static const float series[] = { 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f };
+    const floats magic = all_of(12582912.0f), least = all_of(-104.0f), most = all_of(104.0f);
+    floats t[AHEAD], n[AHEAD], r[AHEAD], p[AHEAD];
+    EACH x[k] = select_all(x[k] < least, least, x[k]);
+    EACH x[k] = select_all(x[k] > most, most, x[k]);
+    EACH t[k] = x[k] * 1.44269504f + magic;
+    TOGETHER(t);
+    EACH n[k] = t[k] - magic;
+    TOGETHER(n);
+    EACH r[k] = x[k] - n[k] * 0.693359375f;
+    TOGETHER(r);
+    EACH r[k] = r[k] - n[k] * -2.12194440e-4f;
+    TOGETHER(r);
+    EACH p[k] = all_of(1.0f / 5040);
+    for (size_t i = 0; i < sizeof series / sizeof *series; i++) {
+        EACH p[k] = p[k] * r[k];
+        TOGETHER(p);
+        EACH p[k] = p[k] + series[i];
+        TOGETHER(p);
+    }
+    EACH {
+        const ints whole = (ints)t[k] - (ints)magic + 254, half = whole >> 1;         /* biased by 127 each; above 0 */
+        x[k] = p[k] * (floats)(half << 23) * (floats)((whole - half) << 23);
+    }
 }
 
-/* out[i] = exp(x[i] - shift); out may be x. One loop for all callers, since it is the one that has to vectorise. */
+/* out[i] = exp(x[i] - shift); out may be x. One loop for all callers. */
 static void exp_all(float *out, const float *x, size_t n, float shift)
 {
-    for (size_t i = 0; i < n; i++)
-        out[i] = exp_one(x[i] - shift);
+    floats block[AHEAD];
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        memcpy(block, x + i, sizeof block);
+        EACH block[k] -= shift;
+        exp_block(block);
+        memcpy(out + i, block, sizeof block);
+    }
+    if (i < n) {
+        EACH block[k] = all_of(0);
+        memcpy(block, x + i, (n - i) * sizeof *x);
+        EACH block[k] -= shift;
+        exp_block(block);
+        memcpy(out + i, block, (n - i) * sizeof *x);
+    }
 }
 
 /* Folds lanes in a fixed tree. */
@@ -91,6 +139,21 @@ static double loop_exp_sum(float *x, size_t n, float shift)
 {
     exp_all(x, x, n, shift);
     return sum_of(x, n);
+}
+
+static void loop_max_rows(const float *x, size_t rows, size_t n, float *max)
+{
+    for (size_t r = 0; r < rows; r++)
+        max[r] = loop_max(x + r * n, n);
+}
+
+/* First all exps, then all sums: neither depends on another of its kind, so that the processor has several under way. */
+static void loop_exp_rows(float *x, size_t rows, size_t n, const float *shift, double *sum)
+{
+    for (size_t r = 0; r < rows; r++)
+        exp_all(x + r * n, x + r * n, n, shift[r]);
+    for (size_t r = 0; r < rows; r++)
+        sum[r] = sum_of(x + r * n, n);
 }
 
 /* exp(x - shift) for x <= shift + 1: as above, with 1.5 * 2^52 and the series to degree 12 (remainder below 2e-16). It ends at -700, where
@@ -253,6 +316,7 @@ static void loop_rotate(float *x, const float *cosine, const float *sine, size_t
         x[j] *= scale;
 }
 
-const vec_table VEC_TABLE = { .max = loop_max, .exp_sum = loop_exp_sum, .mass = loop_mass, .divergence = loop_divergence, .dot = loop_dot,
+const vec_table VEC_TABLE = { .max = loop_max, .exp_sum = loop_exp_sum, .max_rows = loop_max_rows, .exp_rows = loop_exp_rows,
+                              .mass = loop_mass, .divergence = loop_divergence, .dot = loop_dot,
                               .silu_mul = loop_silu_mul, .gelu_mul = loop_gelu_mul, .soft_cap = loop_soft_cap,
                               .rms_norm = loop_rms_norm, .layer_norm = loop_layer_norm, .rotate = loop_rotate };

@@ -9,6 +9,8 @@
 typedef struct {
     float (*max)(const float *x, size_t n);
     double (*exp_sum)(float *x, size_t n, float shift);
+    void (*max_rows)(const float *x, size_t rows, size_t n, float *max);
+    void (*exp_rows)(float *x, size_t rows, size_t n, const float *shift, double *sum);
     double (*mass)(const float *x, size_t n, double shift, double *moment);
     double (*divergence)(const float *p, double p_shift, const float *q, double q_shift, size_t n);
     double (*dot)(const float *a, const float *b, size_t n);

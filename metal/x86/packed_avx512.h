@@ -12,7 +12,7 @@
 
 #include "metal/x86/lanes_avx512.h"
 
-enum { UNIT = 32, GROUPS = UNIT / 4, CHUNK = 2 * UNIT };   /* vectors of a unit, groups of four in it, vectors that a mix takes at once */
+enum { UNIT = 32, GROUPS = UNIT / 4, CHUNK = 2 * UNIT, PACKED_DIM_MAX = 512 };  /* a chunk is what a mix takes at once */
 
 /* A codebook as bytes: centroid k is about step * level[k]. */
 typedef struct { float step; int8_t level[16]; } packed_levels;
@@ -21,7 +21,7 @@ typedef struct { float step; int8_t level[16]; } packed_levels;
 static inline size_t packed_bytes(size_t dim, unsigned b, size_t n) { return dim * b * n / 8; }
 
 /* Whether codes of so many bits can be laid out so. */
-static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= 1024 && (b <= 4 || b == 8); }
+static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= PACKED_DIM_MAX && (b <= 4 || b == 8); }
 
 /* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps the
  * one of the least error, each of n centroids by the share of coordinates that it has. */
@@ -88,16 +88,15 @@ LANES_INLINE __m512i packed_level(__m512i table, __m512i codes, unsigned b, int 
 /* Rows of a group's plane, 64 bytes each. */
 LANES_INLINE size_t packed_rows(size_t dim, unsigned b) { return dim * b / 32; }
 
-/* Codes of coordinates 4 at ... 4 at + 3 of a group's vectors, as bytes. */
-LANES_INLINE __m512i packed_key(const uint8_t *group, size_t dim, unsigned b, size_t at)
+/* Codes of coordinates 32 R + 4 k ... 32 R + 4 k + 3 of a group's vectors, k = 0 ... 7, as bytes: such 32 coordinates are b rows. */
+LANES_INLINE __m512i packed_key(const uint8_t *group, size_t dim, unsigned b, size_t R, unsigned k)
 {
     if (b == 3) {
-        const __m512i low = packed_key(group, dim, 2, at);
-        const __m512i high = packed_key(group + packed_rows(dim, 2) * 64, dim, 1, at);
+        const __m512i low = packed_key(group, dim, 2, R, k);
+        const __m512i high = packed_key(group + packed_rows(dim, 2) * 64, dim, 1, R, k);
         return _mm512_or_si512(low, _mm512_slli_epi16(high, 2));
     }
-    const unsigned fields = 8 / b;
-    return packed_field(_mm512_loadu_si512(group + at / fields * 64), b, (unsigned)(at % fields));
+    return packed_field(_mm512_loadu_si512(group + (R * b + k * b / 8) * 64), b, k % (8 / b));
 }
 
 /* Writes codes index [dim][16] of a group's lanes in the mask. */
@@ -128,11 +127,14 @@ LANES_INLINE void packed_key_store(uint8_t *group, const int32_t *index, size_t 
 LANES_INLINE void packed_key_load(const uint8_t *group, size_t dim, unsigned b, int32_t *index)
 {
     const __m512i mask = _mm512_set1_epi32(255);
-    for (size_t at = 0; at < dim / 4; at++) {
-        const __m512i codes = packed_key(group, dim, b, at);
-        for (size_t j = 0; j < 4; j++)
-            _mm512_store_si512(index + (4 * at + j) * LANES, _mm512_and_si512(_mm512_srli_epi32(codes, (unsigned)(8 * j)), mask));
-    }
+    for (size_t R = 0; R < dim / 32; R++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < 8; k++) {
+            const __m512i codes = packed_key(group, dim, b, R, k);
+            LANES_UNROLL
+            for (unsigned j = 0; j < 4; j++)
+                _mm512_store_si512(index + (32 * R + 4 * k + j) * LANES, _mm512_and_si512(_mm512_srli_epi32(codes, 8 * j), mask));
+        }
 }
 
 /* A query as bytes: y is about scale * (256 high + low) (two planes) or scale * high. bias: -128 times the sums of both. */
@@ -178,24 +180,34 @@ LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim
                                size_t nq, size_t planes, __m512 (*out)[2])
 {
     __m512i sum[4][2][2];
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
         for (size_t p = 0; p < planes; p++)
+            LANES_UNROLL
             for (size_t g = 0; g < n; g++)
                 sum[i][p][g] = _mm512_set1_epi32(q[i]->bias[p]);
-    for (size_t r = 0; r < dim / 4; r += 8)                    /* whole bytes of every width, so that fields are constants */
-        for (size_t k = 0; k < 8; k++) {
+    for (size_t R = 0; R < dim / 32; R++)
+        LANES_UNROLL
+        for (unsigned k = 0; k < 8; k++) {
             __m512i level[2];
+            LANES_UNROLL
             for (size_t g = 0; g < n; g++)
-                level[g] = packed_level(table, packed_key(group[g], dim, b, r + k), b, 128);
+                level[g] = packed_level(table, packed_key(group[g], dim, b, R, k), b, 128);
+            LANES_UNROLL
             for (size_t i = 0; i < nq; i++)
+                LANES_UNROLL
                 for (size_t p = 0; p < planes; p++) {
                     int32_t four;
-                    memcpy(&four, packed_query_plane(q[i], dim, p) + 4 * (r + k), sizeof four);
+                    memcpy(&four, packed_query_plane(q[i], dim, p) + 32 * R + 4 * k, sizeof four);
+                    LANES_UNROLL
                     for (size_t g = 0; g < n; g++)
                         sum[i][p][g] = _mm512_dpbusd_epi32(sum[i][p][g], level[g], _mm512_set1_epi32(four));
                 }
         }
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
         for (size_t g = 0; g < n; g++) {
             __m512 x = _mm512_cvtepi32_ps(sum[i][0][g]);
             if (planes == 2 && q[i]->planes == 2)
@@ -239,75 +251,125 @@ LANES_INLINE __m512i packed_value(const uint8_t *planes, size_t dim, unsigned b,
     return _mm512_or_si512(low, _mm512_maskz_set1_epi8(high, 4));
 }
 
-/* Where the code of coordinate d of vector v lies: in a plane of b >= 2 bits, and in a plane of masks. */
-typedef struct { size_t byte; unsigned shift; } packed_place;
-static inline packed_place packed_place_of(size_t dim, unsigned b, size_t d, size_t v)
+/* Turns around four registers of dwords [g][16 l] and [4 q + i][g], a quarter of a register each: what 16 coordinates of 16 vectors are by
+ * groups of four vectors, and by coordinates. It is its own reverse. */
+LANES_INLINE void packed_turn(__m512i r[4], bool by_group)
 {
-    const packed_row row = packed_row_of(dim, b, d);
-    const size_t in = d - row.base;
-    return (packed_place) { packed_bytes(row.base, b, UNIT) + v / 4 * 4 * row.lanes + in % row.lanes * 4 + v % 4,
-                            (unsigned)(in / row.lanes) * b };
-}
-static inline packed_place packed_bit_of(size_t d, size_t v)
-{
-    return (packed_place) { d / 16 * 64 + v / 4 * 8 + d % 16 / 2, (unsigned)(d % 2 * 4 + v % 4) };
+    const __m512i within = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    if (!by_group)
+        LANES_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = _mm512_permutexvar_epi32(within, r[i]);
+    const __m512i a = _mm512_shuffle_i32x4(r[0], r[1], 0x88), b = _mm512_shuffle_i32x4(r[0], r[1], 0xdd);
+    const __m512i c = _mm512_shuffle_i32x4(r[2], r[3], 0x88), d = _mm512_shuffle_i32x4(r[2], r[3], 0xdd);
+    r[0] = _mm512_shuffle_i32x4(a, c, 0x88), r[1] = _mm512_shuffle_i32x4(b, d, 0x88);
+    r[2] = _mm512_shuffle_i32x4(a, c, 0xdd), r[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+    if (by_group)
+        LANES_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = _mm512_permutexvar_epi32(within, r[i]);
 }
 
-static inline void packed_put(uint8_t *plane, packed_place at, unsigned mask, unsigned code)
+/* Codes index [dim][16] of half a unit's vectors from what it holds; `half` is 0 or 1. */
+LANES_INLINE void packed_value_load(const uint8_t *planes, size_t dim, unsigned b, size_t half, int32_t *index)
 {
-    plane[at.byte] = (uint8_t)((plane[at.byte] & ~(mask << at.shift)) | (code & mask) << at.shift);
+    packed_row row;
+    for (size_t d = 0; d < dim; d += row.lanes * packed_fields(b)) {
+        row = packed_row_of(dim, b, d);
+        LANES_UNROLL
+        for (unsigned k = 0; k < packed_fields(b); k++) {
+            __m512i r[4];
+            LANES_UNROLL
+            for (size_t g = 0; g < 4; g++)
+                r[g] = packed_value(planes, dim, b, row, k, 4 * half + g);
+            packed_turn(r, true);
+            for (size_t l = 0; l < row.lanes; l++) {
+                uint8_t codes[64];
+                _mm512_storeu_si512(codes, r[l / 4]);
+                _mm512_store_si512(index + (d + k * row.lanes + l) * LANES,
+                                   _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + l % 4 * 16))));
+            }
+        }
+    }
 }
 
-/* The code of coordinate d of vector v of a unit: to store, whatever was there, and to load. */
-LANES_INLINE void packed_value_put(uint8_t *planes, size_t dim, unsigned b, size_t d, size_t v, unsigned code)
+/* The lanes of a mask as bits or bytes of group g. */
+static inline __mmask64 packed_nibbles(__mmask16 lanes, size_t g) { return (lanes >> 4 * g & 15) * 0x1111111111111111u; }
+
+/* Bit `bit` of codes index [dim][16] into a plane of masks, for the lanes of the mask. */
+static inline void packed_mask_store(uint8_t *masks, const int32_t *index, size_t dim, unsigned bit, size_t half, __mmask16 lanes)
+{
+    for (size_t d = 0; d < dim; d += 16) {
+        uint64_t bits[4] = { 0, 0, 0, 0 };
+        for (size_t l = 0; l < 16; l++) {
+            const uint32_t set = _mm512_test_epi32_mask(_mm512_load_si512(index + (d + l) * LANES), _mm512_set1_epi32(1 << bit));
+            for (size_t g = 0; g < 4; g++)
+                bits[g] |= (uint64_t)(set >> 4 * g & 15) << 4 * l;
+        }
+        for (size_t g = 0; g < 4; g++) {
+            uint8_t *to = masks + d / 16 * 64 + (4 * half + g) * 8;
+            uint64_t old;
+            memcpy(&old, to, sizeof old);
+            old = (old & ~packed_nibbles(lanes, g)) | (bits[g] & packed_nibbles(lanes, g));
+            memcpy(to, &old, sizeof old);
+        }
+    }
+}
+
+/* Writes codes index [dim][16] of half a unit's lanes in the mask. */
+LANES_INLINE void packed_value_store(uint8_t *planes, const int32_t *index, size_t dim, unsigned b, size_t half, __mmask16 lanes)
 {
     if (b == 1 || b == 3)
-        packed_put(planes + (b == 3 ? packed_bytes(dim, 2, UNIT) : 0), packed_bit_of(d, v), 1, b == 3 ? code >> 2 : code);
-    if (b != 1)
-        packed_put(planes, packed_place_of(dim, b == 3 ? 2 : b, d, v), b == 3 ? 3 : (1u << b) - 1, code);
-}
-
-LANES_INLINE unsigned packed_value_get(const uint8_t *planes, size_t dim, unsigned b, size_t d, size_t v)
-{
-    unsigned code = 0;
-    if (b == 1 || b == 3) {
-        const packed_place at = packed_bit_of(d, v);
-        code = planes[(b == 3 ? packed_bytes(dim, 2, UNIT) : 0) + at.byte] >> at.shift & 1u;
-    }
+        packed_mask_store(planes + (b == 3 ? packed_bytes(dim, 2, UNIT) : 0), index, dim, b - 1, half, lanes);
     if (b == 1)
-        return code;
-    const packed_place at = packed_place_of(dim, b == 3 ? 2 : b, d, v);
-    return code << 2 | (planes[at.byte] >> at.shift & (b == 3 ? 3 : (1u << b) - 1));
+        return;
+    const unsigned width = b == 3 ? 2 : b;
+    const __m512i mask = _mm512_set1_epi32((1 << width) - 1);
+    packed_row row;
+    for (size_t d = 0; d < dim; d += row.lanes * packed_fields(b)) {
+        uint8_t codes[4][64] = { { 0 } };
+        __m512i r[4];
+        row = packed_row_of(dim, b, d);
+        for (size_t l = 0; l < row.lanes; l++) {
+            __m512i byte = _mm512_setzero_si512();
+            LANES_UNROLL
+            for (unsigned k = 0; k < packed_fields(b); k++) {
+                const __m512i code = _mm512_and_si512(_mm512_load_si512(index + (d + k * row.lanes + l) * LANES), mask);
+                byte = _mm512_or_si512(byte, _mm512_slli_epi32(code, width * k));
+            }
+            _mm_storeu_si128((__m128i *)(void *)(codes[l / 4] + l % 4 * 16), _mm512_cvtepi32_epi8(byte));
+        }
+        LANES_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = _mm512_loadu_si512(codes[i]);
+        packed_turn(r, false);
+        LANES_UNROLL
+        for (size_t g = 0; g < 4; g++)
+            _mm512_mask_storeu_epi8(planes + packed_bytes(d, width, UNIT) + (4 * half + g) * 4 * row.lanes,
+                                    packed_nibbles(lanes, g) & (row.lanes == 16 ? ~0ull : (1ull << 4 * row.lanes) - 1), r[g]);
+    }
 }
 
 /* Weights of a chunk's 64 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high. */
 typedef struct { float scale; uint32_t planes; uint8_t high[CHUNK], low[CHUNK]; } packed_weights;
 
-/* w [64] are 0 or more, or NaN: then the scale is, and so is what is mixed. One plane's rounding adds 64 (max / 255)^2 / 12 to the squared
- * length of an error that is D times the sum of w^2; it is enough where that is within `allowed` (a share of the sum), and two planes are
- * where few weights stand out. */
-LANES_INLINE void packed_weigh(const float *w, double allowed, packed_weights *out)
+/* x: 64 weights, 0 or more and finite. One plane's rounding adds 64 (max / 255)^2 / 12 to the squared length of an error that is D times the
+ * sum of x^2; it is enough where that is within `allowed` (a share of the sum), and two planes are where few weights stand out. */
+LANES_INLINE void packed_weigh(const __m512 x[4], float allowed, packed_weights *out)
 {
-    __m512 most = _mm512_setzero_ps(), square = most, x[4];
-    __mmask16 wrong = 0;
+    const __m512 most = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
+    const __m512 square = _mm512_fmadd_ps(x[0], x[0], _mm512_mul_ps(x[1], x[1])), more = _mm512_fmadd_ps(x[2], x[2], _mm512_mul_ps(x[3], x[3]));
+    const float top = _mm512_reduce_max_ps(most), sum = _mm512_reduce_add_ps(_mm512_add_ps(square, more));
+    const bool one = (float)(CHUNK / 255.0 / 255.0 / 12) * (top * top) <= allowed * sum;      /* where squares underflow, either will do */
+    const float levels = one ? 255 : 65535;
+    out->planes = one ? 1 : 2;
+    out->scale = top / levels;
+    const __m512 by = _mm512_set1_ps(top > 0x1p-100f ? levels / top : 0);      /* less than that is nothing */
+    const __m128i shift = _mm_cvtsi32_si128(one ? 0 : 8);
+    LANES_UNROLL
     for (int i = 0; i < 4; i++) {
-        x[i] = _mm512_loadu_ps(w + 16 * i);
-        most = _mm512_max_ps(most, x[i]);
-        wrong |= _mm512_cmp_ps_mask(x[i], _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ);
-    }
-    const float top = _mm512_reduce_max_ps(most);
-    const float lift = top < 0x1p-60f ? 0x1p80f : 1, high = top * lift;        /* quotients of the least floats would overflow */
-    for (int i = 0; i < 4; i++) {
-        x[i] = _mm512_mul_ps(x[i], _mm512_set1_ps(high > 0 ? lift / high : 0));
-        square = _mm512_fmadd_ps(x[i], x[i], square);
-    }
-    out->planes = CHUNK / 255.0 / 255.0 / 12 <= allowed * (double)_mm512_reduce_add_ps(square) ? 1 : 2;
-    const float levels = out->planes == 1 ? 255 : 65535;
-    out->scale = wrong ? NAN : high / levels / lift;
-    for (int i = 0; i < 4; i++) {
-        const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], _mm512_set1_ps(levels)));
-        const __m512i h = out->planes == 1 ? v : _mm512_srli_epi32(v, 8);
-        _mm_storeu_si128((__m128i *)(void *)(out->high + 16 * i), _mm512_cvtepi32_epi8(h));
+        const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], by));
+        _mm_storeu_si128((__m128i *)(void *)(out->high + 16 * i), _mm512_cvtepi32_epi8(_mm512_srl_epi32(v, shift)));
         _mm_storeu_si128((__m128i *)(void *)(out->low + 16 * i), _mm512_cvtepi32_epi8(v));
     }
 }
@@ -319,11 +381,14 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
 {
     const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
     __m512i sum[8][2];
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         sum[i][0] = sum[i][1] = _mm512_setzero_si512();
     for (size_t u = 0; u < 2 && planes[u]; u++)
+        LANES_UNROLL
         for (size_t g = 0; g < GROUPS; g++) {
             const __m512i level = packed_level(table, packed_value(planes[u], dim, b, row, k, g), b, 0);
+            LANES_UNROLL
             for (size_t i = 0; i < nq; i++) {
                 int32_t four;
                 memcpy(&four, w[i].high + u * UNIT + 4 * g, sizeof four);
@@ -334,6 +399,7 @@ LANES_INLINE void packed_mix_field(const uint8_t *const planes[2], size_t dim, u
                 }
             }
         }
+    LANES_UNROLL
     for (size_t i = 0; i < nq; i++) {
         __m512 x = _mm512_cvtepi32_ps(sum[i][0]);
         if (n_planes == 2 && w[i].planes == 2)
@@ -351,9 +417,11 @@ LANES_INLINE void packed_mix(const uint8_t *const planes[2], size_t dim, unsigne
     for (size_t d = 0; d < dim;) {
         const packed_row row = packed_row_of(dim, b, d);
         if (row.lanes == 16)
+            LANES_UNROLL
             for (unsigned k = 0; k < packed_fields(b); k++)
                 packed_mix_field(planes, dim, b, (packed_row) { row.base, 16 }, k, table, step, w, nq, n_planes, acc, stride);
         else
+            LANES_UNROLL
             for (unsigned k = 0; k < packed_fields(b); k++)
                 packed_mix_field(planes, dim, b, (packed_row) { row.base, 8 }, k, table, step, w, nq, n_planes, acc, stride);
         d += row.lanes * packed_fields(b);

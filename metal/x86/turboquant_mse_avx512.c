@@ -87,13 +87,11 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
     }
 }
 
-static void symbols_of(const tables *t, bool values, const uint8_t *code, size_t n, uint16_t *sym)
+LANES_INLINE void symbols(const tables *t, unsigned b, bool values, const uint8_t *code, size_t n, uint16_t *sym)
 {
     memset(sym, 0, n * t->rotation.dim * sizeof *sym);
-    units_symbols(&t->units, &t->units.part[0], t->bits, values, code, n, sym);
+    units_symbols(&t->units, &t->units.part[0], b, values, code, n, sym);
 }
-static void symbols_keys(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, false, code, n, sym); }
-static void symbols_values(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_of(state, true, code, n, sym); }
 
 /* ---- The ops, for every width ------------------------------------------------------------------------- */
 
@@ -110,13 +108,14 @@ static void finish(const void *state, const float *acc, size_t nq, float *out, v
     lanes_rotate(&t->rotation, table_of(t), true, acc, nq, out, scratch);
 }
 
-#define OF_BYTES(b) UNITS_OPS(b, b, ((units_form) { .bits0 = b }), NULL)
+#define OF_BYTES(b) UNITS_OPS(b, b, ((units_form) { .bits0 = b }), NULL) UNITS_SYMBOLS(b, b)
 OF_BYTES(1)
 OF_BYTES(2)
 OF_BYTES(3)
 OF_BYTES(4)
 UNITS_OPS(8, 8, ((units_form) { .bits0 = 8 }), t->book.c)
-#define SIDES(b) UNITS_KEYS(b, symbols_keys), UNITS_VALUES(b, symbols_values)
+UNITS_SYMBOLS(8, 8)
+#define SIDES(b) UNITS_KEYS(b), UNITS_VALUES(b)
 
 /* Error of a Gaussian at so many bits (Lloyd-Max): what roundings are compared with. */
 static const struct { kvant_ops keys, values; double error; } widths[] = {
@@ -157,7 +156,7 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
     t->exact = t->scale != SCALE_NORM;
     t->units = (units) { .norm = norm_bytes(arg(args, "norm")) };
     t->units.bytes = UNIT * t->units.norm;
-    units_part *part = units_add(&t->units, 0, dim, b, .005 * widths[b].error, .005 * widths[b].error);
+    units_part *part = units_add(&t->units, 0, dim, b, .0075 * widths[b].error, .005 * widths[b].error);
     t->units.query = units_query_bytes(dim, b == 8);
     t->units.acc = dim;
     const float *c = units_table(parts, state, "codebook"), *threshold = units_table(parts, state, "thresholds");

@@ -81,43 +81,33 @@ static inline units_part *units_add(units *t, size_t part, size_t dim, unsigned 
 /* A span's codes, index [dim][16], to a unit and back; loading fills all lanes of the group. */
 LANES_INLINE void units_store(const units_part *p, unsigned b, bool values, const span *s, const int32_t *index)
 {
-    if (!values) {
-        packed_key_store(units_group(p, b, s), index, p->dim, b, lanes_mask(s->lane, s->n));
-        return;
-    }
-    for (size_t d = 0; d < p->dim; d++)
-        for (size_t v = s->lane; v < s->lane + s->n; v++)
-            packed_value_put(units_planes(p, s->unit), p->dim, b, d, s->group * LANES + v, (unsigned)index[d * LANES + v]);
+    const __mmask16 lanes = lanes_mask(s->lane, s->n);
+    if (values)
+        packed_value_store(units_planes(p, s->unit), index, p->dim, b, s->group, lanes);
+    else
+        packed_key_store(units_group(p, b, s), index, p->dim, b, lanes);
 }
 
 LANES_INLINE void units_load(const units_part *p, unsigned b, bool values, const span *s, int32_t *index)
 {
-    if (!values) {
+    if (values)
+        packed_value_load(units_planes(p, s->unit), p->dim, b, s->group, index);
+    else
         packed_key_load(units_group(p, b, s), p->dim, b, index);
-        return;
-    }
-    for (size_t d = 0; d < p->dim; d++)
-        for (size_t v = 0; v < LANES; v++)
-            index[d * LANES + v] = (int32_t)packed_value_get(units_planes(p, s->unit), p->dim, b, d, s->group * LANES + v);
 }
 
 /* Codes of the first n vectors, [n][dim]: sym = sym * 2^b + code, for codes of several parts. */
 LANES_INLINE void units_symbols(const units *t, const units_part *p, unsigned b, bool values, const uint8_t *code, size_t n, uint16_t *sym)
 {
-    const size_t dim = p->dim;
-    for (size_t v = 0; v < n; v++)
-        for (size_t d = 0; d < dim; d++) {
-            const uint8_t *planes = units_planes(p, code + v / UNIT * t->bytes);
-            unsigned k;
-            if (values) {
-                k = packed_value_get(planes, dim, b, d, v % UNIT);
-            } else {
-                uint8_t four[64];
-                _mm512_storeu_si512(four, packed_key(planes + v % UNIT / LANES * packed_bytes(dim, b, LANES), dim, b, d / 4));
-                k = four[v % LANES * 4 + d % 4];
-            }
-            sym[v * dim + d] = (uint16_t)(sym[v * dim + d] << b | k);
-        }
+    span s;
+    for (size_t done = 0; done < n; done += s.n) {
+        _Alignas(64) int32_t index[LANES * PACKED_DIM_MAX];
+        s = span_after(t, code, 0, done, n);
+        units_load(p, b, values, &s, index);
+        for (size_t v = 0; v < s.n; v++)
+            for (size_t d = 0; d < p->dim; d++, sym++)
+                *sym = (uint16_t)((unsigned)*sym << b | (unsigned)index[d * LANES + s.lane + v]);
+    }
 }
 
 /* ---- Queries ------------------------------------------------------------------------------------------- */
@@ -207,6 +197,7 @@ LANES_INLINE void units_score_groups(const units *t, units_form f, const float *
     const units_part *p = t->part;
     units_products(t, &p[0], f.bits0, c, s, groups, prepared, nq, out);
     for (size_t i = 0; i < nq && !c; i++)
+        LANES_UNROLL
         for (size_t g = 0; g < groups; g++)
             out[i][g] = _mm512_mul_ps(out[i][g], _mm512_set1_ps(p[0].levels.step * p[0].factor));
     if (f.bits1) {
@@ -268,37 +259,52 @@ LANES_INLINE void units_score(const units *t, units_form f, const float *c, cons
 
 /* ---- Mix ------------------------------------------------------------------------------------------------ */
 
-/* A chunk of a range: two units, the second NULL where it has none, and n vectors after the first `skip`. */
-typedef struct { const uint8_t *unit[2]; size_t skip, n; } chunk;
+/* A chunk: up to two units, of which a range of vectors is mixed. */
+typedef struct { const uint8_t *unit[2]; size_t skip, n; __m512 norm[4], second[4]; __mmask16 lanes[4]; } chunk;
 
-/* Weights times norms of a chunk [64], zero where the range has no vector. Of a sign: those of the other become zero too, and are told. */
-LANES_INLINE bool units_weights(const units *t, const chunk *at, bool second, const float *w, bool negative, float *out)
+LANES_INLINE void chunk_open(const units *t, bool second, chunk *c)
 {
-    bool other = false;
-    for (size_t v = 0; v < CHUNK; v += LANES) {
-        const size_t begin = v > at->skip ? v : at->skip, end = v + LANES < at->skip + at->n ? v + LANES : at->skip + at->n;
-        __m512 x = _mm512_setzero_ps();
-        if (begin < end) {
-            const __mmask16 lanes = lanes_mask(begin - v, end - begin);
-            const span s = { at->unit[v / UNIT], v % UNIT / LANES, 0, LANES };
-            x = _mm512_maskz_loadu_ps(lanes, (const float *)((uintptr_t)(w + begin - at->skip) - (begin - v) * sizeof(float)));
-            x = negative ? _mm512_sub_ps(_mm512_setzero_ps(), x) : x;
-            x = _mm512_maskz_mul_ps(lanes, x, lanes_load_norms(units_norms(t, &s, false), t->norm));
-            if (second)
-                x = _mm512_maskz_mul_ps(lanes, x, lanes_load_norms(units_norms(t, &s, true), t->norm));
-            const __mmask16 below = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-            other = other || below;
-            x = _mm512_mask_mov_ps(x, below, _mm512_setzero_ps());
-        }
-        _mm512_storeu_ps(out + v, x);
+    for (size_t i = 0; i < 4; i++) {
+        const size_t at = i * LANES, begin = at > c->skip ? at : c->skip, end = at + LANES < c->skip + c->n ? at + LANES : c->skip + c->n;
+        const span s = { c->unit[i / 2], i % 2, 0, LANES };
+        c->lanes[i] = begin < end ? lanes_mask(begin - at, end - begin) : 0;
+        c->norm[i] = c->lanes[i] ? lanes_load_norms(units_norms(t, &s, false), t->norm) : _mm512_setzero_ps();
+        if (second)
+            c->second[i] = c->lanes[i] ? lanes_load_norms(units_norms(t, &s, true), t->norm) : _mm512_setzero_ps();
     }
-    return other;
+}
+
+/* Weights w [n] times norms, zero where the range has no vector. True when all are finite and none is negative. */
+LANES_INLINE bool chunk_weights(const chunk *c, const float *w, __m512 x[4])
+{
+    const float *at = (const float *)((uintptr_t)w - c->skip * sizeof(float));         /* masked: not read before w */
+    __m512i bits = _mm512_setzero_si512();
+    LANES_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const float *from = (const float *)((uintptr_t)at + (uintptr_t)i * 64);
+        x[i] = _mm512_maskz_mul_ps(c->lanes[i], _mm512_maskz_loadu_ps(c->lanes[i], from), c->norm[i]);
+        bits = _mm512_max_epu32(bits, _mm512_castps_si512(x[i]));
+    }
+    return !_mm512_cmp_epu32_mask(bits, _mm512_set1_epi32(0x7f7fffff), _MM_CMPINT_NLE);
+}
+
+/* Those of one sign, as magnitudes. */
+LANES_INLINE void chunk_part(const __m512 x[4], bool negative, __m512 part[4])
+{
+    for (int i = 0; i < 4; i++) {
+        const __m512 y = negative ? _mm512_sub_ps(_mm512_setzero_ps(), x[i]) : x[i];
+        part[i] = _mm512_max_ps(y, _mm512_setzero_ps());
+    }
 }
 
 /* Four vectors of a unit at a time, sixteen coordinates each. */
-LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const float *c, const chunk *at, const float (*w)[CHUNK], size_t nq,
-                                   bool negative, float *acc)
+LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const float *c, const chunk *at, const __m512 (*x)[4], size_t nq,
+                                   float *acc)
 {
+    float w[8][CHUNK];
+    for (size_t i = 0; i < nq; i++)
+        for (int k = 0; k < 4; k++)
+            _mm512_storeu_ps(w[i] + k * LANES, x[i][k]);
     for (size_t d = 0; d < p->dim; d += 16) {
         __m512 sum[8];
         for (size_t i = 0; i < nq; i++)
@@ -307,81 +313,91 @@ LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const fl
             for (size_t v = 0; v < UNIT; v++) {
                 const __m512i row = _mm512_loadu_si512(units_planes(p, at->unit[u]) + packed_bytes(d, 8, UNIT) + v / 4 * 64);
                 const __m512i k = _mm512_and_si512(_mm512_srl_epi32(row, _mm_cvtsi32_si128((int)(v % 4 * 8))), _mm512_set1_epi32(255));
-                const __m512 x = _mm512_i32gather_ps(k, c, 4);
+                const __m512 y = _mm512_i32gather_ps(k, c, 4);
                 for (size_t i = 0; i < nq; i++)
-                    sum[i] = negative ? _mm512_fnmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), x, sum[i])
-                                      : _mm512_fmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), x, sum[i]);
+                    sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), y, sum[i]);
             }
         for (size_t i = 0; i < nq; i++)
             _mm512_storeu_ps(acc + i * t->acc + d, sum[i]);
     }
 }
 
-/* Codes less 128 were mixed: half a step of each vector is missing. */
-static inline void units_mix_half(const units_part *p, const float *w, bool negative, float *acc)
-{
-    __m512 sum = _mm512_setzero_ps();
-    for (size_t v = 0; v < CHUNK; v += LANES)
-        sum = _mm512_add_ps(sum, _mm512_loadu_ps(w + v));
-    const __m512 half = _mm512_set1_ps((negative ? -.5f : .5f) * p->levels.step * p->factor * _mm512_reduce_add_ps(sum));
-    for (size_t d = 0; d < p->dim; d += LANES)
-        _mm512_storeu_ps(acc + d, _mm512_add_ps(_mm512_loadu_ps(acc + d), half));
-}
-
 /* One part of a chunk, by its weights as bytes. */
-LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b, const chunk *at, const packed_weights *w, size_t nq,
-                                 uint32_t n_planes, float *acc)
+LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b, const chunk *c, const packed_weights *w, size_t nq, float *acc)
 {
-    const uint8_t *planes[2] = { units_planes(p, at->unit[0]), at->unit[1] ? units_planes(p, at->unit[1]) : NULL };
+    const uint8_t *planes[2] = { units_planes(p, c->unit[0]), c->unit[1] ? units_planes(p, c->unit[1]) : NULL };
     const float step = p->levels.step * p->factor;
+    uint32_t n_planes = 1;
+    for (size_t i = 0; i < nq; i++)
+        n_planes = w[i].planes > n_planes ? w[i].planes : n_planes;
     if (n_planes == 1)
         packed_mix(planes, p->dim, b, packed_table(&p->levels, 0), step, w, nq, 1, acc + p->acc, t->acc);
     else
         packed_mix(planes, p->dim, b, packed_table(&p->levels, 0), step, w, nq, 2, acc + p->acc, t->acc);
 }
 
-/* Weights of nq queries as bytes; returns how many planes the most of them has. */
-LANES_INLINE uint32_t units_weigh(const units_part *p, const float (*w)[CHUNK], size_t nq, bool negative, packed_weights *out)
+/* At 8 bits codes less 128 were mixed: half a step of each vector is missing. */
+LANES_INLINE void units_mix_half(const units_part *p, const __m512 x[4], float *acc)
 {
-    uint32_t planes = 1;
-    for (size_t i = 0; i < nq; i++) {
-        packed_weigh(w[i], p->weight_allowed, &out[i]);
-        out[i].scale = negative ? -out[i].scale : out[i].scale;
-        planes = out[i].planes > planes ? out[i].planes : planes;
+    const float sum = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3])));
+    const __m512 half = _mm512_set1_ps(.5f * p->levels.step * p->factor * sum);
+    for (size_t d = 0; d < p->dim; d += LANES)
+        _mm512_storeu_ps(acc + d, _mm512_add_ps(_mm512_loadu_ps(acc + d), half));
+}
+
+/* Weights that attention does not have: both signs, one after the other; what is not finite makes all NaN. */
+static __attribute__((noinline)) void units_weigh_signs(const units_part *p, const __m512 x[4], bool negative, packed_weights *out)
+{
+    __m512 part[4];
+    __mmask16 wrong = 0;
+    for (int i = 0; i < 4; i++)
+        wrong |= _mm512_cmp_ps_mask(_mm512_abs_ps(x[i]), _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ);
+    chunk_part(x, negative, part);
+    packed_weigh(part, (float)p->weight_allowed, out);
+    out->scale = wrong ? NAN : negative ? -out->scale : out->scale;
+}
+
+/* Parts of a chunk that share their weights x [nq][4]; `good`: these are finite and none is negative. bits1 and bits2 may be 0. */
+LANES_INLINE void units_mix_parts(const units *t, const units_part *p, unsigned bits0, unsigned bits1, unsigned bits2, const chunk *c,
+                                  const __m512 (*x)[4], bool good, size_t nq, float *acc)
+{
+    packed_weights bytes[8];
+    for (int negative = 0; negative < (good ? 1 : 2); negative++) {
+        for (size_t i = 0; i < nq; i++)
+            if (good)
+                packed_weigh(x[i], (float)p->weight_allowed, &bytes[i]);
+            else
+                units_weigh_signs(p, x[i], negative, &bytes[i]);
+        units_mix_part(t, p, bits0, c, bytes, nq, acc);
+        if (bits1)
+            units_mix_part(t, p + 1, bits1, c, bytes, nq, acc);
+        if (bits2)
+            units_mix_part(t, p + 2, bits2, c, bytes, nq, acc);
     }
-    return planes;
+    for (size_t i = 0; i < nq && bits0 == 8; i++)
+        units_mix_half(p, x[i], acc + i * t->acc);
 }
 
 /* nq queries, a constant of at most 8. */
 LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, const chunk *at, const float *w, size_t stride, size_t nq,
                                   float *acc)
 {
-    float weight[8][CHUNK];
-    packed_weights bytes[8];
-    const units_part *p = t->part;
-    bool again = true;
-    for (int negative = 0; negative < 2 && again; negative++) {
-        again = false;
-        for (size_t i = 0; i < nq; i++)
-            again = units_weights(t, at, false, w + i * stride, negative, weight[i]) || again;
-        if (c) {
-            units_mix_floats(t, &p[0], c, at, (const float (*)[CHUNK])weight, nq, negative, acc);
-            continue;
-        }
-        uint32_t planes = units_weigh(&p[0], (const float (*)[CHUNK])weight, nq, negative, bytes);
-        units_mix_part(t, &p[0], f.bits0, at, bytes, nq, planes, acc);
-        for (size_t i = 0; i < nq && f.bits0 == 8; i++)
-            units_mix_half(&p[0], weight[i], negative, acc + i * t->acc);
-        if (f.second1) {
-            for (size_t i = 0; i < nq; i++)
-                units_weights(t, at, true, w + i * stride, negative, weight[i]);
-            planes = units_weigh(&p[1], (const float (*)[CHUNK])weight, nq, negative, bytes);
-        }
-        if (f.bits1)
-            units_mix_part(t, &p[1], f.bits1, at, bytes, nq, planes, acc);
-        if (f.bits2)
-            units_mix_part(t, &p[2], f.bits2, at, bytes, nq, planes, acc);
+    __m512 x[8][4];
+    bool good = true;
+    for (size_t i = 0; i < nq; i++)
+        good = chunk_weights(at, w + i * stride, x[i]) && good;
+    if (c) {
+        units_mix_floats(t, t->part, c, at, (const __m512 (*)[4])x, nq, acc);
+        return;
     }
+    units_mix_parts(t, t->part, f.bits0, f.second1 ? 0 : f.bits1, f.bits2, at, (const __m512 (*)[4])x, good, nq, acc);
+    if (!f.second1)
+        return;
+    for (size_t i = 0; i < nq; i++)
+        LANES_UNROLL
+        for (int k = 0; k < 4; k++)
+            x[i][k] = _mm512_mul_ps(x[i][k], at->second[k]);
+    units_mix_parts(t, t->part + 1, f.bits1, 0, 0, at, (const __m512 (*)[4])x, good, nq, acc);
 }
 
 /* The op `mix`. */
@@ -389,9 +405,12 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
                             size_t n, float *acc)
 {
     for (size_t done = 0; done < n;) {
-        const size_t from = first % UNIT + done, skip = from % UNIT, step = CHUNK - skip < n - done ? CHUNK - skip : n - done;
+        const size_t from = first % UNIT + done;
         const uint8_t *const begin = code + from / UNIT * t->bytes;
-        const chunk at = { { begin, skip + step > UNIT ? begin + t->bytes : NULL }, skip, step };
+        chunk at = { .unit = { begin, NULL }, .skip = from % UNIT };
+        at.n = CHUNK - at.skip < n - done ? CHUNK - at.skip : n - done;
+        at.unit[1] = at.skip + at.n > UNIT ? begin + t->bytes : NULL;
+        chunk_open(t, f.second1, &at);
         size_t i = 0;
         for (; i + 8 <= nq; i += 8)
             units_mix_chunk(t, f, c, &at, w + i * n + done, n, 8, acc + i * t->acc);
@@ -401,7 +420,7 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
             units_mix_chunk(t, f, c, &at, w + i * n + done, n, 2, acc + i * t->acc);
         for (; i < nq; i++)
             units_mix_chunk(t, f, c, &at, w + i * n + done, n, 1, acc + i * t->acc);
-        done += step;
+        done += at.n;
     }
 }
 
@@ -441,10 +460,21 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
         units_mix(&t->units, form, centroids, w, nq, code, first, n, acc); \
     }
 
-/* What the sides have; the file's own are query, finish, and symbols_keys and symbols_values where they are not NULL. */
-#define UNITS_KEYS(tag, symbols_or_null) \
-    { .encode = encode_keys_##tag, .decode = decode_keys_##tag, .query = query, .score = score_##tag, .symbols = symbols_or_null }
-#define UNITS_VALUES(tag, symbols_or_null) \
-    { .encode = encode_values_##tag, .decode = decode_values_##tag, .mix = mix_##tag, .finish = finish, .symbols = symbols_or_null }
+/* The same of the file's own `symbols`. */
+#define UNITS_SYMBOLS(tag, width) \
+    static void symbols_keys_##tag(const void *state, const uint8_t *code, size_t n, uint16_t *sym) \
+    { \
+        symbols(state, width, false, code, n, sym); \
+    } \
+    static void symbols_values_##tag(const void *state, const uint8_t *code, size_t n, uint16_t *sym) \
+    { \
+        symbols(state, width, true, code, n, sym); \
+    }
+
+/* What the sides have; query and finish are the file's own. */
+#define UNITS_KEYS(tag) \
+    { .encode = encode_keys_##tag, .decode = decode_keys_##tag, .query = query, .score = score_##tag, .symbols = symbols_keys_##tag }
+#define UNITS_VALUES(tag) \
+    { .encode = encode_values_##tag, .decode = decode_values_##tag, .mix = mix_##tag, .finish = finish, .symbols = symbols_values_##tag }
 
 #endif
