@@ -21,6 +21,7 @@
  * Defined: a zero vector decodes to zero. With norm=f16 factors saturate at 65504 and are 0 below 2^-25. A vector that holds NaN or
  * infinity decodes to NaN, and no other vector notices. */
 #include "algorithms/shared/direction.h"
+#include "algorithms/shared/grid.h"
 #include "algorithms/shared/scalar.h"
 
 #include <math.h>
@@ -38,84 +39,12 @@ static rabitq state_of(const kvant_shape *shape, const kvant_args *args)
     return (rabitq) { .base = base, .norm = norm, .grid.bits = b };
 }
 
-/* ---- The search ---------------------------------------------------------------------------------- */
-
-/* A coordinate of magnitude `size` that is k steps up and takes the next one at the scale `next`. */
-typedef struct { double next, size; uint32_t k; } climber;
-
-static double next_of(const climber *c, uint32_t steps) { return c->k < steps && c->size > 0 ? (c->k + 1) / c->size : INFINITY; }
-
-/* Restores a binary heap, smallest `next` first, below position i. */
-static void sink(climber *heap, size_t n, size_t i)
-{
-    climber moving = heap[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        child += child + 1 < n && heap[child + 1].next < heap[child].next;
-        if (!(heap[child].next < moving.next))
-            break;
-        heap[i] = heap[child];
-    }
-    heap[i] = moving;
-}
-
-/* Coordinates that took their last step keep one value from there on, so of them <u', u>^2 / |u'|^2 is at most (sum |u|)^2 / n;
- * of the others it is at most their energy. */
-typedef struct { double n, sum, others; } topped;
-
-static double bound_of(const topped *p) { return p->n > 0 ? p->sum * p->sum / p->n + p->others : INFINITY; }
-
-/* The scale t for which the rounding of t |u| to k + 1/2, k = min(floor(t |u|), steps), has the largest <u', u> / |u'|; the
- * smallest of equals. Roundings are judged when every coordinate that steps at the same t has done so, until no later one can be
- * better, by more than the sums' own rounding. */
-static double best_scale(const float *u, size_t d, uint32_t steps, climber *heap)
-{
-    static const double sure = 1 - 1e-9;
-    double dot = 0, square = (double)d / 4, best = 0, t = 0;
-    topped top = { 0, 0, 0 };
-    for (size_t j = 0; j < d; j++) {
-        heap[j] = (climber) { .size = fabs((double)u[j]) };
-        heap[j].next = next_of(&heap[j], steps);
-        dot += heap[j].size / 2;
-        top.others += heap[j].size * heap[j].size;
-    }
-    for (size_t i = d / 2; i-- > 0; )
-        sink(heap, d, i);
-    double largest = dot * dot / square;
-    while (isfinite(heap->next) && !(bound_of(&top) < sure * largest)) {
-        t = heap->next;
-        do {
-            if (++heap->k == steps)
-                top = (topped) { top.n + 1, top.sum + heap->size, top.others - heap->size * heap->size };
-            dot += heap->size;
-            square += 2 * heap->k;             /* (k + 1/2)^2 - (k - 1/2)^2 */
-            heap->next = next_of(heap, steps);
-            sink(heap, d, 0);
-        } while (heap->next <= t);
-        if (dot * dot / square > largest) {
-            largest = dot * dot / square;
-            best = t;
-        }
-    }
-    return best;
-}
-
-/* Steps up at scale t, by the same divisions as the search. */
-static uint32_t steps_at(double size, double t, uint32_t steps)
-{
-    uint32_t k = (uint32_t)fmin(size * t, steps);
-    while (k < steps && (k + 1) / size <= t)
-        k++;
-    while (k > 0 && k / size > t)
-        k--;
-    return k;
-}
-
 /* ---- Codes --------------------------------------------------------------------------------------- */
 
 static kvant_status plan(const kvant_shape *shape, const kvant_args *args, kvant_plan *plan, kvant_error *err)
 {
     rabitq s = state_of(shape, args);
-    return direction_plan("rabitq", &s.base, s.grid.bits, s.base.d * (sizeof(climber) + 1), plan, err);
+    return direction_plan("rabitq", &s.base, s.grid.bits, s.base.d * (sizeof(grid_climber) + 1), plan, err);
 }
 
 /* The state but for the rotation's table. */
@@ -147,12 +76,12 @@ static void parts(const kvant_shape *shape, const kvant_args *args, void *state,
 static void encode_direction(const void *state, double norm, const float *u, uint8_t *code, void *work)
 {
     const rabitq *s = state;
-    climber *heap = work;
+    grid_climber *heap = work;
     uint8_t *codes = (uint8_t *)(heap + s->base.d), *packed = code + norm_bytes(s->norm);
     uint32_t half = 1u << (s->grid.bits - 1);
-    double t = best_scale(u, s->base.d, half - 1, heap);
+    double t = grid_best_scale(u, s->base.d, half - 1, heap);
     for (size_t j = 0; j < s->base.d; j++) {
-        uint32_t k = steps_at(fabs((double)u[j]), t, half - 1);
+        uint32_t k = grid_steps(fabs((double)u[j]), t, half - 1);
         codes[j] = (uint8_t)(u[j] > 0 ? half + k : half - 1 - k);
     }
     bits_pack(packed, codes, s->base.d, s->grid.bits);

@@ -1,4 +1,4 @@
-/* lanes_avx512.h - sixteen vectors at a time, one in each lane: lengths, directions and rotations by plain vertical arithmetic.
+/* lanes_avx512.h - sixteen vectors at a time, one in each lane: lengths, directions, rotations and codebooks, vertically.
  * A block is float [dim][16], aligned to 64: row j holds coordinate j of all sixteen. What the scalar code adds in a fixed order is added
  * in that order here, so that all but the faster of the Haar products have its bits. For files *_avx512.c only. */
 #ifndef KVANT_LANES_AVX512_H
@@ -170,47 +170,49 @@ static inline void lanes_sign(float *block, const float *signs, size_t dim)
         _mm512_store_ps(block + j * LANES, _mm512_mul_ps(_mm512_set1_ps(signs[j]), _mm512_load_ps(block + j * LANES)));
 }
 
-/* ---- Haar ------------------------------------------------------------------------------------------- */
+/* ---- Matrices --------------------------------------------------------------------------------------- */
 
-enum { HAAR_ROWS = 8 };            /* sums that are kept in registers */
+enum { MATRIX_ROWS = 8 };          /* sums that are kept in registers */
 
-/* A matrix for lanes_haar: eight rows at a time, column by column. rows: of P; transposed: of P^T. dim is a multiple of 8. */
-static inline void lanes_haar_pack(const float *p, size_t dim, bool transposed, float *packed)
+/* A matrix P for the products below: eight rows at a time, column by column; rows is a multiple of 8. It comes row by row, or, where it is
+ * transposed, P^T does. */
+static inline void lanes_matrix_pack(const float *p, size_t rows, size_t cols, bool transposed, float *packed)
 {
-    for (size_t i = 0; i < dim; i += HAAR_ROWS)
-        for (size_t j = 0; j < dim; j++)
-            for (size_t k = 0; k < HAAR_ROWS; k++)
-                *packed++ = transposed ? p[j * dim + i + k] : p[(i + k) * dim + j];
+    for (size_t i = 0; i < rows; i += MATRIX_ROWS)
+        for (size_t j = 0; j < cols; j++)
+            for (size_t k = 0; k < MATRIX_ROWS; k++)
+                *packed++ = transposed ? p[j * rows + i + k] : p[(i + k) * cols + j];
 }
 
-/* y = P x, by fused multiply-adds: within dim 2^-24 of the exact product, as the scalar code's is. */
-static inline void lanes_haar(const float *packed, size_t dim, const float *x, float *y)
+/* y [rows][16] = P x, by fused multiply-adds: within cols 2^-24 of the exact product, as the scalar code's is. */
+static inline void lanes_matrix(const float *packed, size_t rows, size_t cols, const float *x, float *y)
 {
-    for (size_t i = 0; i < dim; i += HAAR_ROWS, y += HAAR_ROWS * LANES) {
-        __m512 sum[HAAR_ROWS];
-        for (int k = 0; k < HAAR_ROWS; k++)
+    for (size_t i = 0; i < rows; i += MATRIX_ROWS, y += MATRIX_ROWS * LANES) {
+        __m512 sum[MATRIX_ROWS];
+        for (int k = 0; k < MATRIX_ROWS; k++)
             sum[k] = _mm512_setzero_ps();
-        for (size_t j = 0; j < dim; j++, packed += HAAR_ROWS) {
+        for (size_t j = 0; j < cols; j++, packed += MATRIX_ROWS) {
             const __m512 column = _mm512_load_ps(x + j * LANES);
-            for (int k = 0; k < HAAR_ROWS; k++)
+            for (int k = 0; k < MATRIX_ROWS; k++)
                 sum[k] = _mm512_fmadd_ps(_mm512_set1_ps(packed[k]), column, sum[k]);
         }
-        for (int k = 0; k < HAAR_ROWS; k++)
+        for (int k = 0; k < MATRIX_ROWS; k++)
             _mm512_store_ps(y + k * LANES, sum[k]);
     }
 }
 
-/* The same with the bits of the scalar code's forward product: eight partial sums a row, as vector_dot has them, and no fusion. */
-static inline void lanes_haar_exact(const float *packed, size_t dim, const float *x, float *y)
+/* The same with the bits of the scalar code's rows: eight partial sums each, as vector_dot has them, and no fusion. cols is a multiple
+ * of 8. */
+static inline void lanes_matrix_exact(const float *packed, size_t rows, size_t cols, const float *x, float *y)
 {
-    for (size_t i = 0; i < dim; i++) {
-        const float *row = packed + i / HAAR_ROWS * HAAR_ROWS * dim + i % HAAR_ROWS;
+    for (size_t i = 0; i < rows; i++) {
+        const float *row = packed + i / MATRIX_ROWS * MATRIX_ROWS * cols + i % MATRIX_ROWS;
         __m512 sum[8];
         for (int k = 0; k < 8; k++)
             sum[k] = _mm512_setzero_ps();
-        for (size_t j = 0; j < dim; j += 8)
+        for (size_t j = 0; j < cols; j += 8)
             for (size_t k = 0; k < 8; k++)
-                sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(_mm512_set1_ps(row[(j + k) * HAAR_ROWS]),
+                sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(_mm512_set1_ps(row[(j + k) * MATRIX_ROWS]),
                                                              _mm512_load_ps(x + (j + k) * LANES)));
         const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
         const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
@@ -237,8 +239,8 @@ static inline size_t lanes_rotation_floats(uint32_t kind, size_t dim)
 static inline void lanes_rotation_derive(const lanes_rotation *r, const float *from, float *table)
 {
     if (r->kind == ROTATION_HAAR) {
-        lanes_haar_pack(from, r->dim, false, table);
-        lanes_haar_pack(from, r->dim, true, table + (size_t)r->dim * r->dim);
+        lanes_matrix_pack(from, r->dim, r->dim, false, table);
+        lanes_matrix_pack(from, r->dim, r->dim, true, table + (size_t)r->dim * r->dim);
     } else if (r->kind == ROTATION_HADAMARD) {
         memcpy(table, from, r->dim * sizeof *table);
     }
@@ -249,9 +251,9 @@ LANES_INLINE float *lanes_forward(const lanes_rotation *r, const float *table, b
 {
     if (r->kind == ROTATION_HAAR) {
         if (exact)
-            lanes_haar_exact(table, r->dim, block, other);
+            lanes_matrix_exact(table, r->dim, r->dim, block, other);
         else
-            lanes_haar(table, r->dim, block, other);
+            lanes_matrix(table, r->dim, r->dim, block, other);
         return other;
     }
     if (r->kind == ROTATION_HADAMARD) {
@@ -264,7 +266,7 @@ LANES_INLINE float *lanes_forward(const lanes_rotation *r, const float *table, b
 LANES_INLINE float *lanes_inverse_rotation(const lanes_rotation *r, const float *table, float *block, float *other)
 {
     if (r->kind == ROTATION_HAAR) {
-        lanes_haar(table + (size_t)r->dim * r->dim, r->dim, block, other);
+        lanes_matrix(table + (size_t)r->dim * r->dim, r->dim, r->dim, block, other);
         return other;
     }
     if (r->kind == ROTATION_HADAMARD) {
@@ -305,6 +307,36 @@ LANES_INLINE __m512 lanes_load_norms(const uint8_t *from, uint32_t bytes)
     if (bytes == 4)
         return _mm512_loadu_ps(from);
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)from));
+}
+
+/* ---- Codebooks --------------------------------------------------------------------------------------- */
+
+/* Centroids, ascending, and the thresholds between them. */
+typedef struct { _Alignas(64) float c[256], threshold[256]; } lanes_codebook;
+
+static inline void lanes_codebook_set(lanes_codebook *book, unsigned b, const float *c, const float *threshold)
+{
+    memcpy(book->c, c, ((size_t)1 << b) * sizeof *c);
+    memcpy(book->threshold, threshold, (((size_t)1 << b) - 1) * sizeof *threshold);
+}
+
+/* codebook_index of sixteen coordinates; b is a constant. */
+LANES_INLINE __m512i lanes_index(const lanes_codebook *book, unsigned b, __m512 x)
+{
+    __m512i index = _mm512_setzero_si512();
+    for (unsigned step = 1u << b >> 1; step; step >>= 1) {
+        const __m512i at = _mm512_add_epi32(index, _mm512_set1_epi32((int)step - 1));
+        const __m512 threshold = step == 1u << b >> 1 ? _mm512_set1_ps(book->threshold[step - 1])
+                                 : b <= 4             ? _mm512_permutexvar_ps(at, _mm512_load_ps(book->threshold))
+                                                      : _mm512_i32gather_ps(at, book->threshold, 4);
+        index = _mm512_mask_add_epi32(index, _mm512_cmp_ps_mask(x, threshold, _CMP_GE_OQ), index, _mm512_set1_epi32((int)step));
+    }
+    return index;
+}
+
+LANES_INLINE __m512 lanes_centroid(const lanes_codebook *book, unsigned b, __m512i index)
+{
+    return b <= 4 ? _mm512_permutexvar_ps(index, _mm512_load_ps(book->c)) : _mm512_i32gather_ps(index, book->c, 4);
 }
 
 #endif

@@ -24,26 +24,41 @@ static inline size_t packed_bytes(size_t dim, unsigned b, size_t n) { return dim
 static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= PACKED_DIM_MAX && (b <= 4 || b == 8); }
 
 /* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps the
- * one of the least error, each centroid by its share of a Gaussian of the variance 1 / dim. */
-static inline packed_levels packed_levels_of(const float *c, const float *threshold, unsigned b, size_t dim)
+ * one of the least error, each of n centroids by the share of coordinates that it has. */
+static inline packed_levels packed_levels_fit(const float *c, const double *share, size_t n)
 {
-    const size_t n = (size_t)1 << b;
-    const double largest = fmax(fabs(c[0]), fabs(c[n - 1])), root = sqrt((double)dim / 2);
+    double largest = 0, least = INFINITY;
     packed_levels best = { 1, { 0 } };
-    double least = INFINITY;
+    for (size_t k = 0; k < n; k++)
+        largest = fmax(largest, fabs((double)c[k]));
     for (int top = 127; top > 63 && largest > 0; top--) {
         packed_levels p = { (float)(largest / top), { 0 } };
         double error = 0;
         for (size_t k = 0; k < n; k++) {
-            const double low = k ? erf(threshold[k - 1] * root) : -1, high = k + 1 < n ? erf(threshold[k] * root) : 1;
             p.level[k] = (int8_t)lrint(c[k] / (double)p.step);
             const double e = c[k] - (double)p.step * p.level[k];
-            error += (high - low) * e * e;
+            error += share[k] * e * e;
         }
         if (error < least)
             least = error, best = p;
     }
     return best;
+}
+
+/* Shares of the 2^b cells between thresholds, of a Gaussian of the variance 1 / dim. */
+static inline void packed_shares(const float *threshold, unsigned b, size_t dim, double *share)
+{
+    const size_t n = (size_t)1 << b;
+    const double root = sqrt((double)dim / 2);
+    for (size_t k = 0; k < n; k++)
+        share[k] = ((k + 1 < n ? erf(threshold[k] * root) : 1) - (k ? erf(threshold[k - 1] * root) : -1)) / 2;
+}
+
+static inline packed_levels packed_levels_of(const float *c, const float *threshold, unsigned b, size_t dim)
+{
+    double share[16];
+    packed_shares(threshold, b, dim, share);
+    return packed_levels_fit(c, share, (size_t)1 << b);
 }
 
 static inline __m512i packed_table(const packed_levels *p, int offset)
@@ -58,6 +73,14 @@ LANES_INLINE __m512i packed_field(__m512i row, unsigned b, unsigned k)
     if (b == 8)
         return row;
     return _mm512_and_si512(k ? _mm512_srli_epi16(row, b * k) : row, _mm512_set1_epi8((char)((1u << b) - 1)));
+}
+
+/* Levels of codes as bytes, by a table, or, at 8 bits, the codes themselves: from 0 (less 128: `offset` 128), or with a sign (0). */
+LANES_INLINE __m512i packed_level(__m512i table, __m512i codes, unsigned b, int offset)
+{
+    if (b < 8)
+        return _mm512_shuffle_epi8(table, codes);
+    return offset ? codes : _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
 }
 
 /* ---- Keys ------------------------------------------------------------------------------------------- */
@@ -151,56 +174,12 @@ static inline void packed_query(const float *y, size_t dim, double allowed, pack
     q->bias[1] = (int32_t)(-128 * sum[1]);
 }
 
-/* Processors fetch ahead within a page of memory, and pages are short: what is needed `ahead` bytes later is asked for line by line. */
-LANES_INLINE void packed_ahead(const uint8_t *at, size_t ahead) { _mm_prefetch((const char *)((uintptr_t)at + ahead), _MM_HINT_T0); }
-
-/* Products of nq queries with n groups of 16 keys: levels are bytes from 0 to 255, the queries' bytes have signs, and the bias takes the
- * levels' offset of 128 away. `out` [nq][n] of sixteen products each, the norm apart. */
-LANES_INLINE void packed_score(const uint8_t *const *group, size_t n, size_t dim, unsigned b, __m512i table, size_t ahead,
-                               const packed_query_head *const *q, size_t nq, size_t planes, __m512 (*out)[2])
-{
-    __m512i sum[8][2][2];
-    LANES_UNROLL
-    for (size_t i = 0; i < nq; i++)
-        LANES_UNROLL
-        for (size_t p = 0; p < planes; p++)
-            LANES_UNROLL
-            for (size_t g = 0; g < n; g++)
-                sum[i][p][g] = _mm512_set1_epi32(q[i]->bias[p]);
-    for (size_t R = 0; R < dim / 32; R++) {
-        LANES_UNROLL
-        for (size_t g = 0; g < n; g++)
-            LANES_UNROLL
-            for (size_t row = 0; row < b; row++)
-                packed_ahead(group[g] + (R * b + row) * 64, ahead);
-        LANES_UNROLL
-        for (unsigned k = 0; k < 8; k++) {
-            __m512i level[2];
-            LANES_UNROLL
-            for (size_t g = 0; g < n; g++)
-                level[g] = _mm512_shuffle_epi8(table, packed_key(group[g], dim, b, R, k));
-            LANES_UNROLL
-            for (size_t i = 0; i < nq; i++)
-                LANES_UNROLL
-                for (size_t p = 0; p < planes; p++) {
-                    int32_t four;
-                    memcpy(&four, packed_query_plane(q[i], dim, p) + 32 * R + 4 * k, sizeof four);
-                    LANES_UNROLL
-                    for (size_t g = 0; g < n; g++)
-                        sum[i][p][g] = _mm512_dpbusd_epi32(sum[i][p][g], level[g], _mm512_set1_epi32(four));
-                }
-        }
-    }
-    LANES_UNROLL
-    for (size_t i = 0; i < nq; i++)
-        LANES_UNROLL
-        for (size_t g = 0; g < n; g++) {
-            __m512 x = _mm512_cvtepi32_ps(sum[i][0][g]);
-            if (planes == 2 && q[i]->planes == 2)
-                x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1][g]));
-            out[i][g] = _mm512_mul_ps(x, _mm512_set1_ps(q[i]->scale));
-        }
-}
+/* Products of nq queries (1, 2, 4 or 8) with two groups of 16 keys of b bits, norms and step apart: levels are bytes from 0 to 255, the queries'
+ * bytes have signs, and the bias takes the levels' offset of 128 away. planes: of any of the queries; eight have one. ahead: bytes from here
+ * to what is read next. `out` [nq][2] of sixteen products each. */
+typedef void packed_score_op(const uint8_t *const group[2], size_t dim, const packed_levels *levels, size_t ahead,
+                             const packed_query_head *const *q, __m512 (*out)[2]);
+packed_score_op *packed_score(unsigned b, size_t nq, size_t planes);
 
 /* ---- Values ------------------------------------------------------------------------------------------ */
 
@@ -364,72 +343,10 @@ LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, pac
     }
 }
 
-/* `count` fields of a row from `field` on, for packed_mix: sums of all of them are registers, so that a weight is loaded once for them. */
-LANES_INLINE void packed_mix_fields(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, unsigned field, unsigned count,
-                                    __m512i table, float step, size_t ahead, const packed_weights *w, size_t nq, size_t n_planes, float *acc)
-{
-    const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
-    __m512i sum[8][2][4];
-    LANES_UNROLL
-    for (size_t i = 0; i < nq; i++)
-        LANES_UNROLL
-        for (unsigned k = 0; k < count; k++)
-            sum[i][0][k] = sum[i][1][k] = _mm512_setzero_si512();
-    for (size_t u = 0; u < UNITS && planes[u]; u++)
-        LANES_UNROLL
-        for (size_t g = 0; g < GROUPS; g++) {
-            __m512i level[4];
-            LANES_UNROLL
-            for (unsigned k = 0; k < count; k++)
-                level[k] = _mm512_shuffle_epi8(table, packed_value(planes[u], dim, b, row, field + k, g));
-            if (field == 0)
-                packed_ahead(planes[u] + packed_bytes(row.base, b, UNIT) + g * packed_bytes(16 * packed_fields(b), b, 4), ahead);
-            LANES_UNROLL
-            for (size_t i = 0; i < nq; i++)
-                LANES_UNROLL
-                for (size_t p = 0; p < n_planes; p++) {
-                    int32_t four;
-                    memcpy(&four, (p ? w[i].low : w[i].high) + u * UNIT + 4 * g, sizeof four);
-                    const __m512i weights = _mm512_set1_epi32(four);
-                    LANES_UNROLL
-                    for (unsigned k = 0; k < count; k++)
-                        sum[i][p][k] = _mm512_dpbusd_epi32(sum[i][p][k], weights, level[k]);
-                }
-        }
-    LANES_UNROLL
-    for (size_t i = 0; i < nq; i++)
-        LANES_UNROLL
-        for (unsigned k = 0; k < count; k++) {
-            __m512 x = _mm512_cvtepi32_ps(sum[i][0][k]);
-            if (n_planes == 2 && w[i].planes == 2)
-                x = _mm512_fmadd_ps(x, _mm512_set1_ps(256), _mm512_cvtepi32_ps(sum[i][1][k]));
-            float *to = acc + i * dim + row.base + (field + k) * row.lanes;
-            _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(x, _mm512_set1_ps(w[i].scale * step), _mm512_maskz_loadu_ps(mask, to)));
-        }
-}
-
-/* A row's fields, as many at a time as there are registers for. */
-LANES_INLINE void packed_mix_row(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, __m512i table, float step, size_t ahead,
-                                 const packed_weights *w, size_t nq, size_t n_planes, float *acc)
-{
-    const unsigned fields = (unsigned)packed_fields(b), room = (unsigned)(16 / (nq * n_planes)), count = fields < room ? fields : room;
-    LANES_UNROLL
-    for (unsigned k = 0; k < fields; k += count)
-        packed_mix_fields(planes, dim, b, row, k, count, table, step, ahead, w, nq, n_planes, acc);
-}
-
-/* Adds to acc [nq][dim] the sums over a chunk's units (`planes`: where their codes begin; NULL behind the last) of weights times levels. */
-LANES_INLINE void packed_mix(const uint8_t *const planes[UNITS], size_t dim, unsigned b, __m512i table, float step, size_t ahead,
-                             const packed_weights *w, size_t nq, size_t n_planes, float *acc)
-{
-    for (size_t d = 0; d < dim;) {
-        const packed_row row = packed_row_of(dim, b, d);
-        if (b == 1 || b == 4 || row.lanes == 16)               /* the only ones whose rows are always full */
-            packed_mix_row(planes, dim, b, (packed_row) { row.base, 16 }, table, step, ahead, w, nq, n_planes, acc);
-        else
-            packed_mix_row(planes, dim, b, (packed_row) { row.base, 8 }, table, step, ahead, w, nq, n_planes, acc);
-        d += row.lanes * packed_fields(b);
-    }
-}
+/* Adds to acc, nq rows (1, 2, 4 or 8) of dim floats, `stride` apart, the sums over a chunk's units (`planes`: where their codes of b bits begin;
+ * NULL behind the last) of weights times levels times step. n_planes: of any of the weights; eight have one. ahead: as above. */
+typedef void packed_mix_op(const uint8_t *const planes[UNITS], size_t dim, const packed_levels *levels, float step, size_t ahead,
+                           const packed_weights *w, float *acc, size_t stride);
+packed_mix_op *packed_mix(unsigned b, size_t nq, size_t n_planes);
 
 #endif
