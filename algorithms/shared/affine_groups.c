@@ -16,7 +16,7 @@ size_t affine_code_bytes(const affine_vector *s) { return heads_bytes(s) + bits_
 static float largest_level(uint32_t b) { return (float)((1u << (b - 1)) - 1); }
 
 /* The product is exact: 11 bits of a half by 7. */
-static affine_grid symmetric_grid(uint16_t scale, uint32_t b)
+affine_grid affine_symmetric_grid(uint16_t scale, uint32_t b)
 {
     return (affine_grid) { half_to_float(scale), -half_to_float(scale) * largest_level(b) };
 }
@@ -27,7 +27,7 @@ static affine_grid grid_at(const affine_vector *s, const uint8_t *code, size_t g
     if (s->scheme != AFFINE_SYMMETRIC)
         return affine_grid_at(code, group);
     memcpy(&scale, code + group * sizeof scale, sizeof scale);
-    return symmetric_grid(scale, s->b);
+    return affine_symmetric_grid(scale, s->b);
 }
 
 affine_vector affine_vector_of(uint32_t d, uint32_t b, uint32_t g, affine_scheme scheme)
@@ -77,6 +77,15 @@ static void quantize_group(const float *x, size_t g, affine_grid grid, float lev
     }
 }
 
+affine_head affine_head_of(affine_scheme scheme, uint32_t b, float min, float max)
+{
+    float levels = (float)((1u << b) - 1);
+    affine_grid grid = scheme == AFFINE_MLX ? grid_mlx(min, max, levels) : grid_minmax(min, max, levels);
+    return (affine_head) { float_to_half_finite(grid.scale), float_to_half_finite(grid.zero) };
+}
+
+uint16_t affine_symmetric_scale(uint32_t b, float largest) { return float_to_half_finite(largest / largest_level(b)); }
+
 affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x, size_t n, uint8_t *codes)
 {
     float min = x[0], max = x[0], levels = (float)((1u << b) - 1), finite = 0;
@@ -89,8 +98,7 @@ affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x
         memset(codes, 0, n);
         return (affine_head) { 0x7e00, 0x7e00 };
     }
-    affine_grid grid = scheme == AFFINE_MLX ? grid_mlx(min, max, levels) : grid_minmax(min, max, levels);
-    affine_head head = { float_to_half_finite(grid.scale), float_to_half_finite(grid.zero) };
+    affine_head head = affine_head_of(scheme, b, min, max);
     quantize_group(x, n, (affine_grid) { half_to_float(head.scale), half_to_float(head.zero) }, levels, codes);
     return head;
 }
@@ -107,8 +115,8 @@ static uint16_t encode_symmetric(uint32_t b, const float *x, size_t n, uint8_t *
         memset(codes, 0, n);
         return 0x7e00;
     }
-    uint16_t scale = float_to_half_finite(largest / largest_level(b));
-    quantize_group(x, n, symmetric_grid(scale, b), 2 * largest_level(b), codes);
+    uint16_t scale = affine_symmetric_scale(b, largest);
+    quantize_group(x, n, affine_symmetric_grid(scale, b), 2 * largest_level(b), codes);
     return scale;
 }
 

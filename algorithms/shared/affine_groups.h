@@ -26,6 +26,13 @@ static inline affine_grid affine_grid_at(const uint8_t *heads, size_t group)
  * that underflows leaves every code 0. */
 affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x, size_t n, uint8_t *codes);
 
+/* What such a group stores, of its smallest and largest number, both finite. */
+affine_head affine_head_of(affine_scheme scheme, uint32_t b, float min, float max);
+
+/* The same of a symmetric group, of its largest magnitude; and the grid that it stands for. */
+uint16_t affine_symmetric_scale(uint32_t b, float largest);
+affine_grid affine_symmetric_grid(uint16_t scale, uint32_t b);
+
 /* sum over i of q[i] * codes[i]. */
 float affine_dot(const float *q, const uint8_t *codes, size_t n);
 

@@ -1,0 +1,211 @@
+/* rows_avx512.h - scores and mixes over codes that lie vector by vector, as the scalar code's do: a method only says how 32 coordinates
+ * become floats. A vector is converted once for up to four (scores) or eight (mixes) queries. For files *_avx512.c only.
+ *
+ * Bound: memory, at one query; else (conversion + 2 nq fused multiply-adds) / 2 per 32 coordinates, in cycles, on two 512-bit ports. */
+#ifndef KVANT_ROWS_AVX512_H
+#define KVANT_ROWS_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define ROWS_INLINE static inline __attribute__((always_inline))
+
+enum { ROWS_UNIT = 32, ROWS_TILE = 64 /* vectors whose codes stay in L1 while a mix goes over their coordinates */ };
+
+/* Coordinates 32 unit ... 32 unit + 31 of the vector whose code begins at `code`. */
+typedef void rows_floats(const void *state, const uint8_t *code, size_t unit, __m512 x[2]);
+
+/* d: a multiple of 32; bytes: from one vector's code to the next. */
+typedef struct { const void *state; size_t d, bytes; } rows;
+
+/* The sums of four vectors' lanes. */
+ROWS_INLINE __m128 rows_sums(__m512 a, __m512 b, __m512 c, __m512 d)
+{
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
+    const __m512 four = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    const __m256 two = _mm256_add_ps(_mm512_castps512_ps256(four), _mm512_extractf32x8_ps(four, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1));
+}
+
+/* nq queries, `stride` floats apart, against nv vectors, nq * nv = 4 or 8 but for the last ones: dot [nq][.], `n` floats apart, gets the
+ * products plus `add` [nq]. Inlined with constants, so that sums are registers; a score does not depend on its neighbours. */
+ROWS_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
+                                 const uint8_t *code, size_t nv, float *dot, size_t n)
+{
+    __m512 sum[8];
+    float out[8];
+    for (size_t i = 0; i < 8; i++)
+        sum[i] = _mm512_setzero_ps();
+    for (size_t u = 0; u < r->d / ROWS_UNIT; u++)
+        for (size_t v = 0; v < nv; v++) {
+            __m512 x[2];
+            floats(r->state, code + v * r->bytes, u, x);
+            for (size_t i = 0; i < nq; i++)
+                for (size_t h = 0; h < 2; h++)
+                    sum[i * nv + v] = _mm512_fmadd_ps(_mm512_loadu_ps(q + i * stride + u * ROWS_UNIT + 16 * h), x[h], sum[i * nv + v]);
+        }
+    _mm_storeu_ps(out, rows_sums(sum[0], sum[1], sum[2], sum[3]));
+    if (nq * nv > 4)
+        _mm_storeu_ps(out + 4, rows_sums(sum[4], sum[5], sum[6], sum[7]));
+    for (size_t i = 0; i < nq; i++)
+        for (size_t v = 0; v < nv; v++)
+            dot[i * n + v] = out[i * nv + v] + add[i];
+}
+
+/* One to four queries against n vectors; dot's rows are `width` floats apart. */
+ROWS_INLINE void rows_score_few(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
+                                const uint8_t *code, size_t n, float *dot, size_t width)
+{
+    size_t v = 0;
+    for (; nq == 4 && v + 2 <= n; v += 2)
+        rows_score_tile(r, floats, q, stride, add, 4, code + v * r->bytes, 2, dot + v, width);
+    for (; nq == 4 && v < n; v++)
+        rows_score_tile(r, floats, q, stride, add, 4, code + v * r->bytes, 1, dot + v, width);
+    for (; nq == 2 && v + 4 <= n; v += 4)
+        rows_score_tile(r, floats, q, stride, add, 2, code + v * r->bytes, 4, dot + v, width);
+    for (; nq == 2 && v < n; v++)
+        rows_score_tile(r, floats, q, stride, add, 2, code + v * r->bytes, 1, dot + v, width);
+    for (; nq == 1 && v + 4 <= n; v += 4)
+        rows_score_tile(r, floats, q, stride, add, 1, code + v * r->bytes, 4, dot + v, width);
+    for (; nq == 1 && v < n; v++)
+        rows_score_tile(r, floats, q, stride, add, 1, code + v * r->bytes, 1, dot + v, width);
+}
+
+/* The same for any number of queries. */
+ROWS_INLINE void rows_score(const rows *r, rows_floats *floats, const float *q, size_t stride, size_t nq, const uint8_t *code, size_t n,
+                            float *dot)
+{
+    static const float none[4] = { 0 };
+    size_t i = 0;
+    for (; i + 4 <= nq; i += 4)
+        rows_score_few(r, floats, q + i * stride, stride, none, 4, code, n, dot + i * n, n);
+    for (; i + 2 <= nq; i += 2)
+        rows_score_few(r, floats, q + i * stride, stride, none, 2, code, n, dot + i * n, n);
+    for (; i < nq; i++)
+        rows_score_few(r, floats, q + i * stride, stride, none, 1, code, n, dot + i * n, n);
+}
+
+/* Adds `units` units from `unit` on of n vectors to nq accumulators, `stride` floats apart; weights' rows are `width` apart. */
+ROWS_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code, size_t n,
+                               size_t unit, size_t units, float *acc, size_t stride)
+{
+    __m512 sum[16];
+    for (size_t i = 0; i < nq; i++)
+        for (size_t h = 0; h < 2 * units; h++)
+            sum[i * 2 * units + h] = _mm512_loadu_ps(acc + i * stride + unit * ROWS_UNIT + 16 * h);
+    for (size_t v = 0; v < n; v++)
+        for (size_t u = 0; u < units; u++) {
+            __m512 x[2];
+            floats(r->state, code + v * r->bytes, unit + u, x);
+            for (size_t i = 0; i < nq; i++)
+                for (size_t h = 0; h < 2; h++)
+                    sum[(i * units + u) * 2 + h] = _mm512_fmadd_ps(_mm512_set1_ps(w[i * width + v]), x[h], sum[(i * units + u) * 2 + h]);
+        }
+    for (size_t i = 0; i < nq; i++)
+        for (size_t h = 0; h < 2 * units; h++)
+            _mm512_storeu_ps(acc + i * stride + unit * ROWS_UNIT + 16 * h, sum[i * 2 * units + h]);
+}
+
+/* All coordinates of a tile, for 1, 2, 4 or 8 queries: 8 (1 query) or 16 accumulators. */
+ROWS_INLINE void rows_mix_few(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code, size_t n,
+                              float *acc, size_t stride)
+{
+    const size_t wide = nq <= 2 ? 4 : nq == 4 ? 2 : 1;
+    size_t unit = 0;
+    for (; unit + wide <= r->d / ROWS_UNIT; unit += wide)
+        rows_mix_slab(r, floats, w, width, nq, code, n, unit, wide, acc, stride);
+    for (; unit < r->d / ROWS_UNIT; unit++)
+        rows_mix_slab(r, floats, w, width, nq, code, n, unit, 1, acc, stride);
+}
+
+/* acc [nq], `stride` floats apart, += sums of w [nq][n] times vectors. */
+ROWS_INLINE void rows_mix(const rows *r, rows_floats *floats, const float *w, size_t nq, const uint8_t *code, size_t n, float *acc,
+                          size_t stride)
+{
+    for (size_t done = 0, step; done < n; done += step) {
+        const uint8_t *tile = code + done * r->bytes;
+        size_t i = 0;
+        step = n - done < ROWS_TILE ? n - done : ROWS_TILE;
+        for (; i + 8 <= nq; i += 8)
+            rows_mix_few(r, floats, w + i * n + done, n, 8, tile, step, acc + i * stride, stride);
+        for (; i + 4 <= nq; i += 4)
+            rows_mix_few(r, floats, w + i * n + done, n, 4, tile, step, acc + i * stride, stride);
+        for (; i + 2 <= nq; i += 2)
+            rows_mix_few(r, floats, w + i * n + done, n, 2, tile, step, acc + i * stride, stride);
+        for (; i < nq; i++)
+            rows_mix_few(r, floats, w + i * n + done, n, 1, tile, step, acc + i * stride, stride);
+    }
+}
+
+/* The one half at an address, in all lanes. */
+ROWS_INLINE __m512 rows_half(const uint8_t *from)
+{
+    short half;
+    memcpy(&half, from, sizeof half);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(half));
+}
+
+/* Magnitudes' largest, as a float; NaN when one of the 32 is not finite. */
+ROWS_INLINE float rows_largest(__m512 a, __m512 b)
+{
+    const __m512 x = _mm512_abs_ps(a), y = _mm512_abs_ps(b), infinite = _mm512_castsi512_ps(_mm512_set1_epi32(0x7f800000));
+    if (_mm512_cmp_ps_mask(x, infinite, _CMP_NLT_UQ) | _mm512_cmp_ps_mask(y, infinite, _CMP_NLT_UQ))
+        return __builtin_nanf("");
+    return _mm512_reduce_max_ps(_mm512_max_ps(x, y));
+}
+
+/* Decodes n vectors to x [n][d]. */
+ROWS_INLINE void rows_decode(const rows *r, rows_floats *floats, const uint8_t *code, size_t n, float *x)
+{
+    for (size_t v = 0; v < n; v++, code += r->bytes, x += r->d)
+        for (size_t u = 0; u < r->d / ROWS_UNIT; u++) {
+            __m512 both[2];
+            floats(r->state, code, u, both);
+            _mm512_storeu_ps(x + u * ROWS_UNIT, both[0]);
+            _mm512_storeu_ps(x + u * ROWS_UNIT + 16, both[1]);
+        }
+}
+
+/* Defines the ops of a method whose state begins with `rotated` (rotated.h, to be included before); a block of 32 coordinates is coded
+ * by encode_block(const float *x, uint8_t *block) in `block_bytes` bytes. */
+#define ROWS_BLOCK_OPS(floats, encode_block, block_bytes) \
+    static rows rows_of(const void *state) { return (rows) { state, ((const rotated *)state)->d, ((const rotated *)state)->code }; } \
+    static void encode_vector(const void *state, const float *y, uint8_t *code) \
+    { \
+        for (size_t i = 0; i < ((const rotated *)state)->d; i += ROWS_UNIT, code += (block_bytes)) \
+            encode_block(y + i, code); \
+    } \
+    static void decode_vector(const void *state, const uint8_t *code, float *y) \
+    { \
+        const rows r = rows_of(state); \
+        rows_decode(&r, floats, code, 1, y); \
+    } \
+    static void encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
+    { \
+        (void)first; \
+        rotated_encode(state, encode_vector, x, n, code, scratch); \
+    } \
+    static void decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
+    { \
+        (void)first; \
+        rotated_decode(state, decode_vector, code, n, x, scratch); \
+    } \
+    static void score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot, \
+                      void *scratch) \
+    { \
+        const rows r = rows_of(state); \
+        (void)first, (void)scratch; \
+        rows_score(&r, floats, prepared, r.d, nq, code, n, dot); \
+    } \
+    static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch) \
+    { \
+        const rows r = rows_of(state); \
+        (void)first, (void)scratch; \
+        rows_mix(&r, floats, w, nq, code, n, acc, r.d); \
+    }
+
+#endif
