@@ -329,8 +329,8 @@ static void run_attention(bench *b)
 #pragma omp parallel for schedule(dynamic, 1)
     for (uint32_t head = 0; head < o->heads; head++) {
         const size_t at = (size_t)head * o->queries * dim;
-        attention_decode(b->cache, 0, head, b->x.x + token * dim, b->y.x + token * dim, b->q.x + at, o->queries, &plain, b->output + at,
-                         scratch_of(b, (size_t)omp_get_thread_num()));
+        attention_decode(b->cache, 0, head, b->x.x + token * dim, b->y.x + token * dim, b->q.x + at, o->queries, &plain,
+                         b->output + at, scratch_of(b, (size_t)omp_get_thread_num()));
     }
     kvcache_advance(b->cache, 1);
 }
@@ -417,12 +417,13 @@ static double time_run(bench *b)
 static void print_facts(bench *b)
 {
     const options *o = &b->o;
-    printf("{\"op\":\"%s\",\"quantizer\":\"%s\",\"dim\":%u,\"n\":%u,\"queries\":%u,\"threads\":%u", operations[o->op], o->given, o->dim, o->n,
-           o->queries, o->threads);
+    printf("{\"op\":\"%s\",\"quantizer\":\"%s\",\"dim\":%u,\"n\":%u,\"queries\":%u,\"threads\":%u", operations[o->op], o->given, o->dim,
+           o->n, o->queries, o->threads);
     if (o->op == ATTENTION) {
         const kvcache_bytes bytes = kvcache_accounted(&b->codecs, o->n);
         printf(",\"heads\":%u,\"target\":\"%s\",\"bytes\":%.6g,\"output_error\":%.6g", o->heads,
-               kvcache_codec(&b->codecs, 0, 0, KVANT_KEY)->target, (double)(bytes.key + bytes.value) / o->n / o->heads, measure_output(b));
+               kvcache_codec(&b->codecs, 0, 0, KVANT_KEY)->target, (double)(bytes.key + bytes.value) / o->n / o->heads,
+               measure_output(b));
         if (o->out)
             write_npy(o->out, b->output, b->q.n, o->dim);
         return;

@@ -12,8 +12,8 @@ make_folder() {
     folder=$(cd "$folder" && pwd)
 }
 
-# build_llama TARGET...: llama.cpp's programs of these names, in $folder/llama.cpp/bin. The source package llama-cpp-python comes by pip
-# into $folder/llama_cpp_python and is built with cmake for this CPU (Release, native); what is there is left as it is.
+# build_llama TARGET...: llama.cpp's programs of these names, in $folder/llama.cpp/bin. The source package llama-cpp-python comes by
+# pip into $folder/llama_cpp_python and is built with cmake for this CPU (Release, native); what is there is left as it is.
 build_llama() {
     missing=
     for target; do [ -x "$folder/llama.cpp/bin/$target" ] || missing="$missing $target"; done

@@ -108,8 +108,8 @@ class KvantRun:
     def ask(self):
         shutil.copyfile(self.checked, self.store)
         self.run(self.store, [])
-        report = subprocess.run([self.program, "report", self.name, "--store", self.store, "--format", "csv"], capture_output=True, text=True,
-                                check=True)
+        report = subprocess.run([self.program, "report", self.name, "--store", self.store, "--format", "csv"],
+                                capture_output=True, text=True, check=True)
         values = {row["metric"]: float(row["value"]) for row in csv.DictReader(io.StringIO(report.stdout))}
         self.facts["parts"] = {m: v for m, v in values.items() if m.startswith("decode_") and m.endswith("_ms")}
         return values["decode_tokens_per_s"]

@@ -4,8 +4,8 @@
  * ggml_attention TYPE LAYOUT HEADS GROUP THREADS KEYS.npy VALUES.npy QUERIES.npy OUTPUT.f32
  *
  * Keys and values are [depth][dim] and serve every KV head, each with a copy of its own; queries are [HEADS * GROUP][dim], not scaled.
- * LAYOUT is token, the tokens of a cache one after another, each with all its heads, as llama.cpp lays a cache out; or head, every head's
- * tokens by themselves. OUTPUT gets the first result, [HEADS * GROUP][dim] raw float32. */
+ * LAYOUT is token, the tokens of a cache one after another, each with all its heads, as llama.cpp lays a cache out; or head, every
+ * head's tokens by themselves. OUTPUT gets the first result, [HEADS * GROUP][dim] raw float32. */
 #include "ggml-alloc.h"
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
@@ -129,7 +129,8 @@ int main(int argc, char **argv)
     memset(mask->data, 0, ggml_nbytes(mask));
 
     struct ggml_cgraph *graph = ggml_new_graph(g);
-    struct ggml_tensor *out = ggml_flash_attn_ext(g, ggml_permute(g, queries, 0, 2, 1, 3), keys, values, mask, 1 / sqrtf((float)dim), 0, 0);
+    struct ggml_tensor *rows = ggml_permute(g, queries, 0, 2, 1, 3);
+    struct ggml_tensor *out = ggml_flash_attn_ext(g, rows, keys, values, mask, 1 / sqrtf((float)dim), 0, 0);
     ggml_build_forward_expand(graph, out);
     ggml_gallocr_t allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend));
     if (!ggml_gallocr_alloc_graph(allocator, graph))
@@ -139,8 +140,8 @@ int main(int argc, char **argv)
     FILE *f = fopen(argv[9], "wb");
     if (!f || fwrite(out->data, sizeof(float) * (size_t)dim, q.rows, f) != q.rows || fclose(f))
         die("cannot be written", argv[9]);
-    printf("{\"dim\":%lld,\"n\":%lld,\"heads\":%lld,\"queries\":%lld,\"threads\":%d,\"bytes\":%zu}\n", (long long)dim, (long long)depth,
-           (long long)heads, (long long)group, threads, 2 * ggml_row_size(type, dim));
+    printf("{\"dim\":%lld,\"n\":%lld,\"heads\":%lld,\"queries\":%lld,\"threads\":%d,\"bytes\":%zu}\n", (long long)dim,
+           (long long)depth, (long long)heads, (long long)group, threads, 2 * ggml_row_size(type, dim));
     fflush(stdout);
     char line[256];
     while (fgets(line, sizeof line, stdin)) {

@@ -22,27 +22,28 @@
 #     --jobs N              of the build
 #
 # Needed: our `make`, python3 with venv and pip; for attention and model also cmake, a C++ compiler and some ten minutes once.
-# Peers: faiss-cpu, turbovec and rabitqlib by pip, in an environment of their own, and ggml and llama-bench, built for this CPU from the
-# source package llama-cpp-python. All are single processes that time themselves, asked in turn, forwards and backwards; one that is not
-# being asked sleeps. Ours are tests/bench_codec.c through the public interface, and `kvant run` of the probe throughput.
+# Peers: faiss-cpu, turbovec and rabitqlib by pip, in an environment of their own, and ggml and llama-bench, built for this CPU from
+# the source package llama-cpp-python. All are single processes that time themselves, asked in turn, forwards and backwards; one that
+# is not being asked sleeps. Ours are tests/bench_codec.c through the public interface, and `kvant run` of the probe throughput.
 #
 #   encode      n vectors on the unit sphere to codes, GB/s of f32; index_peer.py says where each library's encoding begins and ends
 #   scan        the 10 vectors of the greatest inner product, queries prepared anew each time, ms; bytes are those of a vector;
 #               recall@1@10 is the share of 1024 queries whose nearest vector is among the 10, @1 that where it comes first
-#   attention   ggml_flash_attn_ext of one token against our attention_decode, ms: f16, q8_0 and q4_0 caches, as llama.cpp lays them out
-#               (each token with all its heads) and head by head, against our packed cache and ours of the same type. Errors are relative
-#               distances of outputs from attention in double over vectors that were not coded. Ours also appends the token
+#   attention   ggml_flash_attn_ext of one token against our attention_decode, ms: f16, q8_0 and q4_0 caches, as llama.cpp lays them
+#               out (each token with all its heads) and head by head, against our packed cache and ours of the same type. Errors are
+#               relative distances of outputs from attention in double over vectors that were not coded. Ours also appends the token
 #   model       llama-bench (-fa 1) against ours at the same depth of the same file, tokens/s. llama-bench fills a cache once and is
 #               stopped between repeats; ours loads and fills anew each time, which is not in its figure
 #
-# The exit status is 1 when something did not run, or what was timed is not the same thing: codes that decode to something else, nearest
-# vectors that are not found, an output that is not attention's.
+# The exit status is 1 when something did not run, or what was timed is not the same thing: codes that decode to something else,
+# nearest vectors that are not found, an output that is not attention's.
 set -eu
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 . "$here/common.sh"
-sections= folder=$root/build/peers csv= jobs=$(nproc) keep= build_only= quick= model=smollm2-135m data=jargon weights=auto isa=auto only=.
+sections= folder=$root/build/peers csv= jobs=$(nproc) keep= build_only= quick=
+model=smollm2-135m data=jargon weights=auto isa=auto only=.
 repeats= threads= dims= vectors= depth= heads= depths= steps=
 
 list() { case $2 in '' | *[!0-9,]* | *,,* | ,* | *,) die "$1: must be whole numbers, separated by commas" ;; esac; }
