@@ -115,7 +115,7 @@ static options parse(int argc, char **argv)
     for (int c, at; at = 0, (c = getopt_long(argc, argv, "", known, &at)) != -1;)
         switch (c) {
         case DIM: o.dim = (uint32_t)whole("dim", optarg, 8, 4096); break;
-        case N: o.n = (uint32_t)whole("n", optarg, BEST, 1u << 26); break;
+        case N: o.n = (uint32_t)whole("n", optarg, 1, 1u << 26); break;
         case QUERIES: o.queries = (uint32_t)whole("queries", optarg, 1, TRIALS); break;
         case HEADS: o.heads = (uint32_t)whole("heads", optarg, 1, 1024); break;
         case THREADS: o.threads = (uint32_t)whole("threads", optarg, 1, 1024); break;
@@ -417,8 +417,8 @@ static double time_run(bench *b)
 static void print_facts(bench *b)
 {
     const options *o = &b->o;
-    printf("{\"op\":\"%s\",\"quantizer\":\"%s\",\"dim\":%u,\"n\":%u,\"queries\":%u,\"threads\":%u", operations[o->op], o->given, o->dim,
-           o->n, o->queries, o->threads);
+    printf("{\"op\":\"%s\",\"quantizer\":\"%s\",\"dim\":%u,\"n\":%u,\"queries\":%u,\"threads\":%u", operations[o->op],
+           o->given, o->dim, o->n, o->queries, o->threads);
     if (o->op == ATTENTION) {
         const kvcache_bytes bytes = kvcache_accounted(&b->codecs, o->n);
         printf(",\"heads\":%u,\"target\":\"%s\",\"bytes\":%.6g,\"output_error\":%.6g", o->heads,

@@ -142,7 +142,8 @@ def encode(run):
         pairs = [(name, HADAMARD) for name in names if name not in ("faiss SQ8", "rabitqlib 1")]
         pairs += [("faiss SQ8", "turboquant_mse:bits=8,rotation=hadamard"), ("turbovec 4", "turboquant_mse:bits=4,rotation=haar"),
                   ("faiss tqmse4", "turboquant_mse:bits=4,rotation=none"), (f"faiss PQ {dim}x4", pq),
-                  ("faiss RaBitQ 4", rabitq + "none"), ("rabitqlib 4", rabitq + "hadamard"), ("rabitqlib 1", "rabitq:bits=1,rotation=hadamard")]
+                  ("faiss RaBitQ 4", rabitq + "none"),
+                  ("rabitqlib 4", rabitq + "hadamard"), ("rabitqlib 1", "rabitq:bits=1,rotation=hadamard")]
         for threads in run.o.threads:
             makers = index_makers(run, "encode", dim, 1, threads, names, {ours for _, ours in pairs})
             run.group("encode", f"d={dim}, {threads_text(threads)}", {"dim": dim, "threads": threads}, "GB/s", makers,
