@@ -185,8 +185,8 @@ def exact_attention(k, v, q):
     return w / w.sum(axis=1, keepdims=True) @ v
 
 
-# What is not attention over these keys and values is off by about all of it or more. Errors of a cache's vectors show larger in outputs,
-# which are small beside independent values; ggml adds up f16 values in f16, which costs more the deeper a cache is.
+# What is not attention over these keys and values is off by about all of it or more. Errors of a cache's vectors show larger in
+# outputs, which are small beside independent values; ggml adds up f16 values in f16, which costs more the deeper a cache is.
 MOST = {"f16": .1, "q8_0": .1, "q4_0": .5, HADAMARD: .5}
 
 
@@ -314,4 +314,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Failure as stopped:
+        sys.exit(f"kernels.py: {stopped}")
