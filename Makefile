@@ -77,7 +77,7 @@ HELP_OBJ := $(HELP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 CHECKERS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/checkkernels.c))
 FUZZERS  := $(FUZZ_SRC:tests/%.c=$(B)/tests/%)
-BENCHES  := $(B)/tests/bench_gemm
+BENCHES  := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench_*.c))
 
 ifeq ($(MODE),release)
 all: kvant

@@ -25,12 +25,11 @@ export LC_ALL=C
 root=$(cd "$(dirname "$0")/../.." && pwd)
 rounds=3 chunks=8 threads=$(nproc) batch=512 jobs=$(nproc) model= text= folder=$root/build/peers build_only=
 
-die() { echo "llama_perplexity.sh: $*" >&2; exit 1; }
+. "$root/tests/peers/common.sh"
 while [ $# -gt 0 ]; do
     case $1 in
     --build-only) build_only=yes; shift; continue ;;
-    --rounds | --chunks | --threads | --batch | --jobs)
-        case ${2:-} in '' | *[!0-9]* | 0*) die "$1: must be a whole number above 0" ;; esac ;;
+    --rounds | --chunks | --threads | --batch | --jobs) whole "$1" "${2:-}" ;;
     --model | --text | --folder) [ -n "${2:-}" ] || die "$1: a path is missing" ;;
     *) die "$1: not an option; the head of this script says which there are" ;;
     esac
@@ -44,22 +43,9 @@ case $((batch % 512)) in 0) ;; *) [ $batch -lt 512 ] || die "--batch $batch: abo
 [ "$chunks" -ge 2 ] || die "--chunks $chunks: the peer wants two at least"
 
 # ---- The peer ---------------------------------------------------------------------------------------
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
+make_folder
 bin=$folder/llama.cpp/bin
-if [ ! -x "$bin/llama-perplexity" ] || [ ! -x "$bin/llama-quantize" ]; then
-    command -v cmake > /dev/null && command -v python3 > /dev/null || die "cmake and python3 with pip are needed to build the peer"
-    if [ ! -d "$folder/llama_cpp_python" ]; then
-        python3 -m pip download -q --no-deps --no-binary llama-cpp-python -d "$folder" llama-cpp-python
-        rm -rf "$folder/unpacked" && mkdir "$folder/unpacked"
-        tar xzf "$(ls -t "$folder"/llama_cpp_python-*.tar.gz | head -n 1)" -C "$folder/unpacked" --strip-components 1
-        mv "$folder/unpacked" "$folder/llama_cpp_python"
-    fi
-    cmake -S "$folder/llama_cpp_python/vendor/llama.cpp" -B "$folder/llama.cpp" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
-        -DGGML_CCACHE=OFF -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF \
-        -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF
-    cmake --build "$folder/llama.cpp" -j"$jobs" --target llama-perplexity llama-quantize
-fi
+build_llama llama-perplexity llama-quantize
 [ -z "$build_only" ] || exit 0
 
 # ---- What both run on ---------------------------------------------------------------------------------
