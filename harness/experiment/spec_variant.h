@@ -1,0 +1,17 @@
+/* spec_variant.h - what a spec says about itself (title, paper, minutes) and its quick variant, for spec.c alone. */
+#ifndef KVANT_SPEC_VARIANT_H
+#define KVANT_SPEC_VARIANT_H
+
+#include "harness/experiment/spec.h"
+
+extern const char *const spec_about_keys[];        /* ends with NULL */
+bool spec_is_about(const char *key);
+/* One of these keys, checked and kept. */
+kvant_status spec_read_about(spec *s, const cJSON *item, kvant_error *err);
+
+/* Makes the document the variant that is asked for, before anything of it is read. KVANT_INVALID: there is no such variant. */
+kvant_status spec_choose_variant(spec *s, bool quick, kvant_error *err);
+/* Lets go of the expectations that belong to the other variant; they have been checked. */
+void spec_choose_rows(spec *s);
+
+#endif
