@@ -30,7 +30,7 @@ $(error MODE=$(MODE) is none of release, clang, asan, tsan, fuzz, debug, clang-d
 endif
 
 # Goals that build need the libraries; the others work on a bare machine.
-BARE_GOALS := help deps deps-test demo clean dist-clean uninstall test check fuzz bench
+BARE_GOALS := help deps deps-test demo paper golden clean dist-clean uninstall test check fuzz bench
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifneq ($(shell pkg-config --exists $(PKGS) 2>&1 || echo missing),)
 $(error Libraries are missing: `make deps` installs them, `sh harness/deps.sh list build` names them)
@@ -163,6 +163,13 @@ bench:
 demo:
 	@MAKE="$(MAKE)" sh harness/demo.sh
 
+# FULL=1: the whole tables, not their quick variants. Stopped, it goes on where it was.
+paper:
+	@MAKE="$(MAKE)" FULL="$(FULL)" sh harness/paper.sh paper
+
+golden:
+	@MAKE="$(MAKE)" sh harness/paper.sh golden
+
 deps:
 	@sh harness/deps.sh install build
 
@@ -208,11 +215,13 @@ help:
 	@echo 'make test         all tests: gcc, clang, address, undefined-behaviour and thread sanitizers, scripts, short fuzzing'
 	@echo 'make fuzz         every fuzzer for FUZZ_SECONDS (default 60)'
 	@echo 'make bench        matrix products against oneDNN alone, kernels against scalar code'
+	@echo 'make paper        run the quick variants of the published tables in experiments/paper; FULL=1: all of them, for hours'
+	@echo 'make golden       write results/golden, the committed outcomes that do not depend on the machine, and show what changes'
 	@echo 'make deps         install what building needs (deps-test: what testing needs)'
 	@echo 'make install      into PREFIX (default /usr/local), below DESTDIR; make uninstall takes it away'
 	@echo 'make clean        remove what was built; make dist-clean: the pictures in results/ too'
 
-.PHONY: all tests fuzzers benches check test fuzz bench demo deps deps-test install uninstall clean dist-clean help FORCE
+.PHONY: all tests fuzzers benches check test fuzz bench demo paper golden deps deps-test install uninstall clean dist-clean help FORCE
 .SECONDARY:
 FORCE:
 

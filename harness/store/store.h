@@ -91,6 +91,10 @@ kvant_status store_check_put(store *s, int64_t run, const store_check *check, kv
 /* True when checks of this quantizer and code version are there and none failed. */
 bool store_checked(store *s, const char *quantizer, const char *code_version);
 
+/* SQL: what a cell of that alias was asked, without the code and the instruction sets that it ran by: equal for equal cells of other
+ * versions and machines. Canonical JSON. */
+#define STORE_IDENTITY(alias) "json_remove(" alias ".config, '$.code', '$.isa')"
+
 /* Joins another store into s: experiments, runs, cells, units, samples, measurements, skips and checks, all or nothing. A cell
  * that both know stays s's own, unless only the other's is finished or has begun; *cells counts those that came from the other.
  * Doing it again changes nothing. KVANT_INVALID when both are the same file. */
