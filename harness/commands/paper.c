@@ -1,6 +1,5 @@
 /* paper.c - `kvant paper`: the published tables that come with the program, and how they came out; and their committed outcomes.
  * What runs them is `kvant run`, or `make paper` for all. */
-#include "harness/cli.h"
 #include "harness/experiment/experiment.h"
 #include "harness/report/golden.h"
 #include "harness/report/paper.h"
@@ -8,12 +7,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const cli_option options[] = {
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },
-    { "format", "NAME", "table, csv or json (default table)", false },
+    OPTION_TABLE_FORMAT,
     { "folder", "DIR", "where the specs are (default: experiments/paper, as it comes with the program)", false },
     { "golden", "DIR", "instead, hold the results of specs that say `golden` against DIR/EXPERIMENT.csv", false },
     { "write", NULL, "with --golden, write these files, and show what changes", false },
@@ -88,28 +86,9 @@ static kvant_status golden(const cli *c, store *s, const cJSON *papers, text *ou
     return status;
 }
 
-static bool parse_format(const cli *c, report_format *format)
-{
-    static const struct { const char *name; report_format format; } formats[] = {
-        { "table", REPORT_TABLE }, { "csv", REPORT_CSV }, { "json", REPORT_JSON },
-    };
-    const char *given = cli_get(c, "format");
-    *format = REPORT_TABLE;
-    for (size_t i = 0; given && i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(given, formats[i].name)) {
-            *format = formats[i].format;
-            return true;
-        }
-    if (given)
-        cli_usage(c, "--format %.40s: must be table, csv or json", given);
-    return !given;
-}
-
 static kvant_status make(const cli *c, const char *folder, report_format format, text *out, bool *hold, kvant_error *err)
 {
-    struct winsize size;
-    const bool terminal = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 60;
-    const report_options o = { .format = format, .width = terminal ? size.ws_col : 0 };
+    const report_options o = { .format = format, .width = option_width() };
     const char *path = cli_get(c, "store") ? cli_get(c, "store") : DEFAULT_STORE;
     const char **names = calloc((size_t)cli_n_args(c) + 1, sizeof *names);
     store *s = NULL;
@@ -136,7 +115,7 @@ static kvant_status make(const cli *c, const char *folder, report_format format,
 static int run(const cli *c)
 {
     report_format format;
-    if (!parse_format(c, &format))
+    if (!option_table_format(c, &format))
         return EXIT_USAGE;
     if (cli_get(c, "write") && !cli_get(c, "golden"))
         return cli_usage(c, "--write goes with --golden");

@@ -95,6 +95,10 @@ bool store_checked(store *s, const char *quantizer, const char *code_version);
  * versions and machines. Canonical JSON. */
 #define STORE_IDENTITY(alias) "json_remove(" alias ".config, '$.code', '$.isa')"
 
+/* Opens another store beside s, as schema "other" of its SQL. KVANT_INVALID when both are the same file. */
+kvant_status store_attach(store *s, const char *other, kvant_error *err);
+kvant_status store_detach(store *s, kvant_error *err);
+
 /* Joins another store into s: experiments, runs, cells, units, samples, measurements, skips and checks, all or nothing. A cell
  * that both know stays s's own, unless only the other's is finished or has begun; *cells counts those that came from the other.
  * Doing it again changes nothing. KVANT_INVALID when both are the same file. */
