@@ -181,24 +181,26 @@ deps-test:
 
 D := $(DESTDIR)$(PREFIX)
 COMPLETIONS := $(D)/share/bash-completion/completions
+ZSH_COMPLETIONS := $(D)/share/zsh/site-functions
 SHARE_FILES := $(wildcard datasets/manifest.json plots/*.sql plots/*.gp experiments/*.json experiments/paper/*.json)
 
 install: $(B)/kvant $(B)/libkvant.a
-	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant $(D)/share/man/man1 $(COMPLETIONS)
+	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant $(D)/share/man/man1 $(COMPLETIONS) $(ZSH_COMPLETIONS)
 	install -m 755 $(B)/kvant $(D)/bin/kvant
 	install -m 644 $(B)/libkvant.a $(D)/lib/libkvant.a
 	install -m 644 harness/kvant.h $(D)/include/kvant.h
 	install -m 644 LICENSE README.md $(D)/share/doc/kvant/
 	for f in $(SHARE_FILES); do install -D -m 644 $$f $(D)/share/kvant/$$f || exit; done
 	$(B)/kvant help --man > $(D)/share/man/man1/kvant.1
-	$(B)/kvant help --completions > $(COMPLETIONS)/kvant
+	$(B)/kvant help --completions bash > $(COMPLETIONS)/kvant
+	$(B)/kvant help --completions zsh > $(ZSH_COMPLETIONS)/_kvant
 	printf '%s\n' 'prefix=$${pcfiledir}/../..' 'Name: kvant' 'Description: vector quantizers for KV caches' \
 	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lkvant' 'Requires.private: gsl' \
 	    'Libs.private: -lm' > $(D)/lib/pkgconfig/kvant.pc
 
 uninstall:
 	rm -f $(D)/bin/kvant $(D)/lib/libkvant.a $(D)/lib/pkgconfig/kvant.pc $(D)/include/kvant.h \
-	    $(D)/share/man/man1/kvant.1 $(COMPLETIONS)/kvant
+	    $(D)/share/man/man1/kvant.1 $(COMPLETIONS)/kvant $(ZSH_COMPLETIONS)/_kvant
 	rm -rf $(D)/share/kvant $(D)/share/doc/kvant
 
 clean:
