@@ -341,8 +341,8 @@ static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *e
     names[n++] = "expect";
     names[n++] = "questions";
     names[n++] = "controls";
-    for (const char *const *word = spec_about_keys; *word; word++)
-        names[n++] = *word;
+    for (const spec_about *a = spec_about_keys(); a->name; a++)
+        names[n++] = a->name;
     for (const spec_key *k = spec_keys(); k->name; k++)
         names[n++] = k->name;
     const spec_axis *probes = spec_find(s, SPEC_PROBE);

@@ -57,6 +57,9 @@ enum { SPEC_WORDS = 2 };
 typedef struct { const char *name; spec_kind kind; const char *help, *words[SPEC_WORDS]; } spec_key;
 const spec_key *spec_keys(void);   /* all of them; ends with a NULL name */
 const char *spec_word(spec_kind kind, int index);
+/* Keys that are no axes but say something of the spec itself; ends with a NULL name. */
+typedef struct { const char *name, *help; } spec_about;
+const spec_about *spec_about_keys(void);
 
 /* Reads a spec and overrides keys by `sets`, each KEY=VALUE (document_set). KVANT_INVALID names file, line and path. Without sets the
  * quick variant is checked too, so that its faults show before it is asked for. */

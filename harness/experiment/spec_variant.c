@@ -7,12 +7,21 @@
 
 enum { MINUTES = 1000000 };        /* two years */
 
-const char *const spec_about_keys[] = { "title", "paper", "minutes", "golden", "quick", NULL };
+static const spec_about about[] = {
+    { "title", "what it shows, in a line" },
+    { "paper", "the paper and version whose table it is" },
+    { "minutes", "the time that it takes on two cores" },
+    { "golden", "the relative tolerance to which results come again on any machine; 0: bit for bit" },
+    { "quick", "keys that stand in place of the spec's own with --quick; null takes one away" },
+    { NULL, NULL },
+};
+
+const spec_about *spec_about_keys(void) { return about; }
 
 bool spec_is_about(const char *key)
 {
-    for (const char *const *word = spec_about_keys; *word; word++)
-        if (!strcmp(*word, key))
+    for (const spec_about *a = about; a->name; a++)
+        if (!strcmp(a->name, key))
             return true;
     return false;
 }

@@ -4,9 +4,8 @@
 
 #include "harness/experiment/spec.h"
 
-extern const char *const spec_about_keys[];        /* ends with NULL */
 bool spec_is_about(const char *key);
-/* One of these keys, checked and kept. */
+/* One of spec_about_keys, checked and kept. */
 kvant_status spec_read_about(spec *s, const cJSON *item, kvant_error *err);
 
 /* Makes the document the variant that is asked for, before anything of it is read. KVANT_INVALID: there is no such variant. */
