@@ -101,8 +101,8 @@ test)
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
     # One after another: some of them build, too.
-    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/golden.sh tests/codes.sh tests/threads.sh \
-        tests/kill.sh tests/install.sh tests/plugin.sh
+    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/golden.sh tests/codes.sh \
+        tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)

@@ -9,7 +9,8 @@ static const char paper[] =
     "{ \"name\": \"p\", \"title\": \"Needles\", \"paper\": \"arXiv 1\", \"minutes\": 25, \"golden\": 1e-9,\n"
     "  \"probe\": \"perplexity\", \"model\": \"m\", \"data\": \"d\", \"chunks\": 8, \"window\": 4,\n"
     "  \"quick\": { \"chunks\": 2, \"sink\": [1, 2], \"window\": null, \"minutes\": 3 },\n"
-    "  \"expect\": [ { \"only\": \"full\", \"metric\": \"a\", \"value\": 1, \"tolerance\": 1 }, { \"metric\": \"b\", \"value\": 1, \"tolerance\": 1 },\n"
+    "  \"expect\": [ { \"only\": \"full\", \"metric\": \"a\", \"value\": 1, \"tolerance\": 1 }, { \"metric\": \"b\", \"value\": 1, "
+    "\"tolerance\": 1 },\n"
     "    { \"only\": \"quick\", \"metric\": \"c\", \"value\": 1, \"tolerance\": 1 } ] }";
 
 static kvant_status parse(bool quick, const char *json, const char *const *sets, size_t n, spec *s, kvant_error *err)
@@ -63,7 +64,8 @@ static void refused(bool quick, const char *line, const char *message)
 {
     spec s;
     kvant_error err = { "" };
-    char *json = text_format("{ \"name\": \"t\", \"minutes\": 2,\n%s,\n\"probe\": \"perplexity\", \"model\": \"m\", \"data\": \"d\" }", line);
+    char *json = text_format("{ \"name\": \"t\", \"minutes\": 2,\n%s,\n\"probe\": \"perplexity\", \"model\": \"m\", \"data\": \"d\" "
+                             "}", line);
     if (parse(quick, json, NULL, 0, &s, &err) != KVANT_INVALID || !strstr(err.text, message))
         fail_msg("%s: '%s' instead of '%s'", line, err.text, message);
     assert_null(s.doc);

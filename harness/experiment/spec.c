@@ -465,7 +465,8 @@ kvant_status spec_parse_quick(const char *name, const char *json, size_t bytes, 
 static kvant_status check_quick(kvant_status status, spec *whole, const spec *quick, kvant_error *err)
 {
     if (!status && !(quick->minutes <= whole->minutes) && !isnan(quick->minutes) && !isnan(whole->minutes))
-        status = kvant_fail(err, KVANT_INVALID, "%s: `quick` says that it takes more minutes than the whole", document_name(whole->doc));
+        status = kvant_fail(err, KVANT_INVALID, "%s: `quick` says that it takes more minutes than the whole",
+                            document_name(whole->doc));
     if (status)
         spec_close(whole);
     return status;

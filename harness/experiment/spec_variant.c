@@ -37,7 +37,8 @@ kvant_status spec_read_about(spec *s, const cJSON *item, kvant_error *err)
     if (!strcmp(key, "golden")) {
         s->golden = item->valuedouble;
         return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 1
-                   ? KVANT_OK : document_fail(s->doc, item, err, "must be the relative tolerance to which results come again, 0 for bit for bit");
+                   ? KVANT_OK : document_fail(s->doc, item, err, "must be the relative tolerance to which results come again, 0 for "
+                                                                 "bit for bit");
     }
     if (!strcmp(key, "quick")) {                   /* of the whole spec; spec.c reads the variant by itself */
         s->has_quick = true;
