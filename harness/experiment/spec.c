@@ -419,7 +419,7 @@ static kvant_status read_keys(spec *s, kvant_error *err)
         status = read_key(s, c, err);
     }
     if (!status)
-        spec_choose_rows(s);
+        spec_drop_other(s);
     if (!status) {
         spec_axis probes = s->axes[0];
         memmove(s->axes, s->axes + 1, before * sizeof *s->axes);

@@ -48,7 +48,7 @@ typedef struct {
     double minutes;                /* what it says that it takes on two cores; NAN: not said */
     double golden;                 /* relative tolerance to which its results come again; 0: bit for bit, NAN: they do not */
     bool has_quick, quick;         /* there is a quick variant; this is it */
-    char *json;                    /* the spec as it stands after overrides, without rows of the other variant */
+    char *json;                    /* the spec as it stands after overrides, without what is of the other variant */
 } spec;
 
 /* A key of specs, for reading and for explaining it. words: what it may be, the default first, in the order of the enumeration that it

@@ -76,13 +76,18 @@ kvant_status spec_choose_variant(spec *s, bool quick, kvant_error *err)
     return status;
 }
 
-void spec_choose_rows(spec *s)
+void spec_drop_other(spec *s)
 {
-    const cJSON *rows = cJSON_GetObjectItemCaseSensitive(document_root(s->doc), "expect");
+    const cJSON *root = document_root(s->doc), *rows = cJSON_GetObjectItemCaseSensitive(root, "expect");
+    const cJSON *over = cJSON_GetObjectItemCaseSensitive(root, "quick");
+    if (over)
+        document_remove(s->doc, root, over);
     for (const cJSON *row = rows ? rows->child : NULL, *next; row; row = next) {
         const char *only = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "only"));
         next = row->next;
         if (only && strcmp(only, s->quick ? "quick" : "full"))
             document_remove(s->doc, rows, row);
     }
+    if (rows && !rows->child)      /* no array of a spec is empty */
+        document_remove(s->doc, root, rows);
 }
