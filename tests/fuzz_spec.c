@@ -5,25 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef kvant_status parser(const char *name, const char *json, size_t bytes, const char *const *sets, size_t n_sets, spec *out,
-                            kvant_error *err);
-
-static void try_spec(parser *parse, const char *json, size_t bytes, const char *const *sets, size_t n_sets)
-{
-    spec s;
-    kvant_error err = { "" };
-    if (!parse("input", json, bytes, sets, n_sets, &s, &err)) {
-        walk(&s);
-        /* What is kept in the store reads back as the same spec. */
-        spec again;
-        if (spec_parse("kept", s.json, strlen(s.json), NULL, 0, &again, &err) || again.n_axes != s.n_axes)
-            abort();
-        spec_close(&again);
-        spec_close(&s);
-    } else if (!err.text[0])
-        abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { SETS = 8 };
