@@ -21,7 +21,8 @@ typedef struct {
 static double wrong(reader *r, const char *what)
 {
     if (!r->status)
-        r->status = kvant_fail(r->err, KVANT_INVALID, "formula `%.120s`, character %zu: %s", r->text, (size_t)(r->at - r->text) + 1, what);
+        r->status = kvant_fail(r->err, KVANT_INVALID, "formula `%.120s`, character %zu: %s", r->text, (size_t)(r->at - r->text) + 1,
+                               what);
     return NAN;
 }
 

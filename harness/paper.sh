@@ -28,7 +28,8 @@ list() {
 what=$(list) || exit 2
 [ -n "$what" ] || { echo "There is no spec to run in experiments/paper."; exit 2; }
 printf '%s\n' "$what" | awk '{ if ($5 == "finished") done++; else { minutes += $4; left++ } }
-    END { printf "%d tables: %d finished, %d to run, about %.1f minutes on two cores by what their specs say\n", NR, done, left, minutes }'
+    END { printf "%d tables: %d finished, %d to run, " \
+        "about %.1f minutes on two cores by what their specs say\n", NR, done, left, minutes }'
 
 # Inputs that come by the manifest; a spec on others says itself how to get them.
 $kvant fetch smollm2-135m jargon > /dev/null || echo "Inputs could not be fetched: tables on models fail."
@@ -40,7 +41,8 @@ while read -r name variant experiment minutes state file; do
     echo
     echo "== $experiment ($minutes minutes)"
     if $kvant run "$file" $option --store "$store" < /dev/null; then
-        [ "$mode" = golden ] || $kvant report "$experiment" --store "$store" > "results/paper-$experiment.txt" || failed="$failed $experiment"
+        [ "$mode" = golden ] || $kvant report "$experiment" --store "$store" > "results/paper-$experiment.txt" ||
+            failed="$failed $experiment"
     else
         status=$?
         [ "$status" != 130 ] || exit 130

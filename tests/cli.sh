@@ -95,7 +95,8 @@ refuses export_of_both 2 '--part is of a quantizer' "$kvant" export small --dir 
 refuses export_dir_of_nothing 2 'name the experiment' "$kvant" export --dir x
 refuses import_part_of_a_folder 2 '--part is of a .npy file' "$kvant" import bundle --part rotation
 refuses import_verify_of_a_file 2 'is no folder' "$kvant" import rotation.npy --verify
-sqlite3 merged.db "UPDATE sample SET value = value * 1.1 WHERE metric = 'nmse'; UPDATE measurement SET value = value * 1.1 WHERE metric = 'nmse'"
+worse="SET value = value * 1.1 WHERE metric = 'nmse'"
+sqlite3 merged.db "UPDATE sample $worse; UPDATE measurement $worse"
 "$kvant" compare tiny.db merged.db > out.txt 2> err.txt
 if [ $? = 1 ] && grep -q 'worse: regression' out.txt && grep -q 'there are regressions' err.txt; then ok compare_finds_a_regression
 else failed compare_finds_a_regression "$(cat out.txt err.txt)"; fi

@@ -5,7 +5,8 @@
 cd "$root" || exit
 
 store=$work/golden.db
-"$kvant" paper --format csv 2> /dev/null | tr -d '\r' | awk -F, 'NR > 1 && $15 != "" { last[$1] = $2 " " $16; if (!seen[$1]++) order[++n] = $1 }
+"$kvant" paper --format csv 2> /dev/null | tr -d '\r' | awk -F, '
+    NR > 1 && $15 != "" { last[$1] = $2 " " $16; if (!seen[$1]++) order[++n] = $1 }
     END { for (i = 1; i <= n; i++) print order[i], last[order[i]] }' > "$work/list"
 names=
 while read -r name variant spec; do
@@ -23,6 +24,7 @@ for name in $names; do
     [ -e "$work/golden/$name-quick.csv" ] && file=$work/golden/$name-quick.csv || file=$work/golden/$name.csv
     awk -F, -v OFS=, 'NR == 2 { $(NF - 1) = $(NF - 1) * 1.01 + 1 } { print }' "$file" > "$work/off" && cp "$work/off" "$file"
     "$kvant" paper "$name" --store "$store" --golden "$work/golden" > "$work/out" 2> "$work/err"
-    if [ $? = 1 ] && grep -q ': 1 difference$' "$work/out"; then ok "${name}_off_is_found"; else failed "${name}_off_is_found" "$(cat "$work/out" "$work/err")"; fi
+    if [ $? = 1 ] && grep -q ': 1 difference$' "$work/out"; then ok "${name}_off_is_found"
+    else failed "${name}_off_is_found" "$(cat "$work/out" "$work/err")"; fi
 done
 finish

@@ -1,5 +1,5 @@
-/* test_bundle.c - an experiment goes out as a bundle and comes in again the same; and no bundle that was changed, or made to do harm, does.
- * Every file has a byte flipped; what no hash can tell (paths, schemas, keys) is changed together with its hash. */
+/* test_bundle.c - an experiment goes out as a bundle and comes in again the same; and no bundle that was changed, or made to do harm,
+ * does. Every file has a byte flipped; what no hash can tell (paths, schemas, keys) is changed together with its hash. */
 #include "harness/bundle/bundle.h"
 #include "harness/bundle/bundle_files.h"
 #include "tests/stores.h"
@@ -72,11 +72,12 @@ static void round_trip(void **state)
     /* All rows of the experiment, and none of the other. */
     store *s = open_store(from);
     assert_ok(store_attach(s, into, err));
-    assert_true(query_number(s, "SELECT count(*) FROM other.experiment") == 1 && query_number(s, "SELECT count(*) FROM other.cell") == 3);
+    assert_true(query_number(s, "SELECT count(*) FROM other.experiment") == 1 && query_number(s, "SELECT count(*) FROM "
+                                                                                                 "other.cell") == 3);
     static const char *const tables[] = { "sample", "measurement", "unit" };
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        char *sql = text_format("SELECT count(*) FROM (SELECT * FROM main.%s WHERE cell IN (SELECT cell FROM main.experiment_cell WHERE experiment = 'e') "
-                                "EXCEPT SELECT * FROM other.%s)", tables[i], tables[i]);
+        char *sql = text_format("SELECT count(*) FROM (SELECT * FROM main.%s WHERE cell IN (SELECT cell FROM main.experiment_cell "
+                                "WHERE experiment = 'e') EXCEPT SELECT * FROM other.%s)", tables[i], tables[i]);
         assert_true(query_number(s, sql) == 0);
         free(sql);
     }
@@ -263,7 +264,8 @@ static void hostile_manifests(void **state)
         edit_manifest(folder, cases[i].old, cases[i].new);
         refuses(*state, folder, cases[i].status, cases[i].words);
     }
-    static const char *const good[] = { "a", "plots/a-b_c.svg", "x/y/z.1" }, *const bad[] = { "", ".", "..", "a/", "/a", "a/./b", ".a", "a b", "a:b" };
+    static const char *const good[] = { "a", "plots/a-b_c.svg", "x/y/z.1" }, *const bad[] = { "", ".", "..", "a/", "/a", "a/./b",
+            ".a", "a b", "a:b" };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(bundle_path_ok(good[i]));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -275,7 +277,8 @@ static void hostile_manifests(void **state)
 static void hostile_stores(void **state)
 {
     static const struct { const char *sql; kvant_status status; const char *words; } cases[] = {
-        { "CREATE TRIGGER t AFTER INSERT ON cell BEGIN DELETE FROM cell; END", KVANT_INVALID, "store.db: its tables and views are not those" },
+        { "CREATE TRIGGER t AFTER INSERT ON cell BEGIN DELETE FROM cell; END", KVANT_INVALID, "store.db: its tables and views are "
+                                                                                              "not those" },
         { "DROP VIEW result; CREATE VIEW result AS SELECT 1", KVANT_INVALID, "its tables and views are not those" },
         { "ALTER TABLE skip ADD COLUMN more TEXT", KVANT_INVALID, "its tables and views are not those" },
         { "PRAGMA user_version = 2", KVANT_INVALID, "store.db: a store of schema 2" },

@@ -21,7 +21,8 @@ static int drop_scratch(void **state)
 static int64_t run_of(store *s, const char *cpu)
 {
     int64_t run = 0;
-    const store_run_info info = { "2026-01-02T03:04:05Z", "0.1.0", "c0ffee", "gcc", "-O3", cpu, "", "libraries", "avx2", "kvant run", false, 2 };
+    const store_run_info info = { "2026-01-02T03:04:05Z", "0.1.0", "c0ffee", "gcc", "-O3", cpu, "", "libraries", "avx2", "kvant run",
+                                  false, 2 };
     assert_ok(store_run(s, &info, &run, err));
     return run;
 }
@@ -32,8 +33,8 @@ typedef struct { const char *code, *isa, *label, *cpu; double nll[CHUNKS], ms[RE
 static void put(store *s, uint32_t ordinal, const made *m)
 {
     char config[256], key[SHA256_HEX];
-    snprintf(config, sizeof config, "{\"code\":{\"parts\":{\"a\":\"%s\"}},\"isa\":{\"key\":\"%s\"},\"key\":{\"quantizer\":\"%s\"},\"seed\":0}", m->code,
-             m->isa, m->label);
+    snprintf(config, sizeof config, "{\"code\":{\"parts\":{\"a\":\"%s\"}},\"isa\":{\"key\":\"%s\"},\"key\":{\"quantizer\":\"%s\"},"
+             "\"seed\":0}", m->code, m->isa, m->label);
     sha256_of(config, strlen(config), key);
     store_cell cell = made_cell(key, m->label, 4);
     cell.config = config;
@@ -113,7 +114,8 @@ static void changes(void **state)
     after.code = "2";
     after.isa = "avx512";
     cJSON *answer = compare(*state, (const made *[]){ &BASE, NULL }, (const made *[]){ &after, NULL }, &any);
-    assert_true(member_number(answer, "matched") == 1 && member_number(answer, "same") == 5 && member_number(answer, "regressions") == 0);
+    assert_true(member_number(answer, "matched") == 1 && member_number(answer, "same") == 5 && member_number(answer,
+            "regressions") == 0);
     expect(answer, "nll", "same", false, "");
     expect(answer, "step_ms", "same", false, "");
     cJSON_Delete(answer);
@@ -184,9 +186,11 @@ static void matching(void **state)
     made slow = scalar;
     slow.code = "2";
     /* Two cells that were asked the same are told apart by their instruction sets. */
-    cJSON *answer = compare(*state, (const made *[]){ &scalar, &BASE, &gone, NULL }, (const made *[]){ &fast, &slow, &new, NULL }, &any);
+    cJSON *answer = compare(*state, (const made *[]){ &scalar, &BASE, &gone, NULL }, (const made *[]){ &fast, &slow, &new, NULL },
+                            &any);
     assert_true(member_number(answer, "matched") == 2 && member_number(answer, "same") == 10);
-    const cJSON *missing = cJSON_GetObjectItemCaseSensitive(answer, "missing"), *added = cJSON_GetObjectItemCaseSensitive(answer, "new");
+    const cJSON *missing = cJSON_GetObjectItemCaseSensitive(answer, "missing"), *added = cJSON_GetObjectItemCaseSensitive(answer,
+            "new");
     assert_int_equal(cJSON_GetArraySize(missing), 1);
     assert_string_equal(member_text(missing->child, "label"), "gone");
     assert_int_equal(cJSON_GetArraySize(added), 1);

@@ -16,9 +16,11 @@ static void values(void **state)
 {
     (void)state;
     const struct { const char *formula; double value; } cases[] = {
-        { "1", 1 }, { " 1.5e2 ", 150 }, { ".5", .5 }, { "2+3*4", 14 }, { "(2+3)*4", 20 }, { "7-3-2", 2 }, { "16/4/2", 2 }, { "2^3^2", 512 },
+        { "1", 1 }, { " 1.5e2 ", 150 }, { ".5", .5 }, { "2+3*4", 14 }, { "(2+3)*4", 20 }, { "7-3-2", 2 }, { "16/4/2", 2 }, { "2^3^2",
+                512 },
         { "-2^2", -4 }, { "2^-1", .5 }, { "2*-3", -6 }, { "--2", 2 }, { "sqrt(2)", sqrt(2) }, { "exp(1)*log(3)", exp(1) * log(3) },
-        { "log2(8)", 3 }, { "abs(3-5)", 2 }, { "16 / bits_stored", 16 / 2.25 }, { "reference.nll - 1", 6 }, { "28*1024*2^20/2^20", 28672 },
+        { "log2(8)", 3 }, { "abs(3-5)", 2 }, { "16 / bits_stored", 16 / 2.25 }, { "reference.nll - 1", 6 }, { "28*1024*2^20/2^20",
+                28672 },
         { "1/0", INFINITY },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -33,9 +35,12 @@ static void refusals(void **state)
 {
     (void)state;
     static const struct { const char *formula, *words; } cases[] = {
-        { "", "character 1: a number, a name or (" }, { "1 +", "character 4" }, { "1 2", "character 3: an operator" }, { "(1", "a ) is missing" },
-        { "1)", "character 2: an operator" }, { "sinh(1)", "character 1: no such function" }, { "16 / bitz", "character 6: nothing of that name" },
-        { "0x10", "decimal" }, { "1;2", "operator" }, { "inf", "nothing of that name" }, { "nan", "nothing of that name" }, { "*1", "character 1" },
+        { "", "character 1: a number, a name or (" }, { "1 +", "character 4" }, { "1 2", "character 3: an operator" }, { "(1",
+                "a ) is missing" },
+        { "1)", "character 2: an operator" }, { "sinh(1)", "character 1: no such function" }, { "16 / bitz", "character 6: nothing "
+                "of that name" },
+        { "0x10", "decimal" }, { "1;2", "operator" }, { "inf", "nothing of that name" }, { "nan", "nothing of that name" }, { "*1",
+                "character 1" },
         { "2^", "character 3" }, { "sqrt()", "character 6" }, { ".", "a number" },
     };
     double value;

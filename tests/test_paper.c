@@ -24,17 +24,22 @@ static const char spec_text[] =
     "{ \"name\": \"p\", \"title\": \"T\", \"paper\": \"arXiv 1\", \"minutes\": 20, \"golden\": 1e-9, \"probe\": \"distortion\",\n"
     "  \"data\": {\"dataset\": \"synthetic\", \"distribution\": \"sphere\", \"dim\": 64, \"n\": 8}, \"vector\": \"affine\",\n"
     "  \"quick\": { \"minutes\": 1 },\n"
-    "  \"expect\": [ { \"metric\": \"nmse\", \"value\": 1, \"tolerance\": 0.5 }, { \"metric\": \"nmse\", \"value\": 2, \"tolerance\": 0.5 },\n"
-    "    { \"metric\": \"nmse\", \"value\": 2, \"error\": \"e\", \"correct\": 1, \"tolerance\": 0.1 }, { \"metric\": \"x\", \"value\": 2, \"beside\": \"b\" },\n"
-    "    { \"metric\": \"nil\", \"value\": 1, \"tolerance\": 1 }, { \"only\": \"quick\", \"metric\": \"nmse\", \"value\": 1, \"bound\": \"upper\" } ] }\n";
+    "  \"expect\": [ { \"metric\": \"nmse\", \"value\": 1, \"tolerance\": 0.5 }, { \"metric\": \"nmse\", \"value\": 2, "
+    "\"tolerance\": 0.5 },\n"
+    "    { \"metric\": \"nmse\", \"value\": 2, \"error\": \"e\", \"correct\": 1, \"tolerance\": 0.1 }, { \"metric\": \"x\", "
+    "\"value\": 2, \"beside\": \"b\" },\n"
+    "    { \"metric\": \"nil\", \"value\": 1, \"tolerance\": 1 }, { \"only\": \"quick\", \"metric\": \"nmse\", \"value\": 1, "
+    "\"bound\": \"upper\" } ] }\n";
 
-static void put(store *s, const char *experiment, const char *json, uint32_t ordinal, const char *config, double value, kvant_error *err)
+static void put(store *s, const char *experiment, const char *json, uint32_t ordinal, const char *config, double value,
+                kvant_error *err)
 {
     char key[SHA256_HEX];
     int64_t run;
     const store_run_info info = { "2026-01-01T00:00:00Z", "0", "c", "gcc", "-O3", "cpu", "", "l", "scalar", "kvant run", false, 1 };
     sha256_of(config, strlen(config), key);
-    const store_cell cell = { key, "pairing", config, "distortion", NULL, "d, x", "affine", "{}", NULL, NULL, "affine \"4b\"", false, 4, 4.5, 1 };
+    const store_cell cell = { key, "pairing", config, "distortion", NULL, "d, x", "affine", "{}", NULL, NULL, "affine \"4b\"", false,
+                              4, 4.5, 1 };
     assert_int_equal(store_run(s, &info, &run, err), KVANT_OK);
     assert_int_equal(store_begin(s, err), KVANT_OK);
     if (json)
@@ -84,7 +89,8 @@ static void lists(void **state)
     spec_close(&s);
     assert_ok(paper_load(db, folder, NULL, &papers, err));
     static const struct { const char *name; double n; } counts[] = {
-        { "rows", 5 }, { "met", 1 }, { "not met", 1 }, { "published error", 1 }, { "shown beside", 1 }, { "not computed", 1 }, { "undecided", 0 },
+        { "rows", 5 }, { "met", 1 }, { "not met", 1 }, { "published error", 1 }, { "shown beside", 1 }, { "not computed", 1 },
+            { "undecided", 0 },
     };
     assert_string_equal(member_text(variant(papers, 0), "state"), "finished");
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
@@ -121,7 +127,8 @@ static void results(void **state)
     assert_ok(golden_results(db, "g", &csv, err));
     char hash[SHA256_HEX];
     sha256_of("{\"a\":1}", 7, hash);
-    char *wanted = text_format("cell,probe,data,label,metric,value,se\n%.12s,distortion,\"d, x\",\"affine \"\"4b\"\"\",nmse,0.125,0.25\n", hash);
+    char *wanted = text_format("cell,probe,data,label,metric,value,se\n%.12s,distortion,\"d, x\",\"affine "
+                               "\"\"4b\"\"\",nmse,0.125,0.25\n", hash);
     assert_string_equal(csv.data, wanted);             /* times are not in it, nor is what it ran by */
     free(wanted);
     text_free(&csv);

@@ -6,7 +6,7 @@
 
 enum { BUNDLE_FILES = 4096 };      /* the most that a bundle has */
 
-/* Paths of everything below the folder that is no folder, relative to it, sorted. KVANT_INVALID: a link, a device, or too many files. */
+/* Paths of everything below the folder that is no folder, relative to it, sorted. KVANT_INVALID: a link, a device, too many. */
 typedef struct { char *path[BUNDLE_FILES]; size_t n; } bundle_list;
 kvant_status bundle_files(const char *folder, bundle_list **list, kvant_error *err);
 void bundle_list_free(bundle_list *list);      /* NULL is allowed */

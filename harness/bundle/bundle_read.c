@@ -74,7 +74,8 @@ static kvant_status read_manifest(reader *r)
         return kvant_fail(r->err, KVANT_NOMEM, "out of memory");
     kvant_status status = KVANT_OK;
     if (lstat(path, &info) || !S_ISREG(info.st_mode))
-        status = kvant_fail(r->err, KVANT_INVALID, "%s: has no manifest.json, so it is no bundle of `kvant export NAME --dir`", r->folder);
+        status = kvant_fail(r->err, KVANT_INVALID, "%s: has no manifest.json, so it is no bundle of `kvant export NAME --dir`",
+                            r->folder);
     else if (info.st_size > DOCUMENT_BYTES)
         status = kvant_fail(r->err, KVANT_INVALID, "%s: more than %d bytes, the most that is read", path, DOCUMENT_BYTES);
     if (!status)
@@ -164,7 +165,8 @@ static kvant_status check_files(const reader *r)
         if (!status && there && strcmp(hex, member_text(file, "sha256")))
             snprintf(why, sizeof why, "its sha256 is %.16s..., the manifest says %.16s...", hex, member_text(file, "sha256"));
         else if (!status && there && (double)bytes != member_number(file, "bytes"))
-            snprintf(why, sizeof why, "has %llu bytes, the manifest says %.0f", (unsigned long long)bytes, member_number(file, "bytes"));
+            snprintf(why, sizeof why, "has %llu bytes, the manifest says %.0f", (unsigned long long)bytes,
+                     member_number(file, "bytes"));
         if (*why && n_wrong++ == 0)
             snprintf(first, sizeof first, "%.500s: %s", name, why);
         r->info->files++;
@@ -246,7 +248,8 @@ static kvant_status check_store(const reader *r)
     }
     status = spec_in(s, r->info->experiment, &spec, &n, r->err);
     if (!status && (!spec || n != 1))
-        status = kvant_fail(r->err, KVANT_FAILED, "%s/store.db: must hold the experiment '%s' and no other", r->folder, r->info->experiment);
+        status = kvant_fail(r->err, KVANT_FAILED, "%s/store.db: must hold the experiment '%s' and no other", r->folder,
+                            r->info->experiment);
     if (!status)
         status = check_spec(r, spec);
     if (!status)

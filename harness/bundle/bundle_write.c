@@ -34,8 +34,9 @@ static cJSON *rows_of(const writer *w, const char *sql) { return report_rows(w->
 /* Runs that made it, and what it read; the store is the new one, which has nothing else. */
 static kvant_status describe(const writer *w)
 {
-    static const char runs_sql[] = "SELECT started, version, commit_id AS 'commit', dirty, compiler, flags, cpu, gpu, libraries, isa, threads, "
-                                   "command FROM run WHERE ?1 IS NOT NULL AND id IN (SELECT run FROM unit UNION SELECT run FROM cell) ORDER BY id";
+    static const char runs_sql[] = "SELECT started, version, commit_id AS 'commit', dirty, compiler, flags, cpu, gpu, libraries, "
+                                   "isa, threads, command FROM run WHERE ?1 IS NOT NULL AND id IN (SELECT run FROM unit UNION SELECT "
+                                   "run FROM cell) ORDER BY id";
     static const char inputs_sql[] =
         "SELECT DISTINCT json_extract(config, p.at || '.name') AS name, json_extract(config, p.at || '.sha256') AS sha256 FROM cell, "
         "(SELECT '$.model' AS at UNION SELECT '$.data' UNION SELECT '$.calibration.data') p WHERE ?1 IS NOT NULL AND "
@@ -70,7 +71,9 @@ static kvant_status write_spec(const writer *w)
 
 static kvant_status write_reports(const writer *w)
 {
-    static const struct { const char *name; report_format format; } files[] = { { "results.csv", REPORT_CSV }, { "report.md", REPORT_MARKDOWN } };
+    static const struct { const char *name; report_format format; } files[] = {
+        { "results.csv", REPORT_CSV }, { "report.md", REPORT_MARKDOWN }
+    };
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < sizeof files / sizeof *files && !status; i++) {
         const report_options options = { .experiment = w->o->experiment, .format = files[i].format };
@@ -95,7 +98,8 @@ static kvant_status write_commands(const writer *w)
                  member_text(run, "commit"), member_number(run, "dirty") == 1 ? " with changes" : "", member_text(run, "cpu"),
                  member_number(run, "threads"), member_text(run, "command"));
     text_add(&t, "\n# Again, in a copy of this folder:\nkvant run spec.json --store again.db\nkvant compare store.db again.db\n"
-                 "kvant report %s --store store.db --format csv\nkvant report %s --store store.db --format md\n", w->o->experiment, w->o->experiment);
+                 "kvant report %s --store store.db --format csv\nkvant report %s --store store.db --format md\n", w->o->experiment,
+             w->o->experiment);
     cJSON_ArrayForEach(plot, cJSON_GetObjectItemCaseSensitive(w->manifest, "plots"))
         text_add(&t, "kvant plot %s %s --store store.db --format svg --format pdf --out plots\n", plot->valuestring, w->o->experiment);
     return put(w, "commands.txt", &t);
@@ -115,7 +119,8 @@ static kvant_status draw_plots(const writer *w)
         status = make_folders(out, false, w->err);
     for (char *line = names.data ? strtok_r(names.data, "\n", &rest) : NULL; line && !status; line = strtok_r(NULL, "\n", &rest)) {
         line[strcspn(line, " ")] = '\0';
-        const plot_options plot = { .folder = w->o->plots, .name = line, .experiment = w->o->experiment, .out = out, .formats = formats };
+        const plot_options plot = { .folder = w->o->plots, .name = line, .experiment = w->o->experiment, .out = out,
+                                    .formats = formats };
         kvant_error why;
         const kvant_status did = plot_draw(w->s, &plot, &files, &why);
         if (did == KVANT_INVALID || did == KVANT_SKIP) {
@@ -202,8 +207,8 @@ static kvant_status fill(writer *w, char hash[SHA256_HEX])
 /* The experiment is there, and whole. */
 static kvant_status check_experiment(const bundle_options *o, kvant_error *err)
 {
-    static const char sql[] = "SELECT count(*) AS cells, count(c.finished) AS finished FROM experiment_cell e JOIN cell c ON c.key = e.cell "
-                              "WHERE e.experiment = ?1";
+    static const char sql[] = "SELECT count(*) AS cells, count(c.finished) AS finished FROM experiment_cell e JOIN cell c ON c.key = "
+                              "e.cell WHERE e.experiment = ?1";
     store *s;
     kvant_status status = store_open(o->store, STORE_READ, &s, err);
     if (status)
@@ -212,10 +217,11 @@ static kvant_status check_experiment(const bundle_options *o, kvant_error *err)
     cJSON *rows = status ? NULL : report_rows(s, sql, o->experiment, err);
     if (!status && !rows)
         status = KVANT_IO;
-    const double cells = member_number(rows ? rows->child : NULL, "cells"), done = member_number(rows ? rows->child : NULL, "finished");
+    const double cells = member_number(rows ? rows->child : NULL, "cells");
+    const double done = member_number(rows ? rows->child : NULL, "finished");
     if (!status && !(cells > 0 && done >= cells))
-        status = kvant_fail(err, KVANT_INVALID, "%s: %.0f of %.0f cells of '%s' are finished; run the rest of it first", o->store, done, cells,
-                            o->experiment);
+        status = kvant_fail(err, KVANT_INVALID, "%s: %.0f of %.0f cells of '%s' are finished; run the rest of it first", o->store,
+                            done, cells, o->experiment);
     cJSON_Delete(rows);
     store_close(s);
     return status;
@@ -227,7 +233,8 @@ static kvant_status place(const writer *w)
     if (rename(w->folder, w->o->folder) == 0)
         return KVANT_OK;
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-        return kvant_fail(w->err, KVANT_INVALID, "%s: is there already, and not empty; name another folder, or remove it", w->o->folder);
+        return kvant_fail(w->err, KVANT_INVALID, "%s: is there already, and not empty; name another folder, or remove it",
+                          w->o->folder);
     return file_fail(w->err, w->o->folder, "cannot be made");
 }
 

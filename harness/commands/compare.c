@@ -68,12 +68,13 @@ static int run(const cli *c)
 const cli_command command_compare = {
     .name = "compare", .arguments = "BEFORE AFTER", .min_args = 2, .max_args = 2,
     .summary = "what changed between two stores, of two commits or machines",
-    .details = "Cells are the same when all that was asked of them is, models' and data's hashes included; code and instruction sets may "
-               "differ. Metrics are compared over the chunks that both have: the mean of the differences, a 95 % interval (BCa bootstrap "
-               "from 5 chunks on) and Student's t test, corrected by Holm over all rows. Times are compared by the rank sum of all raw "
-               "values, and only where processor and threads are equal. A single figure, such as bytes, is taken as it is. Cells that "
-               "only one store has are named.\n\nThe exit status is 1 when something is significantly worse by at least the threshold, "
-               "else 0.",
+    .details = "Cells are the same when all that was asked of them is, models' and data's hashes included; code and instruction sets "
+               "may differ. Metrics are compared over the chunks that both have: the mean of the differences, a 95 % interval (BCa "
+               "bootstrap from 5 chunks on) and Student's t test, corrected by Holm over all rows. Times are compared by the rank "
+               "sum of all raw values, and only where processor and threads are equal. A single figure, such as bytes, is taken as "
+               "it is. Cells that "
+               "only one store has are named.\n\nThe exit status is 1 when something is significantly worse by at least the "
+               "threshold, else 0.",
     .example = "# hold a branch against main\nkvant run suite.json --store main.db        # built from main\n"
                "kvant run suite.json --store branch.db      # built from the branch\nkvant compare main.db branch.db --threshold 2",
     .options = options, .run = run,

@@ -1,5 +1,5 @@
-/* export.c - `kvant export`: an experiment as a bundle for an appendix; or a rotation, sketch, codebook or other table of a quantizer's state
- * as .npy, for other programs. With --states it comes from that folder, if its state is there; else it is made. */
+/* export.c - `kvant export`: an experiment as a bundle for an appendix; or a rotation, sketch, codebook or other table of a
+ * quantizer's state as .npy, for other programs. With --states it comes from that folder, if its state is there; else it is made. */
 #include "harness/bundle/bundle.h"
 #include "harness/experiment/experiment.h"
 
@@ -28,8 +28,8 @@ static int export_bundle(const cli *c)
     char hash[SHA256_HEX];
     const char *plots = cli_get(c, "no-plots") ? NULL : cli_share("plots");
     if (!plots && !cli_get(c, "no-plots"))
-        return cli_fail(c, kvant_fail(&err, KVANT_IO, "the folder `plots` that comes with the program is not there; install it again, or say "
-                                                      "--no-plots"), &err);
+        return cli_fail(c, kvant_fail(&err, KVANT_IO, "the folder `plots` that comes with the program is not there; install it "
+                                                      "again, or say --no-plots"), &err);
     const bundle_options o = { cli_get(c, "store") ? cli_get(c, "store") : DEFAULT_STORE, cli_arg(c, 0), cli_get(c, "dir"), plots };
     kvant_status status = bundle_write(&o, hash, &err);
     if (status)
@@ -89,11 +89,14 @@ const cli_command command_export = {
     .min_args = 0,
     .max_args = 1,
     .summary = "write an experiment as a bundle for an appendix, or a table of a quantizer's state as .npy",
-    .details = "With an EXPERIMENT: a folder with its spec, its part of the store, results as CSV and Markdown, pictures, the command lines, and "
-               "a manifest with versions, machines and the sha256 of each file. That of the manifest, which is printed, stands for all of it. "
-               "`kvant import FOLDER` verifies it. All cells must be finished; the folder is there whole or not at all.\n\n"
-               "Without: a table of a quantizer's state. float32. A rotation is R [dim][dim] with y = R x, which for a vector x in Python is R @ x; that of rotation=hadamard comes "
-               "as such a\nmatrix too, or as its signs [dim]: R = H diag(signs) / sqrt(dim). A sketch is S [m][dim], whose signs are those "
+    .details = "With an EXPERIMENT: a folder with its spec, its part of the store, results as CSV and Markdown, pictures, the "
+               "command lines, and a manifest with versions, machines and the sha256 of each file. That of the manifest, which is "
+               "printed, stands for all of it. `kvant import FOLDER` verifies it. All cells must be finished; the folder is there "
+               "whole "
+               "or not at all.\n\n"
+               "Without: a table of a quantizer's state. float32. A rotation is R [dim][dim] with y = R x, which for a vector x in "
+               "Python is R @ x; that of rotation=hadamard comes as such a\nmatrix too, or as its signs [dim]: R = H diag(signs) / "
+               "sqrt(dim). A sketch is S [m][dim], whose signs are those "
                "of S y. A\ncodebook is [2^bits], ascending, in the scale of the coordinates that it codes.",
     .example = "# the demo as an appendix\nkvant export demo --dir demo-bundle\n"
                "# what there is, and the rotation of seed 7\n"

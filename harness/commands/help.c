@@ -23,8 +23,9 @@ static void add_troff(text *t, const char *string)
 static void man_page(text *t)
 {
     text_add(t, ".TH KVANT 1 \"\" \"kvant %s\"\n.SH NAME\nkvant \\- benchmark harness for vector quantizers\n"
-                ".SH SYNOPSIS\n.B kvant\n.I COMMAND\n[\\fIOPTION\\fR...] [\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\nKvant measures vector quantizers, "
-                "above all those for the\nKV cache of language models:\nexperiments are JSON files, results one SQLite store.\n"
+                ".SH SYNOPSIS\n.B kvant\n.I COMMAND\n[\\fIOPTION\\fR...] [\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\nKvant measures "
+                "vector quantizers, above all those for the\nKV cache of language models:\nexperiments are JSON files, results one "
+                "SQLite store.\n"
                 ".SH COMMANDS\n", kvant_version());
     for (const cli_command *const *c = cli_commands(); *c; c++) {
         text page = { 0 };
@@ -72,7 +73,8 @@ static void add_quoted(text *t, const char *words, const char *special)
 /* What zsh completes a value by: files, folders, or nothing that it could know. */
 static const char *zsh_action(const char *argument)
 {
-    static const char *const folders[] = { "DIR", "FOLDER" }, *const files[] = { "FILE", "PATH", "STORE", "SPEC", "BEFORE", "MODEL", "." };
+    static const char *const folders[] = { "DIR", "FOLDER" }, *const files[] = { "FILE", "PATH", "STORE", "SPEC", "BEFORE", "MODEL",
+                                                                      "." };
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (!strcmp(argument, folders[i]))
             return "_files -/";
@@ -112,7 +114,8 @@ static void zsh_completions(text *t)
         add_quoted(t, (*c)->summary, ":\\");
         text_add(t, "'\n");
     }
-    text_add(t, "    )\n    if (( CURRENT == 2 )); then\n        _describe -t commands 'kvant command' commands\n        return\n    fi\n"
+    text_add(t, "    )\n    if (( CURRENT == 2 )); then\n        _describe -t commands 'kvant command' commands\n        return\n"
+                "    fi\n"
                 "    local command=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $command in\n");
     for (const cli_command *const *c = cli_commands(); *c; c++) {
         text_add(t, "    %s)\n        _arguments", (*c)->name);
@@ -160,7 +163,8 @@ static int run(const cli *c)
 
 static const cli_option options[] = {
     { .name = "man", .help = "the man page of all commands, for man -l" },
-    { .name = "completions", .argument = "SHELL", .help = "completions for bash, to be sourced, or for zsh, as _kvant in a folder of its fpath" },
+    { .name = "completions", .argument = "SHELL", .help = "completions for bash, to be sourced, or for zsh, as _kvant in a folder of "
+                                                          "its fpath" },
     { 0 }
 };
 

@@ -1,6 +1,6 @@
-/* import.c - `kvant import`: verifies a bundle and takes its experiment into the store; or puts another program's rotation, signs, sketch or
- * codebook into a stored state, which `run` then uses. Cells that use it say so in what identifies them: their results cannot be taken for
- * those of the quantizer's own tables. */
+/* import.c - `kvant import`: verifies a bundle and takes its experiment into the store; or puts another program's rotation, signs,
+ * sketch or codebook into a stored state, which `run` then uses. Cells that use it say so in what identifies them: their results
+ * cannot be taken for those of the quantizer's own tables. */
 #include "harness/bundle/bundle.h"
 #include "harness/experiment/experiment.h"
 
@@ -26,7 +26,8 @@ static int import_bundle(const cli *c, const char *folder)
     printf("%s %s\n", info.experiment, info.hash);
     fprintf(stderr, "verified: %zu files, %" PRIu64 " bytes\n", info.files, info.bytes);
     if (into)
-        fprintf(stderr, "%s: %" PRIu64 " cells taken over; see them by: kvant report %s --store %s\n", into, info.cells, info.experiment, into);
+        fprintf(stderr, "%s: %" PRIu64 " cells taken over; see them by: kvant report %s --store %s\n", into, info.cells,
+                info.experiment, into);
     return cli_finish(EXIT_DONE);
 }
 
@@ -75,14 +76,18 @@ const cli_command command_import = {
     .min_args = 1,
     .max_args = 1,
     .summary = "verify a bundle and take its experiment over, or put a table from a .npy file into a stored state",
-    .details = "A FOLDER is a bundle of `kvant export`: every file must be there with the manifest's sha256, and nothing else; its store must be one "
-               "of this program's schema and hold that experiment alone, each cell what its key says. Then its results are merged into the "
-               "store. What it prints, the experiment and the manifest's sha256, is to be compared with what its author says. The exit "
-               "status is 1 when something is not as it was written.\n\nFrom a .npy file: the state is that of exactly this quantizer, dimension, seed and side; its other tables stay. `kvant run --states FOLDER` "
-               "uses it\nwherever a cell has this codec, and the cell's identity names the file's sha256, so that it is another cell than "
+    .details = "A FOLDER is a bundle of `kvant export`: every file must be there with the manifest's sha256, and nothing else; its "
+               "store must be one of this program's schema and hold that experiment alone, each cell what its key says. Then its "
+               "results are merged into the store. What it prints, the experiment and the manifest's sha256, is to be compared with "
+               "what its "
+               "author says. The exit status is 1 when something is not as it was written.\n\nFrom a .npy file: the state is that of "
+               "exactly this "
+               "quantizer, dimension, seed and side; its other tables stay. `kvant run --states FOLDER` uses it\nwherever a cell has "
+               "this codec, and the cell's identity names the file's sha256, so that it is another cell than "
                "without.\nA rotation must be orthogonal (R R^T = I within 1e-4), signs +1 or -1, a codebook ascending; all finite, in the "
                "shape that\n`kvant export` writes. Deleting the state file undoes it. Trained quantizers take no imports.",
-    .example = "# a bundle from an appendix, first alone\nkvant import demo-bundle --verify\nkvant import demo-bundle --store theirs.db\n"
+    .example = "# a bundle from an appendix, first alone\nkvant import demo-bundle --verify\n"
+               "kvant import demo-bundle --store theirs.db\n"
                "# a rotation from Python, for vectors of 128 dimensions, and a spec that uses it\n"
                "kvant import rotation.npy --quantizer turboquant_mse:bits=3 --dim 128 --part rotation --states states\n"
                "kvant run distortion.json --states states",

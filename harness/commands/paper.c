@@ -132,16 +132,18 @@ static int run(const cli *c)
         return cli_fail(c, status, &err);
     if (!hold)
         fputs(cli_get(c, "golden") ? "kvant paper: results are not the committed ones\n"
-                                   : "kvant paper: rows are not met, or controls are invalid; `kvant report EXPERIMENT` shows them\n", stderr);
+                                   : "kvant paper: rows are not met, or controls are invalid; `kvant report EXPERIMENT` shows them\n",
+              stderr);
     return cli_finish(hold ? EXIT_DONE : EXIT_CHECK);
 }
 
 const cli_command command_paper = {
     .name = "paper", .arguments = "[NAME...]", .max_args = -1,
     .summary = "list the published tables that come as specs, and how their rows came out",
-    .details = "A line for each variant of experiments/paper/NAME.json: the minutes that the spec says it takes on two cores, cells that the "
-               "store has, and how many rows of its `expect` are met, not met, a published error shown with evidence, shown beside (of "
-               "other models or data, never claimed), undecided, or not computed yet. `kvant run experiments/paper/NAME.json --quick` "
+    .details = "A line for each variant of experiments/paper/NAME.json: the minutes that the spec says it takes on two cores, cells "
+               "that the store has, and how many rows of its `expect` are met, not met, a published error shown with evidence, shown "
+               "beside (of other models or data, never claimed), undecided, or not computed yet. `kvant run "
+               "experiments/paper/NAME.json --quick` "
                "measures the quick variant, `kvant report NAME-quick` prints its rows.\n\nResults of specs that say `golden` do not "
                "depend on the machine: --golden compares them with committed files, within the spec's tolerance.\n\nThe exit status "
                "is 1 when a row that the store has is not met, or a golden result differs.",

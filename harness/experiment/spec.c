@@ -341,8 +341,8 @@ static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *e
     names[n++] = "expect";
     names[n++] = "questions";
     names[n++] = "controls";
-    for (const char *const *word = spec_about_keys; *word; word++)
-        names[n++] = *word;
+    for (const spec_about *a = spec_about_keys(); a->name; a++)
+        names[n++] = a->name;
     for (const spec_key *k = spec_keys(); k->name; k++)
         names[n++] = k->name;
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
@@ -419,7 +419,7 @@ static kvant_status read_keys(spec *s, kvant_error *err)
         status = read_key(s, c, err);
     }
     if (!status)
-        spec_choose_rows(s);
+        spec_drop_other(s);
     if (!status) {
         spec_axis probes = s->axes[0];
         memmove(s->axes, s->axes + 1, before * sizeof *s->axes);
@@ -465,7 +465,8 @@ kvant_status spec_parse_quick(const char *name, const char *json, size_t bytes, 
 static kvant_status check_quick(kvant_status status, spec *whole, const spec *quick, kvant_error *err)
 {
     if (!status && !(quick->minutes <= whole->minutes) && !isnan(quick->minutes) && !isnan(whole->minutes))
-        status = kvant_fail(err, KVANT_INVALID, "%s: `quick` says that it takes more minutes than the whole", document_name(whole->doc));
+        status = kvant_fail(err, KVANT_INVALID, "%s: `quick` says that it takes more minutes than the whole",
+                            document_name(whole->doc));
     if (status)
         spec_close(whole);
     return status;

@@ -65,9 +65,11 @@ static kvant_status check_together(const document *doc, const cJSON *row, const 
     if (has[BESIDE] && (has[TOLERANCE] || has[RELATIVE] || has[SIGMA] || has[BOUND] || has[ERROR]))
         return document_fail(doc, has[BESIDE], err, "what is shown beside is not judged: it has no tolerance, sigma, bound or error");
     if (!has[BESIDE] && !has[TOLERANCE] && !has[RELATIVE] && !has[SIGMA] && !has[BOUND])
-        return document_fail(doc, row, err, "`tolerance` is missing, or `sigma`, how many standard errors of the measurement are allowed");
+        return document_fail(doc, row, err, "`tolerance` is missing, or `sigma`, how many standard errors of the measurement are "
+                                            "allowed");
     if (!has[ERROR] != !has[CORRECT])
-        return document_fail(doc, row, err, "`error`, the evidence against a published value, and `correct`, the value in its place, go together");
+        return document_fail(doc, row, err, "`error`, the evidence against a published value, and `correct`, the value in its place, "
+                                            "go together");
     if (has[ERROR] && has[BOUND])
         return document_fail(doc, has[BOUND], err, "goes with a value that is expected, not with an `error`");
     if (has[FORMULA] && formula_check(has[FORMULA]->valuestring, &names, &why))

@@ -7,12 +7,21 @@
 
 enum { MINUTES = 1000000 };        /* two years */
 
-const char *const spec_about_keys[] = { "title", "paper", "minutes", "golden", "quick", NULL };
+static const spec_about about[] = {
+    { "title", "what it shows, in a line" },
+    { "paper", "the paper and version whose table it is" },
+    { "minutes", "the time that it takes on two cores" },
+    { "golden", "the relative tolerance to which results come again on any machine; 0: bit for bit" },
+    { "quick", "keys that stand in place of the spec's own with --quick; null takes one away" },
+    { NULL, NULL },
+};
+
+const spec_about *spec_about_keys(void) { return about; }
 
 bool spec_is_about(const char *key)
 {
-    for (const char *const *word = spec_about_keys; *word; word++)
-        if (!strcmp(*word, key))
+    for (const spec_about *a = about; a->name; a++)
+        if (!strcmp(a->name, key))
             return true;
     return false;
 }
@@ -28,7 +37,8 @@ kvant_status spec_read_about(spec *s, const cJSON *item, kvant_error *err)
     if (!strcmp(key, "golden")) {
         s->golden = item->valuedouble;
         return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 1
-                   ? KVANT_OK : document_fail(s->doc, item, err, "must be the relative tolerance to which results come again, 0 for bit for bit");
+                   ? KVANT_OK : document_fail(s->doc, item, err, "must be the relative tolerance to which results come again, 0 for "
+                                                                 "bit for bit");
     }
     if (!strcmp(key, "quick")) {                   /* of the whole spec; spec.c reads the variant by itself */
         s->has_quick = true;
@@ -66,13 +76,18 @@ kvant_status spec_choose_variant(spec *s, bool quick, kvant_error *err)
     return status;
 }
 
-void spec_choose_rows(spec *s)
+void spec_drop_other(spec *s)
 {
-    const cJSON *rows = cJSON_GetObjectItemCaseSensitive(document_root(s->doc), "expect");
+    const cJSON *root = document_root(s->doc), *rows = cJSON_GetObjectItemCaseSensitive(root, "expect");
+    const cJSON *over = cJSON_GetObjectItemCaseSensitive(root, "quick");
+    if (over)
+        document_remove(s->doc, root, over);
     for (const cJSON *row = rows ? rows->child : NULL, *next; row; row = next) {
         const char *only = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "only"));
         next = row->next;
         if (only && strcmp(only, s->quick ? "quick" : "full"))
             document_remove(s->doc, rows, row);
     }
+    if (rows && !rows->child)      /* no array of a spec is empty */
+        document_remove(s->doc, root, rows);
 }

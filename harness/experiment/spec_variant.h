@@ -4,14 +4,13 @@
 
 #include "harness/experiment/spec.h"
 
-extern const char *const spec_about_keys[];        /* ends with NULL */
 bool spec_is_about(const char *key);
-/* One of these keys, checked and kept. */
+/* One of spec_about_keys, checked and kept. */
 kvant_status spec_read_about(spec *s, const cJSON *item, kvant_error *err);
 
 /* Makes the document the variant that is asked for, before anything of it is read. KVANT_INVALID: there is no such variant. */
 kvant_status spec_choose_variant(spec *s, bool quick, kvant_error *err);
-/* Lets go of the expectations that belong to the other variant; they have been checked. */
-void spec_choose_rows(spec *s);
+/* Lets go of what belongs to the other variant, its keys and its expectations; they have been checked. */
+void spec_drop_other(spec *s);
 
 #endif

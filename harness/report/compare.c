@@ -42,8 +42,8 @@ kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, bool oth
 #define PAIRS(schema) \
         "SELECT CASE WHEN ?4 THEN a.unit ELSE a.chunk END AS cluster, sum(a.n), sum(a.n * (a.value - b.value)) / sum(a.n), " \
         "sum(a.n * a.value) / sum(a.n), sum(a.n * b.value) / sum(a.n), count(*) - count(a.value - b.value) " \
-        "FROM main.sample a JOIN " schema ".sample b ON b.cell = ?2 AND b.unit = a.unit AND b.metric = a.metric AND b.chunk = a.chunk " \
-        "AND b.idx = a.idx WHERE a.cell = ?1 AND a.metric = ?3 GROUP BY cluster ORDER BY cluster"
+        "FROM main.sample a JOIN " schema ".sample b ON b.cell = ?2 AND b.unit = a.unit AND b.metric = a.metric AND b.chunk = " \
+        "a.chunk AND b.idx = a.idx WHERE a.cell = ?1 AND a.metric = ?3 GROUP BY cluster ORDER BY cluster"
         PAIRS("main"), PAIRS("other")
     };
     static const char *const counts[] = {

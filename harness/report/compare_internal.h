@@ -10,8 +10,8 @@ typedef struct {
     double *x, *w, *a, *b;         /* [n], one allocation at x; NaN where a sample was not finite */
     size_t n, n_a, n_b;            /* clusters of both, and of each side alone */
 } differences;
-/* Adds the clusters of one pair of cells: their chunks, or units where that is what a probe's samples cluster by. other: b is a cell of the
- * store that is attached beside s (store_attach). */
+/* Adds the clusters of one pair of cells: their chunks, or units where that is what a probe's samples cluster by. other: b is a cell
+ * of the store that is attached beside s (store_attach). */
 kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, bool other, const char *metric, bool by_unit, differences *d,
                               kvant_error *err);
 /* Does what has this "probe" and "model" cluster by unit? */

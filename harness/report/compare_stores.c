@@ -14,8 +14,8 @@ static const double LEVEL = 0.05;
 
 /* Finished cells of either store, by what was asked of them. ?1: an experiment, or NULL. */
 #define CELLS(schema) \
-    "SELECT c.key, " STORE_IDENTITY("c") " AS identity, json_extract(c.config, '$.isa') AS isa, c.probe, c.model, c.data, c.label, c.pairing, " \
-    "c.finished, r.cpu, r.threads, min(e.experiment) AS experiment, min(e.ordinal) AS ordinal " \
+    "SELECT c.key, " STORE_IDENTITY("c") " AS identity, json_extract(c.config, '$.isa') AS isa, c.probe, c.model, c.data, c.label, " \
+    "c.pairing, c.finished, r.cpu, r.threads, min(e.experiment) AS experiment, min(e.ordinal) AS ordinal " \
     "FROM " schema ".cell c JOIN " schema ".experiment_cell e ON e.cell = c.key LEFT JOIN " schema ".run r ON r.id = c.run " \
     "WHERE c.finished IS NOT NULL AND (?1 IS NULL OR e.experiment = ?1) GROUP BY c.key"
 #define BOTH "WITH new AS MATERIALIZED (" CELLS("main") "), old AS MATERIALIZED (" CELLS("other") ") "
@@ -23,17 +23,19 @@ static const double LEVEL = 0.05;
 /* Where a store has several cells that were asked the same, the one of equal instruction sets is meant, else the latest. */
 static const char pairs_sql[] = BOTH
     "SELECT p.*, coalesce(s.setting, '') AS setting FROM ("
-    "SELECT new.key AS cell, old.key AS old_cell, new.probe, new.model, new.data, new.label, new.pairing, new.experiment, new.ordinal, "
-    "new.cpu IS old.cpu AND new.threads IS old.threads AS same_machine, "
+    "SELECT new.key AS cell, old.key AS old_cell, new.probe, new.model, new.data, new.label, new.pairing, new.experiment, "
+    "new.ordinal, new.cpu IS old.cpu AND new.threads IS old.threads AS same_machine, "
     "row_number() OVER (PARTITION BY new.key ORDER BY new.isa IS old.isa DESC, old.finished DESC, old.key) AS of_new, "
     "row_number() OVER (PARTITION BY old.key ORDER BY new.isa IS old.isa DESC, new.finished DESC, new.key) AS of_old "
     "FROM new JOIN old ON old.identity = new.identity) p "
     "LEFT JOIN main.setting s ON s.experiment = p.experiment AND s.pairing = p.pairing AND s.probe = p.probe "
     "WHERE of_new = 1 AND of_old = 1 ORDER BY p.experiment, p.ordinal, p.cell";
 static const char missing_sql[] = BOTH
-    "SELECT experiment, probe, model, data, label FROM old WHERE identity NOT IN (SELECT identity FROM new) ORDER BY experiment, ordinal, key";
+    "SELECT experiment, probe, model, data, label FROM old WHERE identity NOT IN (SELECT identity FROM new) ORDER BY experiment, "
+    "ordinal, key";
 static const char new_sql[] = BOTH
-    "SELECT experiment, probe, model, data, label FROM new WHERE identity NOT IN (SELECT identity FROM old) ORDER BY experiment, ordinal, key";
+    "SELECT experiment, probe, model, data, label FROM new WHERE identity NOT IN (SELECT identity FROM old) ORDER BY experiment, "
+    "ordinal, key";
 
 typedef struct { store *s; const compare_stores_options *options; cJSON *rows; double same; kvant_error *err; } job;
 
@@ -118,8 +120,8 @@ static kvant_status test_chunks(const job *j, const cJSON *pair, const char *met
         bool same = d.n == d.n_a && d.n == d.n_b;
         for (size_t i = 0; i < d.n; i++)
             same = same && d.x[i] == 0;
-        *t = (tested){ mean.mean, interval.lo, interval.hi, (double)d.n, stats_t_test(mean), d.n > 1 ? "paired t" : "single value", same,
-                       d.n == 1 && d.n_a == 1 && d.n_b == 1 };
+        *t = (tested){ mean.mean, interval.lo, interval.hi, (double)d.n, stats_t_test(mean), d.n > 1 ? "paired t" : "single value",
+                       same, d.n == 1 && d.n_a == 1 && d.n_b == 1 };
     }
     free(d.x);
     return status;
@@ -303,8 +305,8 @@ static kvant_status add_list(const job *j, cJSON *answer, const char *name, cons
 /* By what the cells of a store were measured: each commit and machine once. */
 static kvant_status add_side(const job *j, cJSON *answer, const char *name, const char *path, const char *schema)
 {
-    char *versions = text_format("SELECT DISTINCT r.version || ' ' || r.commit_id || CASE WHEN r.dirty THEN ' with changes' ELSE '' END AS it "
-                                 "FROM %s.run r JOIN %s.cell c ON c.run = r.id ORDER BY it", schema, schema);
+    char *versions = text_format("SELECT DISTINCT r.version || ' ' || r.commit_id || CASE WHEN r.dirty THEN ' with changes' ELSE '' "
+                                 "END AS it FROM %s.run r JOIN %s.cell c ON c.run = r.id ORDER BY it", schema, schema);
     char *machines = text_format("SELECT DISTINCT r.cpu || ', ' || r.threads || ' threads, ' || r.isa AS it FROM %s.run r "
                                  "JOIN %s.cell c ON c.run = r.id ORDER BY it", schema, schema);
     const char *const lists[][2] = { { "versions", versions }, { "machines", machines } };
@@ -333,8 +335,8 @@ static kvant_status compare_both(job *j, const char *before, const char *after, 
         status = KVANT_IO;
     const int matched = cJSON_GetArraySize(pairs);
     if (!status && !matched)
-        status = kvant_fail(j->err, KVANT_INVALID, "%s and %s share no finished cell%s%s; cells are the same when all that was asked of them is, "
-                            "models' and data's hashes included", before, after, j->options->experiment ? " of " : "",
+        status = kvant_fail(j->err, KVANT_INVALID, "%s and %s share no finished cell%s%s; cells are the same when all that was asked "
+                            "of them is, models' and data's hashes included", before, after, j->options->experiment ? " of " : "",
                             j->options->experiment ? j->options->experiment : "");
     cJSON_AddNumberToObject(answer, "matched", matched);
     j->rows = cJSON_AddArrayToObject(answer, "rows");
@@ -343,8 +345,8 @@ static kvant_status compare_both(job *j, const char *before, const char *after, 
             status = compare_pair(j, pair);
     cJSON_Delete(pairs);
     if (!status && j->options->metrics && !cJSON_GetArraySize(j->rows))
-        status = kvant_fail(j->err, KVANT_INVALID, "%s and %s share no cell with a metric of that name; `kvant list metrics` shows all", before,
-                            after);
+        status = kvant_fail(j->err, KVANT_INVALID, "%s and %s share no cell with a metric of that name; `kvant list metrics` shows "
+                            "all", before, after);
     if (!status)
         status = judge_all(j, answer);
     if (!status)

@@ -16,8 +16,8 @@ typedef struct {
 
 /* Compares store `before` with store `after`, both paths:
  *   {"before": {"store", "versions": [...], "machines": [...]}, "after": {...}, "matched": cells, "same": rows that are equal,
- *    "rows": [{"experiment", "probe", "model", "data", "setting", "label", "metric", "unit", "better", "timing", "before", "after", "difference", "percent",
- *      "lo", "hi", "n", "test", "p", "p_holm", "verdict", "regression", "words"}],
+ *    "rows": [{"experiment", "probe", "model", "data", "setting", "label", "metric", "unit", "better", "timing", "before", "after",
+ *      "difference", "percent", "lo", "hi", "n", "test", "p", "p_holm", "verdict", "regression", "words"}],
  *    "missing": [{"experiment", "probe", "model", "data", "label"}], "new": [...], "regressions"}
  * difference is after - before. Metrics with samples in both: means over the chunks that both have, Student's t and from 5 on the BCa
  * interval; times: all raw values of either side, by the rank sum; metrics without samples: by the standard errors, and single

@@ -11,8 +11,8 @@ static void write_csv(const cJSON *answer, text *out)
     static const char *const texts[] = { "experiment", "probe", "model", "data", "setting", "label", "metric", "unit" };
     static const char *const numbers[] = { "better", "before", "after", "difference", "percent", "lo", "hi", "n", "p", "p_holm" };
     static const char *const lists[][2] = { { "missing", "missing" }, { "new", "new" } };
-    text_add(out, "experiment,probe,model,data,setting,label,metric,unit,better,before,after,difference,percent,lo,hi,n,p,p_holm,timing,test,verdict,"
-                  "regression,words\r\n");
+    text_add(out, "experiment,probe,model,data,setting,label,metric,unit,better,before,after,difference,percent,lo,hi,n,p,p_holm,"
+                  "timing,test,verdict,regression,words\r\n");
     const cJSON *row;
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(answer, "rows")) {
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -71,8 +71,9 @@ static void row_cells(table *t, const cJSON *row)
         table_cell(t, "%+.3g [%+.3g, %+.3g]", member_number(row, "difference"), lo, hi);
     number_cell(t, "%.0f", member_number(row, "n"), "");
     number_cell(t, "%.2g", member_number(row, "p_holm"), "");
-    table_cell(t, "%s%s%s%s%s", member_text(row, "verdict"), cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "regression")) ? ": regression" : "",
-               *words ? " (" : "", words, *words ? ")" : "");
+    const bool regression = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "regression"));
+    table_cell(t, "%s%s%s%s%s", member_text(row, "verdict"), regression ? ": regression" : "", *words ? " (" : "", words,
+               *words ? ")" : "");
 }
 
 static void cells_of_one(const cJSON *answer, const char *list, const char *words, const report_options *options, text *out)
@@ -81,14 +82,15 @@ static void cells_of_one(const cJSON *answer, const char *list, const char *word
     if (cJSON_GetArraySize(rows))
         text_add(out, "\n%s\n", words);
     cJSON_ArrayForEach(row, rows)
-        report_note(options, out, "%s: %s: %s%s%s on %s", member_text(row, "experiment"), member_text(row, "label"), member_text(row, "probe"),
-                    *member_text(row, "model") ? " of " : "", member_text(row, "model"), member_text(row, "data"));
+        report_note(options, out, "%s: %s: %s%s%s on %s", member_text(row, "experiment"), member_text(row, "label"),
+                    member_text(row, "probe"), *member_text(row, "model") ? " of " : "", member_text(row, "model"), member_text(row,
+                            "data"));
 }
 
 static void write_table(const cJSON *answer, bool all, const report_options *options, text *out)
 {
-    static const char *const heads[] = { "experiment", "label", "measured", "metric", "before", "after", "change", "after - before, 95 %", "n", "p, Holm",
-                                         "verdict" };
+    static const char *const heads[] = { "experiment", "label", "measured", "metric", "before", "after", "change",
+                                         "after - before, 95 %", "n", "p, Holm", "verdict" };
     const cJSON *row, *rows = cJSON_GetObjectItemCaseSensitive(answer, "rows");
     table t = { .n_columns = sizeof heads / sizeof *heads };
     for (size_t i = 0; i < t.n_columns; i++)

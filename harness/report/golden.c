@@ -28,7 +28,8 @@ static void add_value(text *out, double value, char end)
 kvant_status golden_results(store *s, const char *experiment, text *csv, kvant_error *err)
 {
     static const char missing[] =
-        "SELECT count(*) AS cells, count(c.finished) AS finished FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE e.experiment = ?1";
+        "SELECT count(*) AS cells, count(c.finished) AS finished FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE "
+        "e.experiment = ?1";
     static const char results[] =
         "SELECT " STORE_IDENTITY("c") " AS identity, c.probe, c.data, c.label, m.metric, m.value, m.se "
         "FROM experiment_cell e JOIN cell c ON c.key = e.cell JOIN measurement m ON m.cell = c.key "
@@ -37,10 +38,11 @@ kvant_status golden_results(store *s, const char *experiment, text *csv, kvant_e
     cJSON *counts = status ? NULL : report_rows(s, missing, experiment, err);
     if (!status && !counts)
         status = KVANT_IO;
-    const double cells = member_number(counts ? counts->child : NULL, "cells"), done = member_number(counts ? counts->child : NULL, "finished");
+    const double cells = member_number(counts ? counts->child : NULL, "cells");
+    const double done = member_number(counts ? counts->child : NULL, "finished");
     if (!status && !(cells > 0 && done >= cells))
-        status = kvant_fail(err, KVANT_INVALID, "%s: %.0f of %.0f cells of '%s' are finished; run the rest of it first", store_path(s), done,
-                            cells, experiment);
+        status = kvant_fail(err, KVANT_INVALID, "%s: %.0f of %.0f cells of '%s' are finished; run the rest of it first",
+                            store_path(s), done, cells, experiment);
     cJSON_Delete(counts);
     cJSON *rows = status ? NULL : report_rows(s, results, experiment, err), *row;
     if (!status && !rows)

@@ -5,12 +5,13 @@
 
 #include "harness/store/store.h"
 
-/* Adds the experiment's results: "cell,probe,data,label,metric,value,se", in the plan's order, times left out. The cell is the first 12
- * digits of the sha256 of its config without code and isa. KVANT_INVALID: the experiment is not there, or not finished. */
+/* Adds the experiment's results: "cell,probe,data,label,metric,value,se", in the plan's order, times left out. The cell is the first
+ * 12 digits of the sha256 of its config without code and isa. KVANT_INVALID: the experiment is not there, or not finished. */
 kvant_status golden_results(store *s, const char *experiment, text *csv, kvant_error *err);
 
-/* Holds computed results against committed ones, each CSV as golden_results writes it: values may differ by `tolerance` relative to the
- * larger of value and standard error; 0 asks for the same text. Adds a line to *changes for each difference, and row that only one has. */
+/* Holds computed results against committed ones, each CSV as golden_results writes it: values may differ by `tolerance` relative to
+ * the larger of value and standard error; 0 asks for the same text. Adds a line to *changes for each difference, and row that only one
+ * has. */
 kvant_status golden_compare(const char *committed, const char *computed, double tolerance, text *changes, size_t *n, kvant_error *err);
 
 #endif

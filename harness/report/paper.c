@@ -163,8 +163,8 @@ static void write_csv(const cJSON *papers, text *out)
 {
     static const char *const numbers[] = { "minutes", "cells", "finished", "rows" };
     const cJSON *paper, *v;
-    text_add(out, "name,variant,experiment,minutes,cells,finished,rows,met,not_met,published_error,shown_beside,undecided,not_computed,state,"
-                  "golden,file,title,paper\r\n");
+    text_add(out, "name,variant,experiment,minutes,cells,finished,rows,met,not_met,published_error,shown_beside,undecided,"
+                  "not_computed,state,golden,file,title,paper\r\n");
     cJSON_ArrayForEach(paper, papers)
         cJSON_ArrayForEach(v, cJSON_GetObjectItemCaseSensitive(paper, "variants")) {
             csv_text(out, member_text(paper, "name"), ',');
@@ -184,8 +184,9 @@ static void write_csv(const cJSON *papers, text *out)
 
 static void write_table(const cJSON *papers, const report_options *options, text *out)
 {
-    static const char *const heads[] = { "spec", "variant", "minutes", "cells", "rows", "met", "not met", "published error", "shown beside",
-                                         "undecided", "not computed" };
+    static const char *const heads[] = { "spec", "variant", "minutes", "cells", "rows", "met", "not met", "published error",
+                                         "shown beside", "undecided",
+                                         "not computed" };
     table t = { .n_columns = sizeof heads / sizeof *heads };
     const cJSON *paper, *v;
     for (size_t i = 0; i < t.n_columns; i++)

@@ -11,8 +11,8 @@
  *   [{"name", "file", "title", "paper", "golden" (null: none), "variants": [{"variant": "full" or "quick", "experiment", "minutes",
  *     "state": "not run", "changed" (the store has it of another text), "running" or "finished", "cells", "finished", "rows", "met",
  *     "not met", "published error", "shown beside", "undecided", "not computed", "holds": false where one is not as the spec says}]}]
- * A spec without a quick variant has one. s NULL: there is no store yet. KVANT_INVALID: a spec that is none, or an unknown name. Freed by
- * the caller (cJSON_Delete). */
+ * A spec without a quick variant has one. s NULL: there is no store yet. KVANT_INVALID: a spec that is none, or an unknown name. Freed
+ * by the caller (cJSON_Delete). */
 kvant_status paper_load(store *s, const char *folder, const char *const *names, cJSON **papers, kvant_error *err);
 
 /* Writes them. *hold is false when something that the store has does not hold. */

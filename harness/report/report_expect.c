@@ -178,7 +178,8 @@ static void add_copy(cJSON *to, const cJSON *from, const char *name)
 static double allowed(const cJSON *expected, double value, double se)
 {
     double tolerance = member_number(expected, "tolerance"), relative = member_number(expected, "relative_tolerance");
-    double sigma = member_number(expected, "sigma"), rounding = !isnan(tolerance) ? tolerance : !isnan(relative) ? relative * fabs(value) : 0;
+    double sigma = member_number(expected, "sigma");
+    double rounding = !isnan(tolerance) ? tolerance : !isnan(relative) ? relative * fabs(value) : 0;
     return isnan(sigma) ? rounding : rounding + sigma * se;
 }
 

@@ -104,12 +104,12 @@ kvant_status store_detach(store *s, kvant_error *err);
  * Doing it again changes nothing. KVANT_INVALID when both are the same file. */
 kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_error *err);
 
-/* Writes one experiment of store `from`, with its cells, samples, runs and checks, to a new store: one file without a log beside it. Should
- * it fail, what was written is the caller's to remove. */
+/* Writes one experiment of store `from`, with its cells, samples, runs and checks, to a new store: one file without a log beside it.
+ * Should it fail, what was written is the caller's to remove. */
 kvant_status store_subset(const char *from, const char *experiment, const char *path, kvant_error *err);
 
-/* KVANT_INVALID unless the tables and views of the store are exactly those of this schema, and SQLite finds it sound: for stores that come
- * from elsewhere. */
+/* KVANT_INVALID unless the tables and views of the store are exactly those of this schema, and SQLite finds it sound: for stores that
+ * come from elsewhere. */
 kvant_status store_verify(store *s, kvant_error *err);
 
 #endif

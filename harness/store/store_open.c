@@ -221,11 +221,12 @@ kvant_status store_open(const char *path, store_mode mode, store **out, kvant_er
 /* Tables, indices and views by name, with the text that made each; freed by the caller, NULL when it cannot be read. */
 static char *form_of(sqlite3 *db)
 {
-    static const char sql[] = "SELECT group_concat(type || ' ' || name || ' ' || sql, char(10)) FROM (SELECT type, name, sql FROM main.sqlite_schema "
-                              "WHERE sql IS NOT NULL ORDER BY type, name)";
+    static const char sql[] = "SELECT group_concat(type || ' ' || name || ' ' || sql, char(10)) FROM (SELECT type, name, sql FROM "
+                              "main.sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name)";
     sqlite3_stmt *query = NULL;
     char *form = NULL;
-    if (sqlite3_prepare_v2(db, sql, -1, &query, NULL) == SQLITE_OK && sqlite3_step(query) == SQLITE_ROW && sqlite3_column_text(query, 0))
+    if (sqlite3_prepare_v2(db, sql, -1, &query, NULL) == SQLITE_OK && sqlite3_step(query) == SQLITE_ROW &&
+        sqlite3_column_text(query, 0))
         form = strdup((const char *)sqlite3_column_text(query, 0));
     sqlite3_finalize(query);
     return form;
@@ -257,8 +258,8 @@ static char *first_word(sqlite3 *db, const char *sql)
 kvant_status store_verify(store *s, kvant_error *err)
 {
     if (!has_our_form(s->db))
-        return kvant_fail(err, KVANT_INVALID, "%s: its tables and views are not those of this program's schema %d: made by another version, or "
-                          "changed", s->path, SCHEMA_VERSION);
+        return kvant_fail(err, KVANT_INVALID, "%s: its tables and views are not those of this program's schema %d: made by another "
+                          "version, or changed", s->path, SCHEMA_VERSION);
     char *sound = first_word(s->db, "PRAGMA main.quick_check(1)"), *orphan = first_word(s->db, "PRAGMA main.foreign_key_check");
     kvant_status status = KVANT_OK;
     if (!sound || !orphan)

@@ -9,11 +9,14 @@ static const char *const steps[] = {
     "CREATE TEMP TABLE wanted(key TEXT PRIMARY KEY)",
     "INSERT INTO wanted SELECT cell FROM other.experiment_cell WHERE experiment = ?1",
     "CREATE TEMP TABLE coded(name TEXT PRIMARY KEY)",
-    "INSERT OR IGNORE INTO coded SELECT key_quantizer FROM other.cell WHERE key IN wanted AND key_quantizer IS NOT NULL "
-    "UNION SELECT value_quantizer FROM other.cell WHERE key IN wanted AND value_quantizer IS NOT NULL "
-    "UNION SELECT quantizer FROM other.cell_group WHERE cell IN wanted",
-    "INSERT INTO main.run SELECT * FROM other.run WHERE id IN (SELECT run FROM other.cell WHERE key IN wanted "
-    "UNION SELECT run FROM other.unit WHERE cell IN wanted UNION SELECT run FROM other.\"check\" WHERE quantizer IN coded)",
+    "INSERT OR IGNORE INTO coded SELECT key_quantizer FROM other.cell WHERE key IN wanted AND key_quantizer IS NOT NULL",
+    "INSERT OR IGNORE INTO coded SELECT value_quantizer FROM other.cell WHERE key IN wanted AND value_quantizer IS NOT NULL",
+    "INSERT OR IGNORE INTO coded SELECT quantizer FROM other.cell_group WHERE cell IN wanted",
+    "CREATE TEMP TABLE ran(id INTEGER PRIMARY KEY)",
+    "INSERT OR IGNORE INTO ran SELECT run FROM other.cell WHERE key IN wanted AND run IS NOT NULL",
+    "INSERT OR IGNORE INTO ran SELECT run FROM other.unit WHERE cell IN wanted",
+    "INSERT OR IGNORE INTO ran SELECT run FROM other.\"check\" WHERE quantizer IN coded",
+    "INSERT INTO main.run SELECT * FROM other.run WHERE id IN ran",
     "INSERT INTO main.experiment SELECT * FROM other.experiment WHERE name = ?1",
     "INSERT INTO main.cell SELECT * FROM other.cell WHERE key IN wanted ORDER BY key",
     "INSERT INTO main.cell_group SELECT * FROM other.cell_group WHERE cell IN wanted",
@@ -24,7 +27,7 @@ static const char *const steps[] = {
     "INSERT INTO main.measurement SELECT * FROM other.measurement WHERE cell IN wanted",
     "INSERT INTO main.skip SELECT * FROM other.skip WHERE experiment = ?1",
     "INSERT INTO main.\"check\" SELECT * FROM other.\"check\" WHERE quantizer IN coded ORDER BY id",
-    "DROP TABLE wanted", "DROP TABLE coded",
+    "DROP TABLE wanted", "DROP TABLE coded", "DROP TABLE ran",
 };
 
 static bool step(sqlite3 *db, const char *sql, const char *experiment)
