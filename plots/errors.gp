@@ -21,6 +21,7 @@ set label 1 '<y, x^ - x> √d / |x||y|; line: normal of the same mean and spread
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': errors of inner products' . (FIRST[6] eq '' ? '' : ', ' . FIRST[6]) font ',15' \
     margins 65.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - 70.0 / HEIGHT spacing 55.0 / WIDTH, 75.0 / HEIGHT
 do for [i = 1:N] {
+    if (i == 2) { unset label 1 }        # once is enough
     set title SERIES[i] . sprintf("\n%.3f ± %.3f", MEAN[i], RMS[i]) font ',11' offset 0, -0.6
     if (i > N - ACROSS) { set xlabel 'error' offset 0, 0.5 font ',11' } else { unset xlabel }
     if ((i - 1) % ACROSS == 0) { set ylabel 'density' offset 1, 0 font ',11' } else { unset ylabel }

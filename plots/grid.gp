@@ -32,6 +32,7 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[10] 
 set xlabel 'bits of values' offset 0, 0.4
 set ylabel 'bits of keys' offset 1, 0
 do for [i = 1:N] {
+    if (i == 2) { unset label 1 }        # once is enough
     set title SERIES[i] font ',13' offset 0, -0.5
     plot DATA index i - 1 skip 1 using 2:3:($2 - 0.48):($2 + 0.48):($3 - 0.47):($3 + 0.47):(good($6)):xtic(4):ytic(5) with boxxyerror \
              fillstyle solid noborder fillcolor palette, \

@@ -30,6 +30,7 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[6] e
 set xlabel 'layer' offset 0, 0.5 font ',12'
 set ylabel 'KV head' offset 1, 0 font ',12'
 do for [i = 1:N] {
+    if (i == 2) { unset label 1 }        # once is enough
     set title SERIES[i] . sprintf('   %.3g to %.3g', LEAST[i], MOST[i]) font ',12' offset 0, -0.6
     SPAN = MOST[i] > LEAST[i] ? log(MOST[i] / LEAST[i]) : 1
     plot DATA index i - 1 skip 1 using 2:3:($2 - 0.47):($2 + 0.47):($3 - 0.45):($3 + 0.45):(log($4 / LEAST[i]) / SPAN) with boxxyerror \
