@@ -20,8 +20,8 @@ set border 0
 set tics scale 0 font ',11'
 set xrange [-0.5:LAYERS - 0.5]
 set yrange [-0.5:HEADS - 0.5]
-set xtics step(LAYERS, 10)
-set ytics HEADS > 8 ? step(HEADS, 8) : 1
+set xtics LAYERS > 12 ? step(1.0 * LAYERS, 10) : 1
+set ytics HEADS > 8 ? step(1.0 * HEADS, 8) : 1
 set label 1 'dark: large, by the logarithm, from the least to the most of each panel' at screen 0.985, screen 12.0 / HEIGHT right font ',11' \
     textcolor '#606060'
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[6] eq '' ? '' : ' (' . FIRST[6] . ')') . \
