@@ -1,5 +1,5 @@
 # A map of layer by KV head per quantizer, dark where the value is large. Each panel has a logarithmic scale of its own, whose ends stand
-# in its title: what is to be seen is where a quantizer is bad, and not how bad one is beside another.
+# in its title (half as much again at least): what is to be seen is where a quantizer is bad, and not how bad one is beside another.
 LAYERS = int(FIRST[9])
 HEADS = int(FIRST[10])
 ACROSS = N < 2 ? 1 : 2
@@ -32,7 +32,7 @@ set ylabel 'KV head' offset 1, 0 font ',12'
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
     set title SERIES[i] . sprintf('   %.3g to %.3g', LEAST[i], MOST[i]) font ',12' offset 0, -0.6
-    SPAN = MOST[i] > LEAST[i] ? log(MOST[i] / LEAST[i]) : 1
+    SPAN = log(MOST[i] > 1.5 * LEAST[i] ? MOST[i] / LEAST[i] : 1.5)        # so that noise does not look like a pattern
     plot DATA index i - 1 skip 1 using 2:3:($2 - 0.47):($2 + 0.47):($3 - 0.45):($3 + 0.45):(log($4 / LEAST[i]) / SPAN) with boxxyerror \
              fillstyle solid noborder fillcolor palette
 }
