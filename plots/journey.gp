@@ -26,6 +26,7 @@ set errorbars 0.5
 set title EXPERIMENT . (FIRST[9] eq '' ? '' : ': ' . FIRST[9])
 set xlabel METRIC . (FIRST[7] eq '' ? '' : ', ' . FIRST[7]) . (FIRST[10] eq '-1' ? ' (less is better)' : FIRST[10] eq '1' ? ' (more is better)' : '')
 set label 1 'x: times better than the first; lines: 95 % interval' at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
-plot DATA index 0 skip 1 using (0.5 * $3):2:(0.5 * $3):(0.36):($13 == 1 ? 0x999999 : 0x0072b2):ytic(6) with boxxyerror linecolor rgb variable, \
+plot DATA index 0 skip 1 using (0.5 * $3):2:(0.5 * $3):(0.36):($13 == 1 ? 0x999999 : 0x0072b2):ytic(6) \
+         with boxxyerror linecolor rgb variable, \
      DATA index 0 skip 1 using 3:2:4:5 with xerrorbars linecolor '#000000' pointtype -1 linewidth 1, \
      DATA index 0 skip 1 using (1.02 * TOP):2:8 with labels left offset 0.5, 0 font ',12' textcolor '#202020'

@@ -1,7 +1,8 @@
 -- The same work done in several ways, a bar for each in the order of the spec: how much faster than the first is the last?
 -- :metric = encode_ns   score_ns, mix_ns, decode_tokens_per_s and other timings, or anything else that cells have
 WITH bar AS (
-  SELECT r.*, coalesce(json_extract(r.config, '$.isa.vector'), json_extract(r.config, '$.isa.key'), '') AS isa, coalesce(s.setting, '') AS setting
+  SELECT r.*, coalesce(json_extract(r.config, '$.isa.vector'), json_extract(r.config, '$.isa.key'), '') AS isa,
+         coalesce(s.setting, '') AS setting
   FROM result r LEFT JOIN setting s USING (experiment, probe, pairing)
   WHERE r.experiment = :experiment AND r.metric = :metric AND r.value > 0 AND r.control IS NULL
 ), named AS (

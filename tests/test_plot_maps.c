@@ -1,7 +1,7 @@
 /* test_plot_maps.c - the plots of grids, maps of layers, bars and error histograms, drawn by gnuplot from made-up stores: what is to be read
  * in them is there. Skipped where gnuplot is not installed. */
 #include "harness/cli.h"
-#include "harness/report/plot.h"
+#include "harness/report/plot_internal.h"
 #include "tests/stores.h"
 
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
@@ -66,6 +66,40 @@ static void put(store *s, int64_t run, uint32_t i, store_cell cell, const char *
     put_result(s, cell.key, metric, -1, value, 0.001);
     for (uint32_t at = 0; at < layers * heads; at++)
         assert_ok(store_sample(s, cell.key, 0, &(probe_sample){ metric, at / heads, at % heads, value * (1 + at), 1 }, err));
+}
+
+static void tikz_is_escaped(void **state)
+{
+    (void)state;
+    text out = { 0 };
+    plot_tikz_escape("\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a_b^{c} 5% & #1 $x$ \\n \u221ad ~ <|>};\n"
+                     "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n", &out);
+    assert_string_equal(out.data, "\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a\\_b\\textasciicircum{}\\{c\\} 5\\% \\& \\#1 "
+                        "\\$x\\$ \\textbackslash{}n $\\surd$d \\textasciitilde{} \\textless{}\\textbar{}\\textgreater{}};\n"
+                        "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n");
+    text_free(&out);
+}
+
+static void tikz_is_drawn(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "tikz.db", &run);
+    put(s, run, 0, made_cell("a", "turboquant_mse 2b", 2), "{}", "encode_ns", 800, 0, 0);
+    char *folder = in_folder(*state, "tex"), *file = in_folder(folder, "e-journey-encode_ns.tex"), *tikz = NULL;
+    static const char *const formats[] = { "tikz", NULL }, *const sets[] = { "metric=encode_ns", NULL };
+    text files = { 0 };
+    size_t bytes;
+    const plot_options o = { .folder = cli_share("plots"), .name = "journey", .out = folder, .formats = formats, .sets = sets };
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_ok(file_read(file, &tikz, &bytes, err));
+    assert_non_null(strstr(tikz, "\\begin{tikzpicture}"));
+    assert_non_null(strstr(tikz, "{turboquant\\_mse 2b}"));
+    assert_null(strstr(tikz, "turboquant_mse"));
+    free(tikz);
+    free(file);
+    free(folder);
+    text_free(&files);
+    store_close(s);
 }
 
 static void grid(void **state)
@@ -144,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grid), cmocka_unit_test(layers), cmocka_unit_test(journey), cmocka_unit_test(errors),
+        cmocka_unit_test(tikz_is_escaped), cmocka_unit_test(tikz_is_drawn),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

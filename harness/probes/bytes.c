@@ -31,8 +31,8 @@ static const probe_metric metrics[] = {
     { "bits_per_vector", "bits", "vector data: stored per coordinate", -1, false },
     { "overhead_bits", "bits", "stored less asked per coordinate: norms, scales, zeros, padding; of a cache, the mean of its codes", -1,
       false },
-    { "bytes_sequence", "bytes", "vector data: keys and values of `context` tokens in all `layers` and `kv_heads`, incomplete blocks as whole "
-      "ones", -1, false },
+    { "bytes_sequence", "bytes", "vector data: keys and values of `context` tokens in all `layers` and `kv_heads`, incomplete blocks "
+      "as whole ones", -1, false },
     { "padding_bytes", "bytes", "vector data: of the last block or tile, which n vectors do not fill", -1, false },
     { "state_bytes", "bytes", "rotations, codebooks and the like: one per layer and side, which its heads share", -1, false },
     { "state_bytes_distinct", "bytes", "the same with equal ones held once", -1, false },

@@ -23,8 +23,8 @@ static const probe_metric metrics[] = {
     { "product_error_mean", "", "mean of <y,x^ - x> sqrt d / |x||y|; queries y are other vectors", 0, false },
     { "product_error_rms", "", "root of the mean of its square", -1, false },
     { "product_error_sq", "", "samples only: its mean square in a cluster", -1, false },
-    { "product_error_count", "", "samples only: how often it lies in the tenth that begins at (idx - 50) / 10; what lies beyond -5 or 5 counts "
-      "in the first or last", 0, false },
+    { "product_error_count", "", "samples only: how often it lies in the tenth that begins at (idx - 50) / 10; what lies beyond -5 or 5 "
+      "counts in the first or last", 0, false },
     { NULL, NULL, NULL, 0, false }
 };
 
