@@ -30,7 +30,7 @@ $(error MODE=$(MODE) is none of release, clang, asan, tsan, fuzz, debug, clang-d
 endif
 
 # Goals that build need the libraries; the others work on a bare machine.
-BARE_GOALS := help deps deps-test demo clean dist-clean uninstall test check fuzz bench
+BARE_GOALS := help deps deps-test demo paper golden clean dist-clean uninstall test check fuzz bench
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifneq ($(shell pkg-config --exists $(PKGS) 2>&1 || echo missing),)
 $(error Libraries are missing: `make deps` installs them, `sh harness/deps.sh list build` names them)
@@ -178,6 +178,13 @@ bench:
 demo:
 	@MAKE="$(MAKE)" sh harness/demo.sh
 
+# FULL=1: the whole tables, not their quick variants. Stopped, it goes on where it was.
+paper:
+	@MAKE="$(MAKE)" FULL="$(FULL)" sh harness/paper.sh paper
+
+golden:
+	@MAKE="$(MAKE)" sh harness/paper.sh golden
+
 deps:
 	@sh harness/deps.sh install build
 
@@ -189,24 +196,26 @@ deps-test:
 
 D := $(DESTDIR)$(PREFIX)
 COMPLETIONS := $(D)/share/bash-completion/completions
+ZSH_COMPLETIONS := $(D)/share/zsh/site-functions
 SHARE_FILES := $(wildcard datasets/manifest.json plots/*.sql plots/*.gp experiments/*.json experiments/paper/*.json)
 
 install: $(B)/kvant $(B)/libkvant.a
-	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant $(D)/share/man/man1 $(COMPLETIONS)
+	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant $(D)/share/man/man1 $(COMPLETIONS) $(ZSH_COMPLETIONS)
 	install -m 755 $(B)/kvant $(D)/bin/kvant
 	install -m 644 $(B)/libkvant.a $(D)/lib/libkvant.a
 	install -m 644 harness/kvant.h $(D)/include/kvant.h
 	install -m 644 LICENSE README.md $(D)/share/doc/kvant/
 	for f in $(SHARE_FILES); do install -D -m 644 $$f $(D)/share/kvant/$$f || exit; done
 	$(B)/kvant help --man > $(D)/share/man/man1/kvant.1
-	$(B)/kvant help --completions > $(COMPLETIONS)/kvant
+	$(B)/kvant help --completions bash > $(COMPLETIONS)/kvant
+	$(B)/kvant help --completions zsh > $(ZSH_COMPLETIONS)/_kvant
 	printf '%s\n' 'prefix=$${pcfiledir}/../..' 'Name: kvant' 'Description: vector quantizers for KV caches' \
 	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lkvant' 'Requires.private: gsl' \
 	    'Libs.private: -lm' > $(D)/lib/pkgconfig/kvant.pc
 
 uninstall:
 	rm -f $(D)/bin/kvant $(D)/lib/libkvant.a $(D)/lib/pkgconfig/kvant.pc $(D)/include/kvant.h \
-	    $(D)/share/man/man1/kvant.1 $(COMPLETIONS)/kvant
+	    $(D)/share/man/man1/kvant.1 $(COMPLETIONS)/kvant $(ZSH_COMPLETIONS)/_kvant
 	rm -rf $(D)/share/kvant $(D)/share/doc/kvant
 
 clean:
@@ -223,11 +232,13 @@ help:
 	@echo 'make test         all tests: gcc, clang, address, undefined-behaviour and thread sanitizers, scripts, short fuzzing'
 	@echo 'make fuzz         every fuzzer for FUZZ_SECONDS (default 60)'
 	@echo 'make bench        kernels against scalar code, products against oneDNN alone, decode attention against f16 and the roofs'
+	@echo 'make paper        run the quick variants of the published tables in experiments/paper; FULL=1: all of them, for hours'
+	@echo 'make golden       write results/golden, the committed outcomes that do not depend on the machine, and show what changes'
 	@echo 'make deps         install what building needs (deps-test: what testing needs)'
 	@echo 'make install      into PREFIX (default /usr/local), below DESTDIR; make uninstall takes it away'
 	@echo 'make clean        remove what was built; make dist-clean: the pictures in results/ too'
 
-.PHONY: all tests fuzzers benches check test fuzz bench demo deps deps-test install uninstall clean dist-clean help FORCE
+.PHONY: all tests fuzzers benches check test fuzz bench demo paper golden deps deps-test install uninstall clean dist-clean help FORCE
 .SECONDARY:
 FORCE:
 

@@ -65,6 +65,9 @@ int cli_reject(const cli_command *command, const kvant_error *err);
 bool cli_wants_help(int argc, char **argv);
 
 void cli_help(const cli_command *command, text *out);      /* what `kvant COMMAND --help` prints */
+/* Variables of the environment that the program reads; ends with a NULL name. */
+typedef struct { const char *name, *help; } cli_variable;
+const cli_variable *cli_environment(void);
 void cli_overview(text *out);                              /* what `kvant --help` prints */
 
 /* The folder that cli_share looks in instead of searching for one; NULL: search. The string must stay alive. */

@@ -78,6 +78,17 @@ void cli_help(const cli_command *command, text *out)
     }
 }
 
+const cli_variable *cli_environment(void)
+{
+    static const cli_variable variables[] = {
+        { "KVANT_DATA", "folders searched for inputs before the cache, separated by ':'" },
+        { "XDG_CACHE_HOME", "fetched inputs are kept in its folder kvant (default: ~/.cache)" },
+        { "KVANT_SHARE", "folder of the files that come with the program" },
+        { NULL, NULL },
+    };
+    return variables;
+}
+
 void cli_overview(text *out)
 {
     text_add(out, "kvant COMMAND [OPTION...] [ARGUMENT...]\n"
@@ -88,9 +99,8 @@ void cli_overview(text *out)
         add_wrapped(out, (*c)->summary, 16, length);
     }
     text_add(out, "\n`kvant COMMAND --help` explains a command and shows an example.\n"
-                  "\nEnvironment:\n"
-                  "  KVANT_DATA      folders searched for inputs before the cache, separated by ':'\n"
-                  "  XDG_CACHE_HOME  fetched inputs are kept in its folder kvant (default: ~/.cache)\n"
-                  "  KVANT_SHARE     folder of the files that come with the program\n"
-                  "\nExit status: 0 done, 1 a check or expectation failed, 2 usage or input error, 130 interrupted.\n");
+                  "\nEnvironment:\n");
+    for (const cli_variable *v = cli_environment(); v->name; v++)
+        text_add(out, "  %-14s  %s\n", v->name, v->help);
+    text_add(out, "\nExit status: 0 done, 1 a check or expectation failed, 2 usage or input error, 130 interrupted.\n");
 }

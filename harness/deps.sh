@@ -10,6 +10,7 @@ need() { # package command...: the package is missing when the command fails
     "$@" > /dev/null 2>&1 || missing="$missing $package"
 }
 has_header() { echo "#include <$1>" | cc -E -; }
+has_command() { command -v "$1"; }
 draws_png() { gnuplot -e 'set terminal pngcairo; set terminal svg'; }
 links_c() { echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null; }
 clang_has() { echo 'int main(void) { return 0; }' | clang -x c - "$1" -o /dev/null; }
@@ -41,6 +42,8 @@ test_needs() {
     need libomp-dev clang_has -fopenmp
     need llvm llvm-symbolizer --version
     need sqlite3 sqlite3 --version
+    need zsh zsh --version
+    need mandoc has_command mandoc
 }
 
 case "${1:-} ${2:-}" in

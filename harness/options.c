@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error *err)
 {
@@ -229,4 +231,27 @@ void model_session_close(model_session *s)
     kvcache_codecs_close(&s->codecs);
     lm_close(s->model);
     *s = (model_session){ 0 };
+}
+
+bool option_table_format(const cli *c, report_format *format)
+{
+    static const struct { const char *name; report_format format; } formats[] = {
+        { "table", REPORT_TABLE }, { "csv", REPORT_CSV }, { "json", REPORT_JSON },
+    };
+    const char *given = cli_get(c, "format");
+    *format = REPORT_TABLE;
+    for (size_t i = 0; given && i < sizeof formats / sizeof *formats; i++)
+        if (!strcmp(given, formats[i].name)) {
+            *format = formats[i].format;
+            return true;
+        }
+    if (given)
+        cli_usage(c, "--format %.40s: must be table, csv or json", given);
+    return !given;
+}
+
+size_t option_width(void)
+{
+    struct winsize size;
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 60 ? size.ws_col : 0;
 }

@@ -8,6 +8,7 @@
 #include "harness/experiment/states.h"
 #include "harness/input/input.h"
 #include "harness/lm/model.h"
+#include "harness/report/report.h"
 
 #define OPTION_POLICY(fallback)                                                                                              \
     { "key", "QUANTIZER", "keys' quantizer, with parameters: turboquant_mse:bits=4 (default " fallback ")", false },         \
@@ -30,6 +31,12 @@
 kvant_status option_quantizer(const char *given, kvcache_side *side, kvant_error *err);
 bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy);
 bool option_threads(const cli *c);
+
+/* --format of a list that comes as a table, as CSV or as JSON; without it a table. */
+#define OPTION_TABLE_FORMAT { "format", "NAME", "table, csv or json (default table)", false }
+bool option_table_format(const cli *c, report_format *format);
+/* Columns of the terminal; 0, no limit, where stdout is none. */
+size_t option_width(void);
 
 /* One quantizer's untrained state, or those of both sides of a cache: for commands on stored states. */
 #define OPTION_SOURCE                                                                                                        \

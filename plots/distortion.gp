@@ -16,7 +16,7 @@ MOST = 0
 do for [p = 1:PANELS] { MOST = TO[p] - FROM[p] + 1 > MOST ? TO[p] - FROM[p] + 1 : MOST }
 ACROSS = PANELS < 2 ? 1 : 2
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
-WIDTH = (MOST > 8 ? 1280 : 960) * ACROSS      # a long key stands beside
+WIDTH = 1280 * ACROSS      # the key stands beside
 HEIGHT = PANELS > 1 ? 40 + 640 * DOWN : 640
 load STYLE
 
@@ -28,7 +28,7 @@ set label 1 'bars: 95 % interval' at screen 0.985, screen 12.8 / HEIGHT right fo
 set bmargin 5
 set samples 200
 UPPER = '(√3 π / 2) 4^-b, upper bound'
-if (MOST > 8) { set key outside right top font ',11' } else { UPPER = UPPER . ', norms not counted' }
+set key outside right top font ',11'
 # One range for all: panels are there to be compared. stats looks at the ranges of the axes, so it comes before they are set.
 stats DATA skip 1 using 2:3 name 'S' nooutput
 set xrange [S_min_x - 0.3 : S_max_x + 0.3]

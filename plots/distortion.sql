@@ -8,7 +8,9 @@ WITH subject AS (          -- the settings of a pairing without model and data, 
                     THEN substr(s.setting, length(r.model) + 3) ELSE s.setting END AS words
         FROM result r JOIN setting s USING (experiment, probe, pairing) WHERE r.experiment = :experiment AND r.metric = :metric)
 ), point AS (
-  SELECT r.*, s.panel, r.key_quantizer || CASE WHEN s.rest = '' THEN '' ELSE ' (' || s.rest || ')' END AS name
+  SELECT r.*, s.panel,
+         coalesce(replace(r.label, ' ' || json_extract(r.config, '$.vector.params.bits') || 'b', ''), r.key_quantizer) ||
+          CASE WHEN s.rest = '' THEN '' ELSE ' (' || s.rest || ')' END AS name
   FROM result r JOIN subject s USING (pairing)
   WHERE r.experiment = :experiment AND r.metric = :metric AND r.value > 0 AND NOT r.reference
 ), ordered AS (

@@ -6,6 +6,9 @@ set datafile commentschars ""
 if (FORMAT eq 'svg') set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white'
 if (FORMAT eq 'png') set terminal pngcairo size 1.5*WIDTH, 1.5*HEIGHT noenhanced font 'Sans,13' fontscale 1.2 linewidth 1.5 pointscale 1.5
 if (FORMAT eq 'pdf') set terminal pdfcairo size WIDTH/96.0, HEIGHT/96.0 noenhanced font 'Sans,9'
+# Its sizes are no expressions; centimetres, for fonts in points.
+if (FORMAT eq 'tikz') eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{13}{15}\\selectfont'", \
+                                   WIDTH * 2.54 / 72, HEIGHT * 2.54 / 72)
 set output OUTPUT
 
 array COLOUR[7] = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']

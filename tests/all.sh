@@ -29,7 +29,7 @@ LONG='test_oracles|test_attention|test_states|test_weights|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing.
 SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
 test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|
-test_store|test_util|test_variant|test_views'
+test_store|test_util|test_variant|test_views|test_formula|test_spec_variant|test_paper|test_compare_stores|test_bundle'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names.
@@ -101,8 +101,8 @@ test)
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
     # One after another: some of them build, too.
-    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/codes.sh tests/threads.sh \
-        tests/kill.sh tests/install.sh tests/plugin.sh
+    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/golden.sh tests/codes.sh \
+        tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)

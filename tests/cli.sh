@@ -13,7 +13,8 @@ for c in $commands; do
     else failed "help_$c" "$(cat "$work/out" "$work/err")"; fi
     "$kvant" help "$c" | cmp -s - "$work/out" || failed "help_$c" "\`kvant help $c\` differs"
 done
-check completions sh -c "'$kvant' help --completions > completions && bash -n completions"
+check completions sh -c "'$kvant' help --completions bash > completions && bash -n completions"
+refuses completions_of_no_shell 2 'must be bash or zsh' "$kvant" help --completions fish
 check man_page sh -c "'$kvant' help --man | grep -q '^.SS run'"
 check version sh -c "'$kvant' --version | grep -q '[0-9]'"
 "$kvant" > "$work/out" 2> "$work/err"
@@ -84,6 +85,25 @@ check export "$kvant" export --quantizer turboquant_mse:bits=2 --dim 64 --seed 3
 check import "$kvant" import rotation.npy --quantizer turboquant_mse:bits=2 --dim 64 --part rotation --states kept
 refuses import_of_another_shape 2 'rotation\.npy: .*\(128, 128\)' "$kvant" import rotation.npy --quantizer affine:rotation=haar \
     --dim 128 --part rotation --states kept
+check export_bundle "$kvant" export small --store tiny.db --dir bundle --no-plots
+check import_verifies "$kvant" import bundle --verify
+check import_merges sh -c "'$kvant' import bundle --store merged.db && '$kvant' compare tiny.db merged.db"
+printf X | dd of=bundle/results.csv bs=1 seek=30 conv=notrunc 2> /dev/null
+refuses import_of_a_flipped_byte 1 'bundle/results\.csv: its sha256' "$kvant" import bundle --store none.db
+refuses export_to_nowhere 2 '--dir FOLDER is needed' "$kvant" export small --store tiny.db
+refuses export_of_both 2 '--part is of a quantizer' "$kvant" export small --dir x --part rotation
+refuses export_dir_of_nothing 2 'name the experiment' "$kvant" export --dir x
+refuses import_part_of_a_folder 2 '--part is of a .npy file' "$kvant" import bundle --part rotation
+refuses import_verify_of_a_file 2 'is no folder' "$kvant" import rotation.npy --verify
+worse="SET value = value * 1.1 WHERE metric = 'nmse'"
+sqlite3 merged.db "UPDATE sample $worse; UPDATE measurement $worse"
+"$kvant" compare tiny.db merged.db > out.txt 2> err.txt
+if [ $? = 1 ] && grep -q 'worse: regression' out.txt && grep -q 'there are regressions' err.txt; then ok compare_finds_a_regression
+else failed compare_finds_a_regression "$(cat out.txt err.txt)"; fi
+check compare_has_a_threshold "$kvant" compare tiny.db merged.db --threshold 11
+refuses compare_with_itself 2 'the same file is given twice' "$kvant" compare tiny.db tiny.db
+refuses compare_threshold 2 '--threshold x: must be a percentage' "$kvant" compare tiny.db merged.db --threshold x
+refuses run_without_quick 2 'has no .quick. variant' "$kvant" run tiny.json --quick --store none.db
 refuses export_of_no_table 2 'codebook' "$kvant" export --quantizer turboquant_mse --part rotatoin --out none.npy
 file=$(ls kept/affine-*.state | head -n 1)
 printf X | dd of="$file" bs=1 seek=300 conv=notrunc 2> /dev/null

@@ -32,6 +32,25 @@ static void walk(const spec *s)
     }
 }
 
+typedef kvant_status parser(const char *name, const char *json, size_t bytes, const char *const *sets, size_t n_sets, spec *out,
+                            kvant_error *err);
+
+static void try_spec(parser *parse, const char *json, size_t bytes, const char *const *sets, size_t n_sets)
+{
+    spec s;
+    kvant_error err = { "" };
+    if (!parse("input", json, bytes, sets, n_sets, &s, &err)) {
+        walk(&s);
+        /* What is kept in the store reads back as the same spec. */
+        spec again;
+        if (spec_parse("kept", s.json, strlen(s.json), NULL, 0, &again, &err) || again.n_axes != s.n_axes)
+            abort();
+        spec_close(&again);
+        spec_close(&s);
+    } else if (!err.text[0])
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 1 << 14)
@@ -50,18 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (n_sets < SETS)
                 sets[n_sets++] = copy + i + 1;
         }
-    spec s;
-    kvant_error err = { "" };
-    if (!spec_parse("input", copy, bytes, sets, n_sets, &s, &err)) {
-        walk(&s);
-        /* What is kept in the store reads back as the same spec. */
-        spec again;
-        if (spec_parse("kept", s.json, strlen(s.json), NULL, 0, &again, &err) || again.n_axes != s.n_axes)
-            abort();
-        spec_close(&again);
-        spec_close(&s);
-    } else if (!err.text[0])
-        abort();
+    try_spec(spec_parse, copy, bytes, sets, n_sets);
+    try_spec(spec_parse_quick, copy, bytes, sets, n_sets);
     free(copy);
     return 0;
 }

@@ -47,6 +47,28 @@ check manifest_is_there grep -q smollm2-135m "$work/moved/share/kvant/datasets/m
 check licence_is_there grep -q MIT "$work/moved/share/doc/kvant/LICENSE"
 check man_page_is_there grep -q '^.TH KVANT' "$work/moved/share/man/man1/kvant.1"
 check completions_parse bash -n "$work/moved/share/bash-completion/completions/kvant"
+man=$work/moved/share/man/man1/kvant.1
+# A page has no date of its own, so that the same sources make the same page; lines as long as help's are no fault here.
+lint() { mandoc -Tlint -Wwarning "$man" 2>&1 | grep -v 'missing date'; }
+if ! command -v mandoc > /dev/null; then skipped man_page_is_clean "mandoc is missing"
+elif [ -z "$(lint)" ] && [ "$(mandoc -Tascii "$man" | grep -c 'kvant compare')" -gt 0 ]; then ok man_page_is_clean
+else failed man_page_is_clean "$(lint | head -n 5)"; fi
+# The completions are asked as the shells ask them.
+bash_words() { # word before the cursor, words of the line...
+    bash -c 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _kvant; printf "%s\n" "${COMPREPLY[@]}"' _ \
+        "$work/moved/share/bash-completion/completions/kvant" "$@"
+}
+if bash_words kvant comp | grep -qx compare && bash_words kvant compare --thr | grep -qx -- '--threshold=' &&
+    bash_words kvant run --qu | grep -qx -- --quick; then ok bash_completes
+else failed bash_completes "$(bash_words kvant comp) $(bash_words kvant compare --thr)"; fi
+if ! command -v zsh > /dev/null; then skipped zsh_completes "zsh is missing"
+else
+    folder=$work/moved/share/zsh/site-functions
+    check zsh_parses zsh -n "$folder/_kvant"
+    check zsh_completes_a_command zsh -f tests/complete.zsh "$folder" 'kvant compa' 'kvant compare'
+    check zsh_completes_an_option zsh -f tests/complete.zsh "$folder" 'kvant compare --thr' 'kvant compare --threshold'
+    check zsh_lists_options zsh -f tests/complete.zsh "$folder" 'kvant report --' 'only this metric'
+fi
 mv "$work/moved" "$prefix"
 MAKEFLAGS='' check uninstalls make --no-print-directory MODE=release uninstall DESTDIR="$dest" PREFIX=/opt/kvant
 left=$(find "$dest" ! -type d)

@@ -149,6 +149,27 @@ static void vectors_and_their_padding(void **state)
     run_free(&run);
 }
 
+/* 28 layers of 8 KV heads of 64: what a cache takes that no model is there for. */
+static void caches_of_a_given_shape(void **state)
+{
+    (void)state;
+    probe_run run;
+    run_vectors("f16", "", "", &run);
+    for (size_t i = 0; i < run.cells[0].n_results; i++)
+        assert_string_not_equal(run.cells[0].results[i].metric, "bytes_sequence");      /* not asked for */
+    run_free(&run);
+    run_vectors("f16", "", "layers=28,kv_heads=8,context=1024", &run);
+    assert_near(value_of(&run.cells[0], "bytes_sequence"), 28 * 8 * 1024 * 2 * 128.0, 0);
+    run_free(&run);
+    run_vectors("q4_0", "", "layers=28,kv_heads=8,context=1024", &run);
+    assert_near(value_of(&run.cells[0], "bytes_sequence"), 28 * 8 * 1024 * 2 * 36.0, 0);
+    run_free(&run);
+    /* 100 tokens are four blocks of 32. */
+    run_vectors("kivi", "bits=2,axis=channel,group_size=32", "layers=2,context=100", &run);
+    assert_near(value_of(&run.cells[0], "bytes_sequence"), 2 * 2 * 4 * 64 * (8 + 4.0), 0);
+    run_free(&run);
+}
+
 static void asks_for_vectors_that_are_there(void **state)
 {
     (void)state;
@@ -189,6 +210,7 @@ int main(void)
         cmocka_unit_test(sinks_windows_and_blocks_stay_f16),
         cmocka_unit_test(states_are_counted_once_where_they_are_equal),
         cmocka_unit_test(vectors_and_their_padding),
+        cmocka_unit_test(caches_of_a_given_shape),
         cmocka_unit_test(asks_for_vectors_that_are_there),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

@@ -382,7 +382,7 @@ static void errors(void **state)
     static const char *const jpeg[] = { "jpeg", NULL }, *const png[] = { "png", NULL }, *const typo[] = { "metrik=nll", NULL },
                       *const bare[] = { "metric", NULL }, *const nothing[] = { "metric=nmse", NULL };
     o = (plot_options){ plots_folder(), "pareto", "e", out, jpeg, NULL };
-    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png or pdf");
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png, pdf or tikz");
     o = (plot_options){ plots_folder(), "pareto", "e", "x.svg", png, NULL };
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "ends otherwise");
     o = (plot_options){ plots_folder(), "pareto", "e", out, NULL, typo };

@@ -288,6 +288,49 @@ static void expectations(void **state)
         { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.4,\"sigma\":3,\"source\":\"s\"}", false, "0.03  not met" },
         { "{\"where\":{\"key.bits\":2},\"metric\":\"bits_stored\",\"value\":2.5,\"tolerance\":0,\"source\":\"s\"}", true,
           "affine 2b        2.5       2.5              +0          0  met" },
+        /* Bounds: kept, broken, or within the measurement's own error (2.4375 +- 0.01). */
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.5,\"bound\":\"upper\",\"source\":\"s\"}", true, "  met  " },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.5,\"bound\":\"lower\",\"source\":\"s\"}", false, "not met" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.45,\"bound\":\"lower\",\"tolerance\":0.013,\"source\":\"s\"}",
+          true, "  met  " },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.43,\"bound\":\"upper\",\"sigma\":2,\"source\":\"s\"}", true,
+          "undecided" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.4,\"bound\":\"upper\",\"sigma\":2,\"source\":\"s\"}", false,
+          "not met" },
+        /* A published error is one only when what is right comes out, and what was printed does not. */
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.7,\"error\":\"rounded\",\"correct\":2.44,"
+          "\"tolerance\":0.01,\"source\":\"s\"}",
+          true, "published error  s; rounded" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.7,\"error\":\"rounded\",\"correct\":2.5,"
+          "\"tolerance\":0.01,\"source\":\"s\"}",
+          false, "not met" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.43,\"error\":\"rounded\",\"correct\":2.44,"
+          "\"tolerance\":0.01,\"source\":\"s\"}",
+          false, "not met" },
+        { "{\"metric\":\"speed-up\",\"formula\":\"12 / 4\",\"value\":5,\"error\":\"its table\","
+          "\"correct\":3,\"tolerance\":0,\"source\":\"s\"}",
+          true, "published error" },
+        { "{\"metric\":\"speed-up\",\"formula\":\"12 / 4\",\"value\":5,\"tolerance\":0,\"source\":\"s\"}", false, "not met" },
+        /* Beside: not judged, but of a cell that there is; without where, of none. */
+        { "{\"metric\":\"gsm8k\",\"value\":5,\"beside\":\"a model of 7B\",\"source\":\"s\"}", true, "shown beside  s; a model of 7B" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":5,\"beside\":\"b\",\"source\":\"s\"}", true, "2.4375  0.01       "
+          "-2.56             shown beside" },
+        { "{\"where\":{\"key.bits\":9},\"metric\":\"nll\",\"value\":5,\"beside\":\"b\",\"source\":\"s\"}", false, "not computed" },
+        /* Formulas over a cell, its reference, the paired difference, and another cell. */
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"r\",\"formula\":\"16 / "
+          "bits_stored\",\"value\":6.4,\"tolerance\":1e-9,\"source\":\"s\"}", true, "  met  " },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"r\",\"formula\":\"nll - reference.nll - "
+          "difference.nll\",\"value\":0,\"tolerance\":1e-9,\"source\":\"s\"}",
+          true, "  met  " },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"r\",\"formula\":\"bits_asked / "
+          "other.bits_asked\",\"against\":{\"key.bits\":4},\"value\":0.5,"
+          "\"tolerance\":0,\"source\":\"s\"}", true, "  met  " },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"r\",\"formula\":\"nll / "
+          "other.nll\",\"against\":{\"key.bits\":9},\"value\":1,\"tolerance\":9,\"source\":\"s\"}",
+          false, "not computed" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"r\",\"formula\":\"nil * 2\",\"value\":1,\"tolerance\":9,\"source\":\"s\"}", false,
+          "not computed" },
+        { "{\"where\":{\"key.bits\":2},\"metric\":\"difference.nll\",\"value\":0,\"tolerance\":9,\"source\":\"s\"}", true, "  met  " },
         /* What has no error is not within any number of errors. */
         { "{\"where\":{\"key.bits\":2},\"metric\":\"bits_asked\",\"value\":2,\"sigma\":9,\"source\":\"s\"}", false, "not met" },
     };

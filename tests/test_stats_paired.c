@@ -203,12 +203,26 @@ static void families(void **state)
     assert_ok(stats_holm(NULL, 0, adjusted, err));
 }
 
+static void t_tests(void **state)
+{
+    (void)state;
+    /* t = 2.776445105 leaves 2.5 % on either side with 4 degrees; 12.7062 with 1. */
+    assert_true(fabs(stats_t_test((stats_mean){ 2.7764451052, 1, 5 }) - 0.05) < 1e-9);
+    assert_true(fabs(stats_t_test((stats_mean){ -12.706204736, 1, 2 }) - 0.05) < 1e-9);
+    assert_true(stats_t_test((stats_mean){ 0, 1, 5 }) == 1);
+    assert_true(stats_t_test((stats_mean){ 0, 0, 5 }) == 1);
+    assert_true(stats_t_test((stats_mean){ 1, 0, 5 }) == 0);
+    assert_true(isnan(stats_t_test((stats_mean){ 1, NAN, 1 })));
+    assert_true(isnan(stats_t_test((stats_mean){ NAN, 1, 5 })));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bootstrap_is_that_of_all_resamples), cmocka_unit_test(bootstrap_depends_on_the_set_alone),
         cmocka_unit_test(bootstrap_at_its_limits), cmocka_unit_test(bootstrap_holds_what_it_says), cmocka_unit_test(signs),
         cmocka_unit_test(families),
+        cmocka_unit_test(t_tests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

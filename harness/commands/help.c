@@ -23,7 +23,10 @@ static void add_troff(text *t, const char *string)
 static void man_page(text *t)
 {
     text_add(t, ".TH KVANT 1 \"\" \"kvant %s\"\n.SH NAME\nkvant \\- benchmark harness for vector quantizers\n"
-                ".SH SYNOPSIS\n.B kvant\n.I COMMAND\n[\\fIOPTION\\fR...] [\\fIARGUMENT\\fR...]\n.SH COMMANDS\n", kvant_version());
+                ".SH SYNOPSIS\n.B kvant\n.I COMMAND\n[\\fIOPTION\\fR...] [\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\nKvant measures "
+                "vector quantizers, above all those for the\nKV cache of language models:\nexperiments are JSON files, results one "
+                "SQLite store.\n"
+                ".SH COMMANDS\n", kvant_version());
     for (const cli_command *const *c = cli_commands(); *c; c++) {
         text page = { 0 };
         cli_help(*c, &page);
@@ -35,7 +38,10 @@ static void man_page(text *t)
         text_add(t, ".fi\n");
         text_free(&page);
     }
-    text_add(t, ".SH EXIT STATUS\n0 done, 1 a check or expectation failed, 2 usage or input error, 130 interrupted.\n");
+    text_add(t, ".SH ENVIRONMENT\n");
+    for (const cli_variable *v = cli_environment(); v->name; v++)
+        text_add(t, ".TP\n.B %s\n%s\n", v->name, v->help);
+    text_add(t, ".SH EXIT STATUS\n0 done, 1 a check or expectation failed,\n2 usage or input error, 130 interrupted.\n");
 }
 
 static void bash_completions(text *t)
@@ -54,14 +60,90 @@ static void bash_completions(text *t)
                 "complete -o default -o nospace -F _kvant kvant\n");
 }
 
+/* A word inside '...' of a shell, where `special` characters need a backslash of their own. */
+static void add_quoted(text *t, const char *words, const char *special)
+{
+    for (const char *p = words; *p; p++)
+        if (*p == '\'')
+            text_add(t, "'\\''");
+        else
+            text_add(t, strchr(special, *p) ? "\\%c" : "%c", *p);
+}
+
+/* What zsh completes a value by: files, folders, or nothing that it could know. */
+static const char *zsh_action(const char *argument)
+{
+    static const char *const folders[] = { "DIR", "FOLDER" }, *const files[] = { "FILE", "PATH", "STORE", "SPEC", "BEFORE", "MODEL",
+                                                                      "." };
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (!strcmp(argument, folders[i]))
+            return "_files -/";
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (strstr(argument, files[i]))
+            return "_files";
+    return " ";
+}
+
+static void zsh_value(text *t, const char *argument, size_t length)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), argument);
+    text_add(t, ":");
+    add_quoted(t, name, ":\\");
+    text_add(t, ":%s", zsh_action(name));
+}
+
+static void zsh_option(text *t, const char *name, const char *argument, const char *help, bool repeat)
+{
+    const char *second = argument ? strchr(argument, ' ') : NULL;
+    text_add(t, " \\\n            '%s--%s%s[", repeat ? "*" : "", name, argument && !second ? "=" : "");
+    add_quoted(t, help, "[]:\\");
+    text_add(t, "]");
+    if (argument)
+        zsh_value(t, argument, second ? (size_t)(second - argument) : strlen(argument));
+    if (second)
+        zsh_value(t, second + 1, strlen(second + 1));
+    text_add(t, "'");
+}
+
+static void zsh_completions(text *t)
+{
+    text_add(t, "#compdef kvant\n\n_kvant()\n{\n    local -a commands\n    commands=(\n");
+    for (const cli_command *const *c = cli_commands(); *c; c++) {
+        text_add(t, "        '%s:", (*c)->name);
+        add_quoted(t, (*c)->summary, ":\\");
+        text_add(t, "'\n");
+    }
+    text_add(t, "    )\n    if (( CURRENT == 2 )); then\n        _describe -t commands 'kvant command' commands\n        return\n"
+                "    fi\n"
+                "    local command=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $command in\n");
+    for (const cli_command *const *c = cli_commands(); *c; c++) {
+        text_add(t, "    %s)\n        _arguments", (*c)->name);
+        zsh_option(t, "help", NULL, "explain the command", false);
+        for (const cli_option *o = (*c)->options; o && o->name; o++)
+            zsh_option(t, o->name, o->argument, o->help, o->repeat);
+        if (*(*c)->arguments) {
+            text_add(t, " \\\n            '*:");
+            add_quoted(t, (*c)->arguments, ":\\");
+            text_add(t, !strcmp((*c)->arguments, "[COMMAND]") ? ":{_describe -t commands command commands}'" : ":%s'",
+                     zsh_action((*c)->arguments));
+        }
+        text_add(t, "\n        ;;\n");
+    }
+    text_add(t, "    esac\n}\n\n_kvant \"$@\"\n");
+}
+
 static int run(const cli *c)
 {
+    const char *shell = cli_get(c, "completions");
+    if (shell && strcmp(shell, "bash") && strcmp(shell, "zsh"))
+        return cli_usage(c, "--completions %.40s: must be bash or zsh", shell);
     kvant_error err = { 0 };
     text t = { 0 };
     if (cli_get(c, "man")) {
         man_page(&t);
-    } else if (cli_get(c, "completions")) {
-        bash_completions(&t);
+    } else if (shell) {
+        (strcmp(shell, "zsh") ? bash_completions : zsh_completions)(&t);
     } else if (cli_n_args(c)) {
         const cli_command *command = cli_find(cli_arg(c, 0), &err);
         if (!command)
@@ -81,7 +163,8 @@ static int run(const cli *c)
 
 static const cli_option options[] = {
     { .name = "man", .help = "the man page of all commands, for man -l" },
-    { .name = "completions", .help = "completions for bash, to be sourced" },
+    { .name = "completions", .argument = "SHELL", .help = "completions for bash, to be sourced, or for zsh, as _kvant in a folder of "
+                                                          "its fpath" },
     { 0 }
 };
 

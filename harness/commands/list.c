@@ -81,6 +81,8 @@ static int list_keys(void)
             printf(i ? " or %s" : ": %s (default)", k->words[i]);
         printf("\n");
     }
+    for (const spec_about *a = spec_about_keys(); a->name; a++)
+        printf("%-16s  %s\n", a->name, a->help);
     return EXIT_DONE;
 }
 

@@ -9,8 +9,9 @@
 
 static const cli_option options[] = {
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },
-    { "out", "PATH", "a folder, or a file that ends in .svg, .png or .pdf (default results)", false },
-    { "format", "NAME", "svg, png or pdf (default svg)", true },
+    { "out", "PATH", "a folder, or a file that ends in .svg, .png, .pdf or .tex (default results)", false },
+    { "format", "NAME", "svg, png, pdf, or tikz: a .tex to \\input beside gnuplot-lua-tikz.sty (default svg)", true },
+    { "terminal", "NAME", "like --format NAME", false },
     { "metric", "NAME", "like --set metric=NAME", false },
     { "set", "KEY=VALUE", "a parameter of the plot's query", true },
     { NULL, NULL, NULL, false },
@@ -37,7 +38,7 @@ static kvant_status draw(const cli *c, const char *folder, text *out, kvant_erro
     if (status != KVANT_OK)
         return status;
     char *metric = cli_get(c, "metric") ? text_format("metric=%s", cli_get(c, "metric")) : NULL;
-    const char **formats = values_of(c, "format", NULL), **sets = values_of(c, "set", metric);
+    const char **formats = values_of(c, "format", cli_get(c, "terminal")), **sets = values_of(c, "set", metric);
     if (!formats || !sets || (cli_get(c, "metric") && !metric))
         status = kvant_fail(err, KVANT_NOMEM, "out of memory");
     else {

@@ -369,6 +369,42 @@ kvant_status document_set(document *doc, const char *assignment, kvant_error *er
     return status;
 }
 
+void document_remove(document *doc, const cJSON *parent, const cJSON *item)
+{
+    forget_values(doc, item);
+    /* The document owns both; only its readers may not change them. */
+    cJSON_Delete(cJSON_DetachItemViaPointer((cJSON *)parent, (cJSON *)item));
+}
+
+kvant_status document_overlay(document *doc, const char *key, kvant_error *err)
+{
+    cJSON *over = cJSON_GetObjectItemCaseSensitive(doc->root, key);
+    if (!over)
+        return kvant_fail(err, KVANT_INVALID, "%s: has no `%s`", doc->name, key);
+    if (!cJSON_IsObject(over))
+        return document_fail(doc, over, err, "must be an object of keys that stand in place of the others");
+    while (over->child) {
+        cJSON *item = cJSON_DetachItemViaPointer(over, over->child), *old = cJSON_GetObjectItemCaseSensitive(doc->root, item->string);
+        if (old)
+            forget_values(doc, old);
+        bool ok = true;
+        if (cJSON_IsNull(item)) {
+            cJSON_DeleteItemFromObjectCaseSensitive(doc->root, item->string);
+            forget_values(doc, item);
+            cJSON_Delete(item);
+        } else {
+            char *name = strdup(item->string);     /* cJSON frees the item's own when it gives it a new one */
+            ok = name && (old ? cJSON_ReplaceItemInObjectCaseSensitive(doc->root, name, item)
+                              : cJSON_AddItemToObject(doc->root, name, item));
+            free(name);
+        }
+        if (!ok)
+            return kvant_fail(err, KVANT_NOMEM, "%s: no memory for `%s`", doc->name, key);
+    }
+    document_remove(doc, doc->root, over);
+    return KVANT_OK;
+}
+
 void number_text(double value, char digits[32])
 {
     if (value == 0)

@@ -29,6 +29,11 @@ const char *document_name(const document *doc);
  * or else a string as it stands. */
 kvant_status document_set(document *doc, const char *assignment, kvant_error *err);
 
+/* Puts the members of the root's object `key` in place of the root's own, a null taking one away, and removes `key`. */
+kvant_status document_overlay(document *doc, const char *key, kvant_error *err);
+/* Takes away a value, which may not be the root: `item` is invalid afterwards. */
+void document_remove(document *doc, const cJSON *parent, const cJSON *item);
+
 /* Returns KVANT_INVALID with "file:line: path: text" for a value of the document; one that document_set brought has no line. */
 kvant_status document_fail(const document *doc, const cJSON *item, kvant_error *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

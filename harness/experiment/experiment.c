@@ -28,7 +28,7 @@ static kvant_status read_spec(const cli *c, spec *s, kvant_error *err)
             sets[at++] = second;
         for (size_t i = 0; i < n; i++)
             sets[at++] = cli_get_nth(c, "set", (int)i);
-        status = spec_read(cli_arg(c, 0), sets, at, s, err);
+        status = (cli_get(c, "quick") ? spec_read_quick : spec_read)(cli_arg(c, 0), sets, at, s, err);
     }
     free(first);
     free(second);

@@ -12,6 +12,7 @@
 /* experiment_open takes all of these; of those that make states, --states has a help of its own. */
 #define OPTION_SPEC                                                                                                          \
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },                                                     \
+    { "quick", NULL, "the spec's quick variant: its keys under `quick` in place of the others, named NAME-quick", false },   \
     { "set", "KEY=VALUE", "override a key of the spec: chunks=4, key.bits=[2,3]", true },                                    \
     { "isa", "TARGET", "kernels to use, like --set isa=TARGET: auto, scalar, or a target", false },                          \
     OPTION_WEIGHTS,                                                                                                          \

@@ -4,6 +4,7 @@
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/spec.h"
 #include "harness/experiment/spec_rows.h"
+#include "harness/experiment/spec_variant.h"
 #include "harness/kernels.h"
 #include "harness/weights.h"
 
@@ -340,6 +341,8 @@ static kvant_status unknown_key(const spec *s, const cJSON *item, kvant_error *e
     names[n++] = "expect";
     names[n++] = "questions";
     names[n++] = "controls";
+    for (const spec_about *a = spec_about_keys(); a->name; a++)
+        names[n++] = a->name;
     for (const spec_key *k = spec_keys(); k->name; k++)
         names[n++] = k->name;
     const spec_axis *probes = spec_find(s, SPEC_PROBE);
@@ -360,6 +363,8 @@ static kvant_status read_key(spec *s, const cJSON *item, kvant_error *err)
         return spec_check_expect(s->doc, item, err);
     if (!strcmp(item->string, "questions"))
         return spec_check_questions(s->doc, item, err);
+    if (spec_is_about(item->string))
+        return spec_read_about(s, item, err);
     if (!strcmp(item->string, "controls")) {
         s->controls = cJSON_IsTrue(item);
         return cJSON_IsBool(item) ? KVANT_OK : document_fail(s->doc, item, err, "must be true or false");
@@ -413,6 +418,8 @@ static kvant_status read_keys(spec *s, kvant_error *err)
             before = s->n_axes - 1;
         status = read_key(s, c, err);
     }
+    if (!status)
+        spec_drop_other(s);
     if (!status) {
         spec_axis probes = s->axes[0];
         memmove(s->axes, s->axes + 1, before * sizeof *s->axes);
@@ -423,10 +430,13 @@ static kvant_status read_keys(spec *s, kvant_error *err)
     return status;
 }
 
-static kvant_status make_spec(document *doc, const char *const *sets, size_t n_sets, spec *out, kvant_error *err)
+/* A document that could not be read is NULL. */
+static kvant_status make_spec(kvant_status status, document *doc, bool quick, const char *const *sets, size_t n_sets, spec *out,
+                              kvant_error *err)
 {
-    *out = (spec){ .doc = doc, .controls = true };
-    kvant_status status = KVANT_OK;
+    *out = (spec){ .doc = doc, .controls = true, .minutes = NAN, .golden = NAN };
+    if (!status)
+        status = spec_choose_variant(out, quick, err);
     for (size_t i = 0; i < n_sets && !status; i++)
         status = document_set(doc, sets[i], err);
     if (!status)
@@ -436,19 +446,55 @@ static kvant_status make_spec(document *doc, const char *const *sets, size_t n_s
     return status;
 }
 
+kvant_status spec_read_quick(const char *path, const char *const *sets, size_t n_sets, spec *out, kvant_error *err)
+{
+    document *doc;
+    const kvant_status status = document_read(path, &doc, err);
+    return make_spec(status, doc, true, sets, n_sets, out, err);
+}
+
+kvant_status spec_parse_quick(const char *name, const char *json, size_t bytes, const char *const *sets, size_t n_sets, spec *out,
+                              kvant_error *err)
+{
+    document *doc;
+    const kvant_status status = document_parse(name, json, bytes, &doc, err);
+    return make_spec(status, doc, true, sets, n_sets, out, err);
+}
+
+/* The whole spec is there; its quick variant has only to be sound. */
+static kvant_status check_quick(kvant_status status, spec *whole, const spec *quick, kvant_error *err)
+{
+    if (!status && !(quick->minutes <= whole->minutes) && !isnan(quick->minutes) && !isnan(whole->minutes))
+        status = kvant_fail(err, KVANT_INVALID, "%s: `quick` says that it takes more minutes than the whole",
+                            document_name(whole->doc));
+    if (status)
+        spec_close(whole);
+    return status;
+}
+
 kvant_status spec_read(const char *path, const char *const *sets, size_t n_sets, spec *out, kvant_error *err)
 {
     document *doc;
-    *out = (spec){ 0 };
     kvant_status status = document_read(path, &doc, err);
-    return status ? status : make_spec(doc, sets, n_sets, out, err);
+    status = make_spec(status, doc, false, sets, n_sets, out, err);
+    if (status || n_sets || !out->has_quick)
+        return status;
+    spec quick = { 0 };
+    status = check_quick(spec_read_quick(path, NULL, 0, &quick, err), out, &quick, err);
+    spec_close(&quick);
+    return status;
 }
 
 kvant_status spec_parse(const char *name, const char *json, size_t bytes, const char *const *sets, size_t n_sets, spec *out,
                         kvant_error *err)
 {
     document *doc;
-    *out = (spec){ 0 };
     kvant_status status = document_parse(name, json, bytes, &doc, err);
-    return status ? status : make_spec(doc, sets, n_sets, out, err);
+    status = make_spec(status, doc, false, sets, n_sets, out, err);
+    if (status || n_sets || !out->has_quick)
+        return status;
+    spec quick = { 0 };
+    status = check_quick(spec_parse_quick(name, json, bytes, NULL, 0, &quick, err), out, &quick, err);
+    spec_close(&quick);
+    return status;
 }

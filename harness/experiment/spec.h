@@ -44,7 +44,11 @@ typedef struct {
     size_t n_axes;
     spec_axis *axes;               /* [n_axes] in the file's order */
     bool controls;                 /* not left out by "controls": false */
-    char *json;                    /* the spec as it stands after overrides */
+    const char *title, *paper;     /* what it shows, and of which paper and version; NULL: not said */
+    double minutes;                /* what it says that it takes on two cores; NAN: not said */
+    double golden;                 /* relative tolerance to which its results come again; 0: bit for bit, NAN: they do not */
+    bool has_quick, quick;         /* there is a quick variant; this is it */
+    char *json;                    /* the spec as it stands after overrides, without what is of the other variant */
 } spec;
 
 /* A key of specs, for reading and for explaining it. words: what it may be, the default first, in the order of the enumeration that it
@@ -53,12 +57,21 @@ enum { SPEC_WORDS = 2 };
 typedef struct { const char *name; spec_kind kind; const char *help, *words[SPEC_WORDS]; } spec_key;
 const spec_key *spec_keys(void);   /* all of them; ends with a NULL name */
 const char *spec_word(spec_kind kind, int index);
+/* Keys that are no axes but say something of the spec itself; ends with a NULL name. */
+typedef struct { const char *name, *help; } spec_about;
+const spec_about *spec_about_keys(void);
 
-/* Reads a spec and overrides keys by `sets`, each KEY=VALUE (document_set). KVANT_INVALID names file, line and path. */
+/* Reads a spec and overrides keys by `sets`, each KEY=VALUE (document_set). KVANT_INVALID names file, line and path. Without sets the
+ * quick variant is checked too, so that its faults show before it is asked for. */
 kvant_status spec_read(const char *path, const char *const *sets, size_t n_sets, spec *out, kvant_error *err);
+/* The same of its quick variant: the keys under `quick` stand in place of the spec's own, null takes one away, and it is named
+ * NAME-quick. KVANT_INVALID when it has none. */
+kvant_status spec_read_quick(const char *path, const char *const *sets, size_t n_sets, spec *out, kvant_error *err);
 /* The same from memory. */
 kvant_status spec_parse(const char *name, const char *json, size_t bytes, const char *const *sets, size_t n_sets, spec *out,
                         kvant_error *err);
+kvant_status spec_parse_quick(const char *name, const char *json, size_t bytes, const char *const *sets, size_t n_sets, spec *out,
+                              kvant_error *err);
 void spec_close(spec *s);          /* {0} is allowed */
 
 const spec_axis *spec_find(const spec *s, spec_kind kind);      /* NULL: the spec does not have it */

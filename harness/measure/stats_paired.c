@@ -117,6 +117,15 @@ stats_sign stats_sign_test(const double *x, size_t n)
     return sign;
 }
 
+double stats_t_test(stats_mean mean)
+{
+    if (mean.n < 2 || !isfinite(mean.mean) || !isfinite(mean.se))
+        return NAN;
+    if (mean.se == 0)
+        return mean.mean == 0;
+    return 2 * gsl_cdf_tdist_Q(fabs(mean.mean) / mean.se, (double)(mean.n - 1));
+}
+
 kvant_status stats_holm(const double *p, size_t n, double *adjusted, kvant_error *err)
 {
     size_t *order = calloc(n + 1, sizeof *order), tests = 0;

@@ -19,6 +19,10 @@ kvant_status stats_bca(const double *x, const double *w, size_t n, double confid
 typedef struct { size_t above, below, ties; double p; } stats_sign;
 stats_sign stats_sign_test(const double *x, size_t n);
 
+/* Two-sided p of Student's t test of a mean of 0, n - 1 degrees: that of paired differences, or by their linearised residuals of
+ * clusters. Without spread it is 0, or 1 for a mean of 0; NaN for n < 2 or a mean that is not finite. */
+double stats_t_test(stats_mean mean);
+
 /* Holm's step-down correction: adjusted [n] are p-values that hold for the whole family together. A p that is NaN was no test: it
  * stays NaN and does not count. p and adjusted may be the same array. */
 kvant_status stats_holm(const double *p, size_t n, double *adjusted, kvant_error *err);

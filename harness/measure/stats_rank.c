@@ -10,6 +10,7 @@
 #include <gsl/gsl_statistics_double.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SHUFFLE_SEED = 20260103 };
 
@@ -109,5 +110,65 @@ kvant_status stats_spearman_of(const double *x, const double *y, size_t n, doubl
     gsl_rng_free(rng);
     gsl_permutation_free(p);
     free(ranks);
+    return status;
+}
+
+/* Of the ways to choose `left` more of rank[at..n), those whose sum with `sum` lies at least `far` from `middle`. */
+static double count_deals(const double *rank, size_t n, size_t at, size_t left, double sum, double middle, double far, double *all)
+{
+    if (left == 0) {
+        ++*all;
+        return fabs(sum - middle) >= far - 1e-9;
+    }
+    double found = 0;
+    for (size_t i = at; i + left <= n; i++)
+        found += count_deals(rank, n, i + 1, left - 1, sum + rank[i], middle, far, all);
+    return found;
+}
+
+/* Sum over groups of equal ranks of t^3 - t; ranks sorted. */
+static double tied(const double *rank, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i; end < n && rank[end] == rank[i]; end++)
+            continue;
+        const double t = (double)(end - i);
+        sum += t * t * t - t;
+    }
+    return sum;
+}
+
+kvant_status stats_rank_sum(const double *x, size_t n_x, const double *y, size_t n_y, double *p, kvant_error *err)
+{
+    const size_t n = n_x + n_y, few = n_x < n_y ? n_x : n_y;
+    *p = NAN;
+    for (size_t i = 0; i < n; i++)
+        if (isnan(i < n_x ? x[i] : y[i - n_x]))
+            return KVANT_OK;
+    if (!few)
+        return KVANT_OK;
+    double *all = calloc(2 * n, sizeof *all), *rank = all + n;
+    if (!all)
+        return kvant_fail(err, KVANT_NOMEM, "rank sum: no memory for %zu values", n);
+    memcpy(all, n_x <= n_y ? x : y, few * sizeof *all);            /* the smaller sample first: its sum is taken */
+    memcpy(all + few, n_x <= n_y ? y : x, (n - few) * sizeof *all);
+    const kvant_status status = stats_ranks(all, n, rank, err);
+    double sum = 0, ways = 1;
+    for (size_t i = 0; i < few; i++) {
+        sum += rank[i];
+        ways *= (double)(n - i) / (double)(i + 1);
+    }
+    const double middle = (double)few * ((double)n + 1) / 2, far = fabs(sum - middle);
+    gsl_sort(rank, 1, n);
+    if (!status && ways <= STATS_DEALS) {
+        double deals = 0;
+        const double found = count_deals(rank, n, 0, few, 0, middle, far, &deals);
+        *p = found / deals;
+    } else if (!status) {
+        const double m = (double)n, variance = (double)few * (m - (double)few) / 12 * (m + 1 - tied(rank, n) / (m * (m - 1)));
+        *p = variance > 0 ? fmin(1, 2 * gsl_cdf_ugaussian_Q(fmax(0, far - 0.5) / sqrt(variance))) : 1;
+    }
+    free(all);
     return status;
 }

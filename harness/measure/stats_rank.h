@@ -17,4 +17,10 @@ kvant_status stats_spearman_of(const double *x, const double *y, size_t n, doubl
 /* Ranks from 1, ties at their mean; rank [n]. Values must not be NaN. */
 kvant_status stats_ranks(const double *x, size_t n, double *rank, kvant_error *err);
 
+/* Are two samples alike? Two-sided p of the rank sum (Wilcoxon 1945; Mann and Whitney 1947), ties at their mean rank: exact over all
+ * ways to deal the ranks while there are at most STATS_DEALS, above by the normal approximation with its correction for ties. Nothing
+ * is assumed of the values, which suits times. NaN for an empty sample or a NaN. Fails only for lack of memory. */
+enum { STATS_DEALS = 200000 };
+kvant_status stats_rank_sum(const double *x, size_t n_x, const double *y, size_t n_y, double *p, kvant_error *err);
+
 #endif

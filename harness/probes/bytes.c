@@ -1,15 +1,18 @@
 /* bytes.c - what codes take: a sequence's cache at a length, key by key and f16 part by f16 part, what was allocated for it, and the
- * states of its codecs; or vectors and their padding. No token runs through the model: its shape and weights are all that is asked. */
+ * states of its codecs; or vectors and their padding, and the cache of a shape that no file of a model is there for. No token runs
+ * through a model: its shape and weights are all that is asked. */
 #include "harness/measure/footprint.h"
 #include "harness/probe.h"
 
 #include <math.h>
 
-enum { CONTEXT, COUNT };
+enum { CONTEXT, COUNT, LAYERS, KV_HEADS };
 
 static const kvant_param params[] = {
-    { "context", "text: tokens in the cache", KVANT_INT, 512, 16, 1 << 20, NULL },
+    { "context", "tokens in the cache: the model's, or that of `layers`", KVANT_INT, 512, 16, 1 << 20, NULL },
     { "n", "vector data: vectors to store; 0 = all", KVANT_INT, 0, 0, 1u << 30, NULL },
+    { "layers", "vector data: layers of a cache of such vectors, keys and values; 0 = none is asked for", KVANT_INT, 0, 0, 65536, NULL },
+    { "kv_heads", "vector data: KV heads of each of these layers", KVANT_INT, 1, 1, 65536, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
 
@@ -28,6 +31,8 @@ static const probe_metric metrics[] = {
     { "bits_per_vector", "bits", "vector data: stored per coordinate", -1, false },
     { "overhead_bits", "bits", "stored less asked per coordinate: norms, scales, zeros, padding; of a cache, the mean of its codes", -1,
       false },
+    { "bytes_sequence", "bytes", "vector data: keys and values of `context` tokens in all `layers` and `kv_heads`, incomplete blocks "
+      "as whole ones", -1, false },
     { "padding_bytes", "bytes", "vector data: of the last block or tile, which n vectors do not fill", -1, false },
     { "state_bytes", "bytes", "rotations, codebooks and the like: one per layer and side, which its heads share", -1, false },
     { "state_bytes_distinct", "bytes", "the same with equal ones held once", -1, false },
@@ -75,6 +80,9 @@ static void vector_unit(probe_job *job, size_t cell)
     emit_one(job, cell, "overhead_bits", bits - codec->plan.bits_asked);
     emit_one(job, cell, "padding_bytes", (double)kvant_bytes(codec, n) - (double)n * bytes);
     emit_one(job, cell, "compression", 2.0 * codec->shape.dim / bytes);
+    if (job->args.v[LAYERS] > 0)
+        emit_one(job, cell, "bytes_sequence", 2 * job->args.v[LAYERS] * job->args.v[KV_HEADS] *
+                                              (double)kvant_bytes(codec, context_of(&job->args)));
     emit_one(job, cell, "state_bytes", (double)codec->plan.state);
 }
 

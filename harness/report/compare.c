@@ -12,7 +12,7 @@ enum { METRICS = 32 };
 static const double LEVEL = 0.05;
 
 /* Layers and heads of a text are measured chunk by chunk too: there the unit is the chunk. */
-static bool unit_is_cluster(const cJSON *block)
+bool compare_by_unit(const cJSON *block)
 {
     const char *probe = member_text(block, "probe");
     return (!strcmp(probe, "distortion") || !strcmp(probe, "attention")) && *member_text(block, "model");
@@ -35,19 +35,25 @@ static sqlite3_stmt *ask(store *s, const char *sql, const char *a, const char *b
     return query;
 }
 
-kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d,
+kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, bool other, const char *metric, bool by_unit, differences *d,
                               kvant_error *err)
 {
-    static const char pairs[] =
-        "SELECT CASE WHEN ?4 THEN a.unit ELSE a.chunk END AS cluster, sum(a.n), sum(a.n * (a.value - b.value)) / sum(a.n), "
-        "sum(a.n * a.value) / sum(a.n), sum(a.n * b.value) / sum(a.n), count(*) - count(a.value - b.value) "
-        "FROM sample a JOIN sample b ON b.cell = ?2 AND b.unit = a.unit AND b.metric = a.metric AND b.chunk = a.chunk AND b.idx = a.idx "
-        "WHERE a.cell = ?1 AND a.metric = ?3 GROUP BY cluster ORDER BY cluster";
-    static const char counts[] =
-        "SELECT count(DISTINCT CASE WHEN cell = ?1 THEN cluster END), count(DISTINCT CASE WHEN cell = ?2 THEN cluster END) FROM "
-        "(SELECT cell, CASE WHEN ?4 THEN unit ELSE chunk END AS cluster FROM sample WHERE cell IN (?1, ?2) AND metric = ?3)";
+    static const char *const pairs[] = {
+#define PAIRS(schema) \
+        "SELECT CASE WHEN ?4 THEN a.unit ELSE a.chunk END AS cluster, sum(a.n), sum(a.n * (a.value - b.value)) / sum(a.n), " \
+        "sum(a.n * a.value) / sum(a.n), sum(a.n * b.value) / sum(a.n), count(*) - count(a.value - b.value) " \
+        "FROM main.sample a JOIN " schema ".sample b ON b.cell = ?2 AND b.unit = a.unit AND b.metric = a.metric AND b.chunk = " \
+        "a.chunk AND b.idx = a.idx WHERE a.cell = ?1 AND a.metric = ?3 GROUP BY cluster ORDER BY cluster"
+        PAIRS("main"), PAIRS("other")
+    };
+    static const char *const counts[] = {
+#define COUNTS(schema) \
+        "SELECT (SELECT count(DISTINCT CASE WHEN ?4 THEN unit ELSE chunk END) FROM main.sample WHERE cell = ?1 AND metric = ?3), " \
+        "(SELECT count(DISTINCT CASE WHEN ?4 THEN unit ELSE chunk END) FROM " schema ".sample WHERE cell = ?2 AND metric = ?3)"
+        COUNTS("main"), COUNTS("other")
+    };
     const char *key_a = member_text(a, "cell"), *key_b = member_text(b, "cell");
-    sqlite3_stmt *query = ask(s, counts, key_a, key_b, metric, by_unit);
+    sqlite3_stmt *query = ask(s, counts[other], key_a, key_b, metric, by_unit);
     if (!query || sqlite3_step(query) != SQLITE_ROW) {
         sqlite3_finalize(query);
         return store_trouble(s, err);
@@ -63,7 +69,7 @@ kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, const ch
     free(d->x);
     *d = (differences){ more, more + room, more + 2 * room, more + 3 * room, old, d->n_a + n_a, d->n_b + n_b };
     int rc = SQLITE_NOMEM;
-    query = ask(s, pairs, key_a, key_b, metric, by_unit);
+    query = ask(s, pairs[other], key_a, key_b, metric, by_unit);
     while (query && (rc = sqlite3_step(query)) == SQLITE_ROW && d->n < room) {
         const bool broken = sqlite3_column_int64(query, 5) > 0;
         d->w[d->n] = sqlite3_column_double(query, 1);
@@ -153,7 +159,7 @@ static kvant_status compare_metric(store *s, const cJSON *block, const char *que
     for (size_t i = 0; i < n_a; i++)
         for (size_t k = 0; k < n_b && !status; k++)
             if (!strcmp(member_text(a[i], "pairing"), member_text(b[k], "pairing")))
-                status = compare_clusters(s, a[i], b[k], metric, unit_is_cluster(block), &d, err);
+                status = compare_clusters(s, a[i], b[k], false, metric, compare_by_unit(block), &d, err);
     if (!status)
         status = add_row(block, question, a[0], b[0], metric, &d, rows, err);
     free(d.x);

@@ -10,9 +10,12 @@ typedef struct {
     double *x, *w, *a, *b;         /* [n], one allocation at x; NaN where a sample was not finite */
     size_t n, n_a, n_b;            /* clusters of both, and of each side alone */
 } differences;
-/* Adds the clusters of one pair of cells: their chunks, or units where that is what a probe's samples cluster by. */
-kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, const char *metric, bool by_unit, differences *d,
+/* Adds the clusters of one pair of cells: their chunks, or units where that is what a probe's samples cluster by. other: b is a cell
+ * of the store that is attached beside s (store_attach). */
+kvant_status compare_clusters(store *s, const cJSON *a, const cJSON *b, bool other, const char *metric, bool by_unit, differences *d,
                               kvant_error *err);
+/* Does what has this "probe" and "model" cluster by unit? */
+bool compare_by_unit(const cJSON *block);
 
 /* Adds rows of A against B (NULL: all others) to `rows`, without p_holm, verdict and words. blocks as report_blocks makes them; metrics NULL:
  * the chief ones: nll, and the first of each probe's own that its samples tell. */

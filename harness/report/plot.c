@@ -104,13 +104,25 @@ static kvant_status choose_experiment(store *s, const char *given, char **experi
     return *experiment ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "out of memory");
 }
 
+static const struct { const char *format, *suffix; } formats_known[] = {
+    { "svg", "svg" }, { "png", "png" }, { "pdf", "pdf" }, { "tikz", "tex" }, { NULL, NULL }
+};
+
+static const char *format_suffix(const char *format)
+{
+    size_t i = 0;
+    while (formats_known[i].format && strcmp(format, formats_known[i].format))
+        i++;
+    return formats_known[i].suffix;
+}
+
+/* The format that a file's name asks for. */
 static const char *suffix_of(const char *path)
 {
-    static const char *const known[] = { "svg", "png", "pdf" };
     const char *dot = strrchr(path, '.');
-    for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
-        if (!strcmp(dot + 1, known[i]))
-            return known[i];
+    for (size_t i = 0; dot && formats_known[i].format; i++)
+        if (!strcmp(dot + 1, formats_known[i].suffix))
+            return formats_known[i].format;
     return NULL;
 }
 
@@ -119,8 +131,8 @@ static char *file_name(const plot_options *o, const char *experiment, const char
 {
     if (suffix_of(o->out))
         return strdup(o->out);
-    char *name = metric ? text_format("%s-%s-%s.%s", experiment, o->name, metric, format)
-                        : text_format("%s-%s.%s", experiment, o->name, format);
+    char *name = metric ? text_format("%s-%s-%s.%s", experiment, o->name, metric, format_suffix(format))
+                        : text_format("%s-%s.%s", experiment, o->name, format_suffix(format));
     for (char *c = name; c && *c; c++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+", *c) || (c == name && *c == '.'))
             *c = '_';
@@ -145,8 +157,8 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
     for (const char *const *f = formats; *f; f++)
         if (by_suffix[0] && strcmp(*f, by_suffix[0]))
             return kvant_fail(err, KVANT_INVALID, "--format %s: the file %.200s is to be written, which ends otherwise", *f, o->out);
-        else if (strcmp(*f, "svg") && strcmp(*f, "png") && strcmp(*f, "pdf"))
-            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png or pdf", *f);
+        else if (!format_suffix(*f))
+            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png, pdf or tikz", *f);
     char *experiment = NULL;
     plot_data data = { .title = NULL };
     kvant_status status = check_name(o, err);

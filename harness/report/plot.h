@@ -15,8 +15,8 @@ typedef struct {
     const char *folder;            /* of the plots */
     const char *name;              /* of the plot */
     const char *experiment;        /* NULL: the store's only one */
-    const char *out;               /* a folder, or a file that ends in .svg, .png or .pdf */
-    const char *const *formats;    /* "svg", "png", "pdf", NULL-terminated; NULL: by `out`, else svg */
+    const char *out;               /* a folder, or a file that ends in .svg, .png, .pdf or .tex */
+    const char *const *formats;    /* "svg", "png", "pdf", "tikz", NULL-terminated; NULL: by `out`, else svg */
     const char *const *sets;       /* parameters of the query, KEY=VALUE, NULL-terminated; may be NULL */
 } plot_options;
 

@@ -131,6 +131,22 @@ static kvant_status run_gnuplot(const plot_options *o, const work *w, kvant_erro
     return KVANT_OK;
 }
 
+static kvant_status escape_tikz(const work *w, kvant_error *err)
+{
+    char *raw = NULL;
+    text tikz = { 0 };
+    size_t bytes;
+    kvant_status status = file_read(w->picture, &raw, &bytes, err);
+    if (status == KVANT_OK)
+        plot_tikz_escape(raw, &tikz);
+    if (status == KVANT_OK)
+        status = tikz.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", w->picture)
+                             : file_write(w->picture, tikz.data, tikz.length, err);
+    text_free(&tikz);
+    free(raw);
+    return status;
+}
+
 kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const plot_data *data, const char *format, const char *file,
                           kvant_error *err)
 {
@@ -140,6 +156,8 @@ kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const p
         status = write_script(o, experiment, data, format, &w, err);
     if (status == KVANT_OK)
         status = run_gnuplot(o, &w, err);
+    if (status == KVANT_OK && !strcmp(format, "tikz"))
+        status = escape_tikz(&w, err);
     if (status == KVANT_OK && rename(w.picture, file))
         status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", file, strerror(errno));
     remove_work(&w);

@@ -22,4 +22,7 @@ void gnuplot_string(text *t, const char *value);
 kvant_status plot_gnuplot(const plot_options *options, const char *experiment, const plot_data *data, const char *format,
                           const char *file, kvant_error *err);
 
+/* Adds a picture of gnuplot's terminal tikz with its texts escaped for TeX. */
+void plot_tikz_escape(const char *tikz, text *out);
+
 #endif

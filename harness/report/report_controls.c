@@ -51,7 +51,7 @@ typedef struct { double mean; stats_interval interval; } worse;
 static kvant_status worse_by(const judge *j, const cJSON *first, const cJSON *second, worse *out, kvant_error *err)
 {
     differences d = { 0 };
-    kvant_status status = compare_clusters(j->s, second, first, j->metric->name, false, &d, err);
+    kvant_status status = compare_clusters(j->s, second, first, false, j->metric->name, false, &d, err);
     *out = (worse){ NAN, { NAN, NAN } };
     if (!status && d.n && d.n == d.n_a && d.n == d.n_b) {
         for (size_t i = 0; i < d.n; i++)

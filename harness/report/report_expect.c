@@ -1,5 +1,6 @@
 /* report_expect.c - holds an experiment's results against the values that its spec expects: published, computed, verdict.
  * A row speaks of every cell whose config agrees with its `where`; names are those of the spec, and paths into the config do too. */
+#include "harness/formula.h"
 #include "harness/report/report_internal.h"
 
 #include <math.h>
@@ -77,6 +78,93 @@ static computed computed_of(const cJSON *cell, const char *metric)
     return (computed){ false, NAN, NAN };
 }
 
+/* Its paired difference to the reference. */
+static computed difference_of(const cJSON *cell, const char *metric)
+{
+    const cJSON *row;
+    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "differences"))
+        if (!strcmp(member_text(row, "metric"), metric))
+            return (computed){ true, member_number(row, "difference"), member_number(row, "se") };
+    return (computed){ false, NAN, NAN };
+}
+
+/* ---- Formulas ------------------------------------------------------------------------------- */
+
+/* Where the names of a row's formula are looked up: a cell, and all blocks, of which one is its own. */
+typedef struct { const cJSON *report, *expected, *block, *cell; } place;
+
+static const cJSON *reference_of(const cJSON *block)
+{
+    const cJSON *cell;
+    cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells"))
+        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cell, "reference")) || member_number(cell, "reference") == 1)
+            return cell;
+    return NULL;
+}
+
+/* The one cell of the block that agrees with `against`; NULL: none, or several. */
+static const cJSON *only_cell(const cJSON *block, const cJSON *against, const char *metric, size_t *n)
+{
+    const cJSON *cell, *found = NULL;
+    cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells"))
+        if (computed_of(cell, metric).there && report_agrees(against, cell)) {
+            found = cell;
+            ++*n;
+        }
+    return *n == 1 ? found : NULL;
+}
+
+/* What a row is held against: in the cell's own block, where there is one such cell, or else the only one of the experiment. */
+static const cJSON *other_cell(const place *p, const char *metric)
+{
+    const cJSON *against = cJSON_GetObjectItemCaseSensitive(p->expected, "against"), *block, *found;
+    size_t n = 0;
+    if (!against)
+        return NULL;
+    found = only_cell(p->block, against, metric, &n);
+    if (n)
+        return found;
+    cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(p->report, "blocks")) {
+        const cJSON *one = only_cell(block, against, metric, &n);
+        found = one ? one : found;
+    }
+    return n == 1 ? found : NULL;
+}
+
+static bool look_up(const void *user, const char *name, double *value)
+{
+    static const char *const owners[] = { "reference.", "difference.", "other." };
+    const place *p = user;
+    computed c;
+    if (!strncmp(name, owners[0], strlen(owners[0])))
+        c = computed_of(reference_of(p->block), name + strlen(owners[0]));
+    else if (!strncmp(name, owners[1], strlen(owners[1])))
+        c = difference_of(p->cell, name + strlen(owners[1]));
+    else if (!strncmp(name, owners[2], strlen(owners[2])))
+        c = computed_of(other_cell(p, name + strlen(owners[2])), name + strlen(owners[2]));
+    else
+        c = computed_of(p->cell, name);
+    *value = c.value;
+    return c.there;
+}
+
+/* What a row asks of a cell. A formula that names what the cell lacks is not there. */
+static computed computed_for(const place *p)
+{
+    const char *formula = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(p->expected, "formula"));
+    const char *metric = member_text(p->expected, "metric");
+    static const char paired[] = "difference.";
+    kvant_error why;
+    computed c = { false, NAN, NAN };
+    if (formula)
+        c.there = formula_value(formula, p->cell ? look_up : NULL, p, &c.value, &why) == KVANT_OK;
+    else if (!strncmp(metric, paired, strlen(paired)))
+        c = difference_of(p->cell, metric + strlen(paired));
+    else
+        c = computed_of(p->cell, metric);
+    return c;
+}
+
 static void add_copy(cJSON *to, const cJSON *from, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(from, name);
@@ -84,34 +172,104 @@ static void add_copy(cJSON *to, const cJSON *from, const char *name)
         cJSON_AddItemToObject(to, name, cJSON_Duplicate(item, true));
 }
 
-/* What the row allows: the rounding of the published value, and a multiple of the measurement's own error. */
-static double allowed(const cJSON *expected, double published, double se)
+/* ---- Verdicts ------------------------------------------------------------------------------- */
+
+/* What the row allows: the rounding of the value, and a multiple of the measurement's own error. */
+static double allowed(const cJSON *expected, double value, double se)
 {
     double tolerance = member_number(expected, "tolerance"), relative = member_number(expected, "relative_tolerance");
-    double sigma = member_number(expected, "sigma"), rounding = !isnan(tolerance) ? tolerance : !isnan(relative) ? relative * fabs(published) : 0;
+    double sigma = member_number(expected, "sigma");
+    double rounding = !isnan(tolerance) ? tolerance : !isnan(relative) ? relative * fabs(value) : 0;
     return isnan(sigma) ? rounding : rounding + sigma * se;
 }
 
-/* cell NULL: nothing was computed. */
-static void add_row(cJSON *rows, const cJSON *expected, const cJSON *block, const cJSON *cell, computed c)
+/* The bound is kept, broken, or within the measurement's error. over: by how much it is exceeded. */
+static const char *bound_verdict(const cJSON *expected, double published, computed c)
 {
+    const double over = !strcmp(member_text(expected, "bound"), "upper") ? c.value - published : published - c.value;
+    const double sigma = member_number(expected, "sigma"), noise = isnan(sigma) ? 0 : sigma * c.se;
+    const double rounding = allowed(expected, published, c.se) - noise;
+    if (over + noise <= rounding)
+        return "met";
+    return over - noise <= rounding ? "undecided" : "not met";
+}
+
+static const char *verdict_of(const cJSON *expected, double published, computed c)
+{
+    const cJSON *correct = cJSON_GetObjectItemCaseSensitive(expected, "correct");
+    if (!c.there)
+        return "not computed";
+    if (cJSON_GetObjectItemCaseSensitive(expected, "bound"))
+        return bound_verdict(expected, published, c);
+    const bool as_published = fabs(c.value - published) <= allowed(expected, published, c.se);
+    if (!correct)
+        return as_published ? "met" : "not met";
+    /* That a paper errs must be shown: what is right comes out, and what it prints does not. */
+    const double right = member_number(expected, "correct");
+    return fabs(c.value - right) <= allowed(expected, right, c.se) && !as_published ? "published error" : "not met";
+}
+
+/* p->cell NULL: no cell's. */
+static void add_row(cJSON *rows, const place *p, computed c)
+{
+    static const char *const said[] = { "where", "metric", "bound", "formula", "against", "correct" };
+    const cJSON *expected = p->expected;
+    const bool beside = cJSON_GetObjectItemCaseSensitive(expected, "beside");
     cJSON *row = cJSON_CreateObject();
-    double published = member_number(expected, "value"), tolerance = allowed(expected, published, c.se);
-    add_copy(row, expected, "where");
-    add_copy(row, expected, "metric");
-    if (cell) {
-        add_copy(row, block, "probe");
-        add_copy(row, cell, "label");
+    double published = member_number(expected, "value"), correct = member_number(expected, "correct");
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        add_copy(row, expected, said[i]);
+    if (p->cell) {
+        add_copy(row, p->block, "probe");
+        add_copy(row, p->cell, "label");
     }
     add_number(row, "published", published);
     add_number(row, "computed", c.value);
     add_number(row, "se", c.se);
     add_number(row, "difference", c.value - published);
-    add_number(row, "tolerance", tolerance);
-    const char *verdict = !c.there ? "not computed" : fabs(c.value - published) <= tolerance ? "met" : "not met";
-    cJSON_AddStringToObject(row, "verdict", verdict);
+    add_number(row, "tolerance", beside ? NAN : allowed(expected, isnan(correct) ? published : correct, c.se));
+    /* Without a where there is nothing that could have been computed. */
+    const bool nothing = beside && !cJSON_GetObjectItemCaseSensitive(expected, "where");
+    cJSON_AddStringToObject(row, "verdict", beside && (c.there || nothing) ? "shown beside" : verdict_of(expected, published, c));
     add_copy(row, expected, "source");
+    const char *note = member_text(expected, beside ? "beside" : "error");
+    if (*note)
+        cJSON_AddStringToObject(row, "note", note);
     cJSON_AddItemToArray(rows, row);
+}
+
+/* A formula over printed figures alone has no cell. */
+static bool of_no_cell(const cJSON *expected)
+{
+    const char *formula = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(expected, "formula"));
+    bool names = false;
+    kvant_error why;
+    if (!formula)
+        return cJSON_GetObjectItemCaseSensitive(expected, "beside") && !cJSON_GetObjectItemCaseSensitive(expected, "where");
+    return formula_check(formula, &names, &why) == KVANT_OK && !names;
+}
+
+static void add_rows(cJSON *rows, const cJSON *report, const cJSON *expected)
+{
+    place p = { .report = report, .expected = expected };
+    bool found = false;
+    if (of_no_cell(expected)) {
+        add_row(rows, &p, computed_for(&p));
+        return;
+    }
+    cJSON_ArrayForEach(p.block, cJSON_GetObjectItemCaseSensitive(report, "blocks"))
+        cJSON_ArrayForEach(p.cell, cJSON_GetObjectItemCaseSensitive(p.block, "cells")) {
+            computed c = { false, NAN, NAN };
+            if (report_agrees(cJSON_GetObjectItemCaseSensitive(expected, "where"), p.cell))
+                c = computed_for(&p);
+            if (!c.there)
+                continue;
+            add_row(rows, &p, c);
+            found = true;
+        }
+    p.block = p.cell = NULL;
+    if (!found)
+        add_row(rows, &p, (computed){ false, NAN, NAN });
 }
 
 kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err)
@@ -122,20 +280,9 @@ kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err)
         return kvant_fail(err, KVANT_INVALID, "%s: its spec in the store is no JSON; run the experiment again",
                           member_text(report, "experiment"));
     }
-    const cJSON *expected, *block, *cell;
-    cJSON_ArrayForEach(expected, cJSON_GetObjectItemCaseSensitive(parsed, "expect")) {
-        bool found = false;
-        cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks"))
-            cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
-                computed c = computed_of(cell, member_text(expected, "metric"));
-                if (!c.there || !report_agrees(cJSON_GetObjectItemCaseSensitive(expected, "where"), cell))
-                    continue;
-                add_row(rows, expected, block, cell, c);
-                found = true;
-            }
-        if (!found)
-            add_row(rows, expected, NULL, NULL, (computed){ false, NAN, NAN });
-    }
+    const cJSON *expected;
+    cJSON_ArrayForEach(expected, cJSON_GetObjectItemCaseSensitive(parsed, "expect"))
+        add_rows(rows, report, expected);
     cJSON_Delete(parsed);
     return KVANT_OK;
 }
@@ -146,7 +293,7 @@ bool report_met(const cJSON *report)
     const cJSON *row;
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(report, "expect")) {
         const char *verdict = member_text(row, "verdict");
-        if (strcmp(verdict, "met") && (complete || strcmp(verdict, "not computed")))
+        if (!strcmp(verdict, "not met") || (complete && !strcmp(verdict, "not computed")))
             return false;
     }
     return true;

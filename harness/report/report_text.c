@@ -411,7 +411,9 @@ static void print_expect(const cJSON *report, const report_options *options, tex
             text_add(&where, "%s%s %s", where.length ? ", " : "", w->string, cJSON_IsString(w) ? w->valuestring : value ? value : "");
             cJSON_free(value);
         }
-        bool computed = strcmp(member_text(row, "verdict"), "not computed") != 0;
+        /* Of a row that is only shown beside there may be no value at all. */
+        const char *verdict = member_text(row, "verdict"), *note = member_text(row, "note");
+        bool computed = strcmp(verdict, "not computed") && (strcmp(verdict, "shown beside") || !isnan(member_number(row, "computed")));
         table_cell(&t, "%s", member_text(row, "metric"));
         table_cell(&t, "%s", where.data ? where.data : "");
         table_cell(&t, "%s", member_text(row, "label"));
@@ -433,8 +435,8 @@ static void print_expect(const cJSON *report, const report_options *options, tex
             table_cell(&t, "%s", "");
         else
             table_cell(&t, "%.3g", tolerance);
-        table_cell(&t, "%s", member_text(row, "verdict"));
-        table_cell(&t, "%s", member_text(row, "source"));
+        table_cell(&t, "%s", verdict);
+        table_cell(&t, "%s%s%s", member_text(row, "source"), *note ? "; " : "", note);
         text_free(&where);
     }
     text_add(out, options->format == REPORT_MARKDOWN ? "\n## expectations\n\n" : "\nexpectations\n");

@@ -91,9 +91,25 @@ kvant_status store_check_put(store *s, int64_t run, const store_check *check, kv
 /* True when checks of this quantizer and code version are there and none failed. */
 bool store_checked(store *s, const char *quantizer, const char *code_version);
 
+/* SQL: what a cell of that alias was asked, without the code and the instruction sets that it ran by: equal for equal cells of other
+ * versions and machines. Canonical JSON. */
+#define STORE_IDENTITY(alias) "json_remove(" alias ".config, '$.code', '$.isa')"
+
+/* Opens another store beside s, as schema "other" of its SQL. KVANT_INVALID when both are the same file. */
+kvant_status store_attach(store *s, const char *other, kvant_error *err);
+kvant_status store_detach(store *s, kvant_error *err);
+
 /* Joins another store into s: experiments, runs, cells, units, samples, measurements, skips and checks, all or nothing. A cell
  * that both know stays s's own, unless only the other's is finished or has begun; *cells counts those that came from the other.
  * Doing it again changes nothing. KVANT_INVALID when both are the same file. */
 kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_error *err);
+
+/* Writes one experiment of store `from`, with its cells, samples, runs and checks, to a new store: one file without a log beside it.
+ * Should it fail, what was written is the caller's to remove. */
+kvant_status store_subset(const char *from, const char *experiment, const char *path, kvant_error *err);
+
+/* KVANT_INVALID unless the tables and views of the store are exactly those of this schema, and SQLite finds it sound: for stores that
+ * come from elsewhere. */
+kvant_status store_verify(store *s, kvant_error *err);
 
 #endif

@@ -99,9 +99,8 @@ static kvant_status attach(store *s, const char *path, bool immutable, kvant_err
     return status;
 }
 
-kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_error *err)
+kvant_status store_attach(store *s, const char *other, kvant_error *err)
 {
-    *cells = 0;
     store *theirs;
     kvant_status status = store_open(other, STORE_READ, &theirs, err);     /* it is one, and of this schema */
     if (status != KVANT_OK)
@@ -110,12 +109,24 @@ kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_err
     store_close(theirs);
     struct stat a, b;
     if (stat(s->path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-        return kvant_fail(err, KVANT_INVALID, "%s: the store that the others are merged into is one of them", other);
-    status = attach(s, other, immutable, err);
+        return kvant_fail(err, KVANT_INVALID, "%s: the same file is given twice: the other store is one of them", other);
+    return attach(s, other, immutable, err);
+}
+
+kvant_status store_detach(store *s, kvant_error *err)
+{
+    return sqlite3_exec(s->db, "DETACH other", NULL, NULL, NULL) == SQLITE_OK ? KVANT_OK
+                                                                               : store_fail(s, "cannot close the other store", err);
+}
+
+kvant_status store_merge(store *s, const char *other, uint64_t *cells, kvant_error *err)
+{
+    *cells = 0;
+    kvant_status status = store_attach(s, other, err);
     if (status != KVANT_OK)
         return status;
     status = join_whole(s, other, cells, err);
-    if (sqlite3_exec(s->db, "DETACH other", NULL, NULL, NULL) != SQLITE_OK && status == KVANT_OK)
-        status = store_fail(s, "cannot close the other store", err);
-    return status;
+    kvant_error closing;
+    kvant_status closed = store_detach(s, status ? &closing : err);
+    return status ? status : closed;
 }

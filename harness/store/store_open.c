@@ -216,6 +216,63 @@ kvant_status store_open(const char *path, store_mode mode, store **out, kvant_er
     return status;
 }
 
+/* ---- Stores from elsewhere -------------------------------------------------------------------------------------------------- */
+
+/* Tables, indices and views by name, with the text that made each; freed by the caller, NULL when it cannot be read. */
+static char *form_of(sqlite3 *db)
+{
+    static const char sql[] = "SELECT group_concat(type || ' ' || name || ' ' || sql, char(10)) FROM (SELECT type, name, sql FROM "
+                              "main.sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name)";
+    sqlite3_stmt *query = NULL;
+    char *form = NULL;
+    if (sqlite3_prepare_v2(db, sql, -1, &query, NULL) == SQLITE_OK && sqlite3_step(query) == SQLITE_ROW &&
+        sqlite3_column_text(query, 0))
+        form = strdup((const char *)sqlite3_column_text(query, 0));
+    sqlite3_finalize(query);
+    return form;
+}
+
+static bool has_our_form(sqlite3 *db)
+{
+    sqlite3 *fresh = NULL;
+    bool good = sqlite3_open(":memory:", &fresh) == SQLITE_OK && sqlite3_exec(fresh, schema_sql, NULL, NULL, NULL) == SQLITE_OK;
+    char *ours = good ? form_of(fresh) : NULL, *theirs = form_of(db);
+    good = ours && theirs && !strcmp(ours, theirs);
+    free(ours);
+    free(theirs);
+    sqlite3_close(fresh);
+    return good;
+}
+
+/* The first row of a check, "" when there is none, NULL when it cannot be made; freed by the caller. */
+static char *first_word(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *query = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &query, NULL) == SQLITE_OK ? sqlite3_step(query) : SQLITE_ERROR;
+    const char *word = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(query, 0) : "";
+    char *copy = rc == SQLITE_ROW || rc == SQLITE_DONE ? strdup(word ? word : "?") : NULL;
+    sqlite3_finalize(query);
+    return copy;
+}
+
+kvant_status store_verify(store *s, kvant_error *err)
+{
+    if (!has_our_form(s->db))
+        return kvant_fail(err, KVANT_INVALID, "%s: its tables and views are not those of this program's schema %d: made by another "
+                          "version, or changed", s->path, SCHEMA_VERSION);
+    char *sound = first_word(s->db, "PRAGMA main.quick_check(1)"), *orphan = first_word(s->db, "PRAGMA main.foreign_key_check");
+    kvant_status status = KVANT_OK;
+    if (!sound || !orphan)
+        status = store_fail(s, "cannot be checked", err);
+    else if (strcmp(sound, "ok"))
+        status = kvant_fail(err, KVANT_INVALID, "%s: is damaged: %.200s", s->path, sound);
+    else if (*orphan)
+        status = kvant_fail(err, KVANT_INVALID, "%s: table %.64s has rows that belong to nothing", s->path, orphan);
+    free(sound);
+    free(orphan);
+    return status;
+}
+
 void store_close(store *s)
 {
     if (!s)

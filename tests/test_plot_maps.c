@@ -1,0 +1,184 @@
+/* test_plot_maps.c - the plots of grids, maps of layers, bars and error histograms, drawn by gnuplot from made-up stores: what is to be read
+ * in them is there. Skipped where gnuplot is not installed. */
+#include "harness/cli.h"
+#include "harness/report/plot_internal.h"
+#include "tests/stores.h"
+
+static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
+
+static int make_scratch(void **state)
+{
+    *state = scratch_make();
+    return 0;
+}
+
+static int drop_scratch(void **state)
+{
+    scratch_remove(*state);
+    return 0;
+}
+
+static store *begin(void **state, const char *name, int64_t *run)
+{
+    if (system("gnuplot --version > /dev/null 2>&1") != 0) {
+        print_message("gnuplot is not installed\n");
+        skip();
+    }
+    char *path = in_folder(*state, name);
+    store *s = open_store(path);
+    *run = put_run(s, "kvant run");
+    assert_ok(store_experiment(s, "e", "{}", err));
+    free(path);
+    return s;
+}
+
+/* The picture's text; freed by the caller. */
+static char *draw(void **state, store *s, const char *plot, const char *metric)
+{
+    char *out = in_folder(*state, "picture.svg"), *set = text_format("metric=%s", metric), *svg = NULL;
+    const char *const sets[] = { set, NULL };
+    text files = { 0 };
+    size_t bytes;
+    const plot_options o = { .folder = cli_share("plots"), .name = plot, .out = out, .sets = metric ? sets : NULL };
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_ok(file_read(out, &svg, &bytes, err));
+    assert_non_null(strstr(svg, "</svg>"));
+    text_free(&files);
+    free(out);
+    free(set);
+    return svg;
+}
+
+static void assert_says(const char *svg, const char *words)
+{
+    char *element = text_format(">%s<", words);
+    if (!strstr(svg, element))
+        fail_msg("no text \"%s\" in the picture", words);
+    free(element);
+}
+
+/* A cell that finish_cell finishes, with one metric and samples of it by layer (chunk) and head (idx). */
+static void put(store *s, int64_t run, uint32_t i, store_cell cell, const char *config, const char *metric, double value, uint32_t layers,
+                uint32_t heads)
+{
+    cell.config = config;
+    finish_cell(s, "e", i, &cell, run, NLL);
+    put_result(s, cell.key, metric, -1, value, 0.001);
+    for (uint32_t at = 0; at < layers * heads; at++)
+        assert_ok(store_sample(s, cell.key, 0, &(probe_sample){ metric, at / heads, at % heads, value * (1 + at), 1 }, err));
+}
+
+static void tikz_is_escaped(void **state)
+{
+    (void)state;
+    text out = { 0 };
+    plot_tikz_escape("\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a_b^{c} 5% & #1 $x$ \\n \u221ad ~ <|>};\n"
+                     "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n", &out);
+    assert_string_equal(out.data, "\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a\\_b\\textasciicircum{}\\{c\\} 5\\% \\& \\#1 "
+                        "\\$x\\$ \\textbackslash{}n $\\surd$d \\textasciitilde{} \\textless{}\\textbar{}\\textgreater{}};\n"
+                        "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n");
+    text_free(&out);
+}
+
+static void tikz_is_drawn(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "tikz.db", &run);
+    put(s, run, 0, made_cell("a", "turboquant_mse 2b", 2), "{}", "encode_ns", 800, 0, 0);
+    char *folder = in_folder(*state, "tex"), *file = in_folder(folder, "e-journey-encode_ns.tex"), *tikz = NULL;
+    static const char *const formats[] = { "tikz", NULL }, *const sets[] = { "metric=encode_ns", NULL };
+    text files = { 0 };
+    size_t bytes;
+    const plot_options o = { .folder = cli_share("plots"), .name = "journey", .out = folder, .formats = formats, .sets = sets };
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_ok(file_read(file, &tikz, &bytes, err));
+    assert_non_null(strstr(tikz, "\\begin{tikzpicture}"));
+    assert_non_null(strstr(tikz, "{turboquant\\_mse 2b}"));
+    assert_null(strstr(tikz, "turboquant_mse"));
+    free(tikz);
+    free(file);
+    free(folder);
+    text_free(&files);
+    store_close(s);
+}
+
+static void grid(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "grid.db", &run);
+    for (uint32_t i = 0; i < 4; i++) {
+        char key[16], *config = text_format("{\"key\":{\"params\":{\"bits\":%u}},\"value\":{\"params\":{\"bits\":%u}}}", 2 + i / 2, 2 + i % 2);
+        snprintf(key, sizeof key, "g%u", i);
+        store_cell cell = made_cell(key, "K x V", 3);
+        cell.key_quantizer = cell.value_quantizer = "affine";
+        put(s, run, i, cell, config, "kl", 0.5 / (1 + i), 0, 0);
+        free(config);
+    }
+    char *svg = draw(state, s, "grid", "kl");
+    static const char *const words[] = { "e: kl (nats), tiny, prose", "affine", "bits of keys", "bits of values", "0.5", "0.25", "0.167", "0.125",
+                                         "\u00b1 0.001", "light: better, by the logarithm" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    free(svg);
+    store_close(s);
+}
+
+/* Of one layer and head, too: no scale has a span of 0. */
+static void layers(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "layers.db", &run);
+    store_cell one = made_cell("one", "affine 2b", 2), two = made_cell("two", "affine 4b", 4);
+    one.probe = two.probe = "distortion";
+    put(s, run, 0, one, "{\"cell\":1}", "nmse_key", 0.25, 1, 1);
+    char *svg = draw(state, s, "layers", "nmse_key");
+    assert_says(svg, "affine 2b   0.25 to 0.25");
+    free(svg);
+    put(s, run, 1, two, "{\"cell\":2}", "nmse_key", 0.01, 30, 3);
+    svg = draw(state, s, "layers", "nmse_key");
+    assert_says(svg, "affine 4b   0.01 to 0.9");
+    assert_says(svg, "KV head");
+    free(svg);
+    store_close(s);
+}
+
+static void journey(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "journey.db", &run);
+    put(s, run, 0, made_cell("a", "dense", 4), "{\"isa\":{\"key\":\"scalar\"}}", "encode_ns", 800, 0, 0);
+    put(s, run, 1, made_cell("b", "dense", 4), "{\"isa\":{\"key\":\"avx2\"}}", "encode_ns", 200, 0, 0);
+    char *svg = draw(state, s, "journey", "encode_ns");
+    static const char *const words[] = { "dense, scalar", "dense, avx2", "800, 1.00x", "200, 4.00x", "encode_ns, nats (less is better)" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    free(svg);
+    store_close(s);
+}
+
+static void errors(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "errors.db", &run);
+    store_cell cell = made_cell("h", "turboquant_mse 2b", 2);
+    cell.probe = "product_error";
+    put(s, run, 0, cell, "{}", "product_error_rms", 0.34, 0, 0);
+    put_result(s, "h", "product_error_mean", 0, 0.01, 0.001);
+    for (uint32_t bin = 45; bin < 55; bin++)
+        assert_ok(store_sample(s, "h", 0, &(probe_sample){ "product_error_count", 0, bin, 10, 1 }, err));
+    char *svg = draw(state, s, "errors", NULL);
+    assert_says(svg, "turboquant_mse 2b");
+    assert_says(svg, "0.010 \u00b1 0.340");
+    assert_says(svg, "density");
+    free(svg);
+    store_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(grid), cmocka_unit_test(layers), cmocka_unit_test(journey), cmocka_unit_test(errors),
+        cmocka_unit_test(tikz_is_escaped), cmocka_unit_test(tikz_is_drawn),
+    };
+    return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+}
