@@ -1,5 +1,17 @@
 -- A metric (perplexity) against stored bits per coordinate: every quantizer, the Pareto front, the reference; a panel for each model
 -- :metric = perplexity   what stands on the y axis
+-- report: perplexity
+-- report: divergence metric=kl
+-- report: attention metric=output_error
+-- report: trajectory metric=first_divergence
+-- report: gsm8k metric=gsm8k_accuracy
+-- report: perturbation metric=answer_kl
+-- report: recall metric=recall_at_1
+-- report: recall metric=rank
+-- report: throughput metric=decode_tokens_per_s
+-- report: throughput metric=score_gb_per_s
+-- report: bytes metric=bytes_per_token
+-- report: bytes metric=bytes_per_vector
 WITH subject AS (          -- the settings of a pairing without model and data, which are its panel's title
   SELECT pairing, panel, CASE WHEN words = data THEN '' WHEN substr(words, 1, length(data) + 2) = data || ', '
                               THEN substr(words, length(data) + 3) ELSE words END AS rest

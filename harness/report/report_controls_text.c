@@ -43,7 +43,10 @@ void report_print_controls(const cJSON *report, const report_options *options, t
         const char *verdict = member_text(controls, "verdict");
         if (!controls)
             continue;
-        text_add(out, any ? "\n" : options->format == REPORT_MARKDOWN ? "\n## controls\n" : "\ncontrols\n");
+        if (any)
+            text_add(out, "\n");
+        else
+            report_heading(options, 2, "controls", out);
         any = true;
         text title = { 0 };
         report_title(block, &title);
