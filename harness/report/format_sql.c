@@ -46,17 +46,37 @@ static void add_comment(text *out, const char *before, const char *words)
     text_add(out, "\n");
 }
 
-/* "affine:bits=4,group_size=64", as other commands take it. */
-static void add_quantizer(text *out, const char *name, const cJSON *params)
+/* Is a parameter what it is by default, so that naming it says nothing? */
+static bool is_default(const kvant_quantizer *quantizer, const cJSON *value)
 {
+    const kvant_param *param = quantizer ? param_find(quantizer->params, value->string) : NULL;
+    if (!param)
+        return false;
+    if (param->type == KVANT_CHOICE)
+        return cJSON_IsString(value) && !strcmp(value->valuestring, param->choices[(size_t)param->def]);
+    if (param->type == KVANT_LIST)
+        return cJSON_IsString(value) && !strcmp(value->valuestring, "none");
+    return cJSON_IsNumber(value) && value->valuedouble >= param->def && value->valuedouble <= param->def;
+}
+
+/* "affine:bits=4", as other commands take it; of a cell whose groups have bits of their own its label. */
+static void add_quantizer(text *out, const cJSON *cell, const char *name, const cJSON *params)
+{
+    const kvant_quantizer *quantizer = NULL;
+    for (const kvant_quantizer *const *q = kvant_quantizers(); *q; q++)
+        quantizer = !strcmp((*q)->name, name) ? *q : quantizer;
+    const bool mixed = cJSON_HasObjectItem(cJSON_GetObjectItemCaseSensitive(cell, "config"), "allocation");
     text words = { 0 };
     const cJSON *param;
-    text_add(&words, "%s", name);
+    char gap = ':';
+    text_add(&words, "%s", mixed ? member_text(cell, "label") : name);
     cJSON_ArrayForEach(param, params) {
+        if (mixed || is_default(quantizer, param))
+            continue;
         char *value = cJSON_PrintUnformatted(param);
-        text_add(&words, "%c%s=%s", param == params->child ? ':' : ',', param->string,
-                 cJSON_IsString(param) ? param->valuestring : value ? value : "");
+        text_add(&words, "%c%s=%s", gap, param->string, cJSON_IsString(param) ? param->valuestring : value ? value : "");
         cJSON_free(value);
+        gap = ',';
     }
     if (words.failed)
         out->failed = true;
@@ -123,9 +143,9 @@ static void add_insert(const cJSON *report, const cJSON *cell, bool decodes, dou
     text_add(out, ", ");
     add_string(out, member_text(cell, "model"));
     text_add(out, ", %.0f, %.0f, %.0f, ", member_number(params, "batch"), member_number(params, "batch"), member_number(run, "threads"));
-    add_quantizer(out, member_text(cell, "key_quantizer"), cJSON_GetObjectItemCaseSensitive(cell, "key_params"));
+    add_quantizer(out, cell, member_text(cell, "key_quantizer"), cJSON_GetObjectItemCaseSensitive(cell, "key_params"));
     text_add(out, ", ");
-    add_quantizer(out, member_text(cell, "value_quantizer"), cJSON_GetObjectItemCaseSensitive(cell, "value_params"));
+    add_quantizer(out, cell, member_text(cell, "value_quantizer"), cJSON_GetObjectItemCaseSensitive(cell, "value_params"));
     text_add(out, ", 0, %.0f, %.0f, %.0f, ", decodes ? 0 : tokens, decodes ? tokens : 0, decodes ? member_number(params, "depth") : 0);
     add_string(out, member_text(cell, "finished"));
     text_add(out, ", %.0f, %.0f, ", timed->ns, timed->ns_sd);
@@ -162,7 +182,8 @@ static void add_head(const cJSON *report, text *out)
     add_comment(out, "speeds of experiment ", member_text(report, "experiment"));
     text_add(out, "-- by kvant, in the table of llama-bench -o sql (before 2025 it was named test and had no n_depth).\n"
                   "-- avg_ns and avg_ts are means over repeats, stddev_ns and stddev_ts their deviations, as there.\n"
-                  "-- backends is kvant and n_gpu_layers 0: everything ran on the processor. model_type is the model's name again.\n-- Empty:");
+                  "-- backends is kvant and n_gpu_layers 0: everything ran on the processor. model_type is the model's name again.\n"
+                  "-- type_k and type_v are quantizers with the parameters that are not at their defaults. Empty:");
     for (size_t i = 0; i < COLUMNS; i++)
         if (!columns[i].filled) {
             text_add(out, "%s%s %s", empty ? "," : "", empty && empty % 8 == 0 ? "\n--" : "", columns[i].name);

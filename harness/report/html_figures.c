@@ -110,7 +110,7 @@ void html_figure(const cJSON *block, text *out)
     cJSON_ArrayForEach(figure, cJSON_GetObjectItemCaseSensitive(block, "figures")) {
         const char *svg = member_text(figure, "svg");
         if (*svg) {
-            text_add(out, "<figure>\n<div class=\"picture\">%s</div>\n<figcaption>", svg);
+            text_add(out, "<figure>\n<div class=\"picture\" tabindex=\"0\">%s</div>\n<figcaption>", svg);
             html_text(out, member_text(figure, "caption"));
             text_add(out, "</figcaption>\n</figure>\n");
         } else {

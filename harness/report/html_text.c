@@ -2,6 +2,7 @@
  * a title and a description of its own, names that no other picture has, and nothing in it that could run or be fetched. */
 #include "harness/report/html.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void html_text(text *out, const char *words)
@@ -92,8 +93,14 @@ static const char *add_tag(const char *c, unsigned number, text *out)
     if (!is_element(name, n))
         return NULL;
     text_add(out, "%.*s", (int)(name + n - c), c);
-    if (n == 3 && begins(c, "<svg"))
+    if (n == 3 && begins(c, "<svg")) {
+        /* Below three fifths of its size nobody can read a picture: it scrolls instead. */
+        const char *box = strstr(c, "viewBox=\"0 0 ");
+        const double width = box ? strtod(box + strlen("viewBox=\"0 0 "), NULL) : 0;
         text_add(out, " role=\"img\" aria-labelledby=\"f%u-title f%u-desc\"", number, number);
+        if (width > 0 && width < 1e5)
+            text_add(out, " style=\"min-width: %.0fpx; max-width: %.0fpx\"", 0.6 * width, 1.2 * width);
+    }
     for (c = name + n; *c && *c != '>';) {
         c += strspn(c, " \t\n");
         if (*c == '/' || *c == '>') {
