@@ -99,7 +99,7 @@ static const char *add_tag(const char *c, unsigned number, text *out)
         const double width = box ? strtod(box + strlen("viewBox=\"0 0 "), NULL) : 0;
         text_add(out, " role=\"img\" aria-labelledby=\"f%u-title f%u-desc\"", number, number);
         if (width > 0 && width < 1e5)
-            text_add(out, " style=\"min-width: %.0fpx; max-width: %.0fpx\"", 0.6 * width, 1.2 * width);
+            text_add(out, " style=\"min-width: %.0fpx; max-width: %.0fpx\"", 0.6 * width, width);
     }
     for (c = name + n; *c && *c != '>';) {
         c += strspn(c, " \t\n");

@@ -26,6 +26,7 @@ static void print_cells(const cJSON *controls, const report_options *options, te
         if (cJSON_IsObject(difference))
             report_difference(difference, against);
         report_label(&t, cell);
+        table_number(&t, member_number(cell, "number"));
         table_cell(&t, "%.4f", member_number(cell, "bits_stored"));
         table_cell(&t, "%s", value);
         table_cell(&t, "%s", against);

@@ -95,7 +95,7 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
         for (earlier = cells->child; earlier != cell && !seen; earlier = earlier->next)
             seen = !strcmp(member_text(earlier, "label"), member_text(cell, "label"));
         for (size_t d = 0; d < n_depths && !seen; d++) {
-            if (d == 0)
+            if (d == 0 || words)   /* where rows can be sorted each says whose it is */
                 report_label(&t, cell);
             else
                 table_cell(&t, "%s", "");

@@ -166,7 +166,6 @@ void report_label(table *t, const cJSON *cell)
 {
     table_cell(t, "%s%s%s", member_text(cell, "label"), member_number(cell, "reference") == 1 ? " (reference)" : "",
                report_lacks_oracle(cell) ? " *no oracle*" : "");
-    table_number(t, member_number(cell, "number"));
 }
 
 static void metric_head(table *t, const cJSON *block, const char *metric)
@@ -225,6 +224,7 @@ static void print_metrics(const cJSON *report, const cJSON *block, const char *c
     const cJSON *cell;
     cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
         report_label(&t, cell);
+        table_number(&t, member_number(cell, "number"));
         table_cell(&t, "%.4g", member_number(cell, "bits_asked"));
         table_cell(&t, "%.4f", member_number(cell, "bits_stored"));
         for (size_t i = 0; i < n; i++)
@@ -257,6 +257,7 @@ static void print_exact(const cJSON *block, const char *const *metrics, size_t n
     const cJSON *cell;
     cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
         report_label(&t, cell);
+        table_number(&t, member_number(cell, "number"));
         for (size_t i = 0; i < n; i++)
             metric_cell(&t, cell, metrics[i]);
     }
