@@ -18,7 +18,7 @@ static void begin(const char *title, const report_options *options, text *out)
 {
     (void)options;
     text_add(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"generator\" content=\"kvant %s\">\n"
+                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"kvant %s\">\n"
                   "<title>", kvant_version());
     html_text(out, title);
     text_add(out, " - kvant report</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n", page_css);

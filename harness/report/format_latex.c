@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Characters across of a table, at most; what does not fit goes into another one with the first column again. Wider text wraps. */
-enum { ACROSS = 110, WRAP = 36 };
+enum { ACROSS = 104, WRAP = 36 };
 
 /* ---- Text --------------------------------------------------------------------------------------------------------------- */
 
