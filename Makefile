@@ -181,7 +181,7 @@ deps-test:
 
 D := $(DESTDIR)$(PREFIX)
 COMPLETIONS := $(D)/share/bash-completion/completions
-SHARE_FILES := $(wildcard datasets/manifest.json plots/*.sql plots/*.gp experiments/*.json experiments/paper/*.json)
+SHARE_FILES := $(wildcard datasets/manifest.json harness/report/report.schema.json plots/*.sql plots/*.gp experiments/*.json experiments/paper/*.json)
 
 install: $(B)/kvant $(B)/libkvant.a
 	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant $(D)/share/man/man1 $(COMPLETIONS)

@@ -21,17 +21,19 @@ static void begin(const char *title, const report_options *options, text *out)
                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"kvant %s\">\n"
                   "<title>", kvant_version());
     html_text(out, title);
-    text_add(out, " - kvant report</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n", page_css);
+    text_add(out, " - kvant report</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n<h1>", page_css);
+    html_text(out, title);
+    text_add(out, "</h1>\n");
 }
 
+/* The document's own heading stands there since the beginning: answers and lists, which have none, are pages too. */
 static void heading(int level, const char *words, text *out)
 {
-    if (level > 1)
-        text_add(out, "<h2 id=\"part-%zu\">", count_of(out, "<h2 ") + 1);
-    else
-        text_add(out, "<h1>");
+    if (level == 1)
+        return;
+    text_add(out, "<h2 id=\"part-%zu\">", count_of(out, "<h2 ") + 1);
     html_text(out, words);
-    text_add(out, "</h%d>\n", level > 1 ? 2 : 1);
+    text_add(out, "</h2>\n");
 }
 
 static void line(const char *words, text *out)
