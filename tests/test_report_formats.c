@@ -1,5 +1,5 @@
-/* test_report_formats.c - reports as LaTeX, SQL and JSON: names that would be commands stay text, numbers come out as they went in, and
- * what is called best is told from the rest by paired differences, not by luck. */
+/* test_report_formats.c - reports as LaTeX, SQL and JSON: names that would be commands stay text, numbers come out as they went in,
+ * and what is called best is told from the rest by paired differences, not by luck. */
 #include "harness/report/compare.h"
 #include "harness/report/format.h"
 #include "tests/json_schema.h"
@@ -78,14 +78,15 @@ static void documents(void **state)
 {
     char *path = in_folder(*state, "documents.db");
     store *s = made_store(path);
+    const compare_what what = { .a = "worse", .b = "best" };
     for (int i = REPORT_TABLE; i <= REPORT_SQL; i++) {
         text out = { 0 };
         const report_options o = { .experiment = "e", .format = (report_format)i };
         if (i == REPORT_SQL) {
-            assert_fails(compare_write(s, &o, &(compare_what){ .a = "worse", .b = "best" }, &out, err), KVANT_INVALID, "holds no comparisons");
+            assert_fails(compare_write(s, &o, &what, &out, err), KVANT_INVALID, "holds no comparisons");
             assert_fails(report_list(s, REPORT_SQL, &out, err), KVANT_INVALID, "holds no list of experiments");
         } else {
-            assert_ok(compare_write(s, &o, &(compare_what){ .a = "worse", .b = "best" }, &out, err));
+            assert_ok(compare_write(s, &o, &what, &out, err));
             assert_has(out.data, "worse");
             text_free(&out);
             assert_ok(report_list(s, (report_format)i, &out, err));
@@ -195,8 +196,8 @@ static void latex_escapes(void **state)
 static void latex_columns(void **state)
 {
     (void)state;
-    static const char *const cells[] = { "name", "value", "interval", "x", "-1.25 ± 0.50", "0.5 [0.1, 0.9]", "y", "310.5 ± 12.5", "-1 [-2, +3]",
-                                        "z", "not finite", "" };
+    static const char *const cells[] = { "name", "value", "interval", "x", "-1.25 ± 0.50", "0.5 [0.1, 0.9]", "y", "310.5 ± 12.5",
+                                        "-1 [-2, +3]", "z", "not finite", "" };
     table t = { .n_columns = 3 };
     for (size_t i = 0; i < sizeof cells / sizeof *cells; i++)
         table_cell(&t, "%s", cells[i]);
@@ -224,7 +225,8 @@ static void latex_compiles(void **state)
     assert_ok(store_skip(s, "e", EVIL, "{}", EVIL, err));
     char *out = written(s, REPORT_LATEX, true);
     assert_ok(file_write(file, out, strlen(out), err));
-    char *command = text_format("cd '%s' && pdflatex -halt-on-error -interaction=nonstopmode report.tex > report.out 2>&1", (char *)*state);
+    char *command = text_format("cd '%s' && pdflatex -halt-on-error -interaction=nonstopmode report.tex > report.out 2>&1",
+                                (char *)*state);
     const int rc = system(command);
     if (rc != 0) {
         char *log = in_folder(*state, "report.out"), *said;
@@ -245,7 +247,8 @@ static void latex_compiles(void **state)
 static void put_speeds(store *s, int64_t run, uint32_t ordinal, const char *key, const char *label, const char *model)
 {
     static const double rates[2][3] = { { 100, 50, 25 }, { 10, 5, 2 } };
-    char *config = text_format("{\"probe\":{\"name\":\"throughput\",\"params\":{\"batch\":64,\"depth\":100,\"steps\":10}},\"n\":%u}", ordinal);
+    char *config = text_format("{\"probe\":{\"name\":\"throughput\",\"params\":{\"batch\":64,\"depth\":100,\"steps\":10}},\"n\":%u}",
+                               ordinal);
     store_cell cell = made_cell(key, label, 4);
     cell.config = config, cell.probe = "throughput", cell.units = 3, cell.key_quantizer = "affine", cell.value_quantizer = "f16";
     cell.key_params = "{\"bits\":2,\"scheme\":\"minmax\",\"group_size\":64}";
@@ -265,12 +268,14 @@ static void put_speeds(store *s, int64_t run, uint32_t ordinal, const char *key,
 
 /* The table as llama-bench -o sql creates it now; of the columns of 2025, use_mmap went and four came. */
 static const char LLAMA_BENCH[] =
-    "CREATE TABLE llama_bench (build_commit TEXT, build_number INTEGER, cpu_info TEXT, gpu_info TEXT, backends TEXT, model_filename TEXT, "
-    "model_type TEXT, model_size INTEGER, model_n_params INTEGER, n_batch INTEGER, n_ubatch INTEGER, n_threads INTEGER, cpu_mask TEXT, "
-    "cpu_strict INTEGER, poll INTEGER, type_k TEXT, type_v TEXT, n_gpu_layers INTEGER, n_cpu_moe INTEGER, split_mode TEXT, "
+    "CREATE TABLE llama_bench (build_commit TEXT, build_number INTEGER, cpu_info TEXT, gpu_info TEXT, backends TEXT, "
+    "model_filename TEXT, model_type TEXT, model_size INTEGER, model_n_params INTEGER, n_batch INTEGER, n_ubatch INTEGER, "
+    "n_threads INTEGER, cpu_mask TEXT, cpu_strict INTEGER, "
+    "poll INTEGER, type_k TEXT, type_v TEXT, n_gpu_layers INTEGER, n_cpu_moe INTEGER, split_mode TEXT, "
     "main_gpu INTEGER, no_kv_offload INTEGER, flash_attn INTEGER, devices TEXT, tensor_split TEXT, tensor_buft_overrides TEXT, "
     "load_mode TEXT, embeddings INTEGER, no_op_offload INTEGER, no_host INTEGER, fit_target INTEGER, fit_min_ctx INTEGER, "
-    "n_prompt INTEGER, n_gen INTEGER, n_depth INTEGER, test_time TEXT, avg_ns INTEGER, stddev_ns INTEGER, avg_ts REAL, stddev_ts REAL);";
+    "n_prompt INTEGER, n_gen INTEGER, n_depth INTEGER, test_time TEXT, avg_ns INTEGER, stddev_ns INTEGER, "
+    "avg_ts REAL, stddev_ts REAL);";
 
 static double number_in(sqlite3 *db, const char *sql)
 {
@@ -307,7 +312,8 @@ static void sql(void **state)
         assert_int_equal((int)number_in(db, "SELECT count(*) FROM llama_bench"), 2);
         /* 1, 2 and 4 s; 100, 50 and 25 tokens/s: mean 58.33, deviation 38.19. */
         static const char prompt[] = " FROM llama_bench WHERE n_prompt = 100 AND n_gen = 0 AND n_depth = 0", step[] =
-            " FROM llama_bench WHERE n_prompt = 0 AND n_gen = 10 AND n_depth = 100 AND n_batch = 64 AND n_threads = 2 AND build_commit = 'c0ffee'";
+            " FROM llama_bench WHERE n_prompt = 0 AND n_gen = 10 AND n_depth = 100 AND n_batch = 64 AND n_threads = 2 AND "
+            "build_commit = 'c0ffee'";
         static const struct { const char *column, *where; double value, tolerance; } cases[] = {
             { "avg_ns", prompt, 7e9 / 3, 1 }, { "stddev_ns", prompt, 1527525231.65, 1 }, { "avg_ts", prompt, 175.0 / 3, 1e-9 },
             { "stddev_ts", prompt, 38.188130791298, 1e-9 }, { "avg_ts", step, 17.0 / 3, 1e-9 }, { "avg_ns", step, 8e9 / 3, 1 },

@@ -1,5 +1,5 @@
-/* test_report_html.c - the page of a report: well-formed whatever a store's names hold, nothing in it from elsewhere, and what a reader
- * with a screen reader or a keyboard needs: language, headings in order, heads of columns and rows, names of regions and pictures. */
+/* test_report_html.c - the page of a report: well-formed whatever a store's names hold, nothing in it from elsewhere, and what readers
+ * with a screen reader or a keyboard need: language, headings in order, heads of columns and rows, names of regions and pictures. */
 #include "harness/cli.h"
 #include "harness/report/compare.h"
 #include "harness/report/html.h"
@@ -8,8 +8,10 @@
 
 #include <ctype.h>
 
-static const char EVIL[] = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\" onload=\"alert(3) ]]> <!-- &amp; \xff\x1b[31m";
-static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 }, BELOW[4] = { 1.125, 2.375, 3.0, 1.75 }, NEAR[4] = { 1.3125, 2.5, 3.0625, 2.0625 };
+static const char EVIL[] =
+    "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\" onload=\"alert(3) ]]> <!-- &amp; \xff\x1b[31m";
+static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 }, BELOW[4] = { 1.125, 2.375, 3.0, 1.75 },
+                    NEAR[4] = { 1.3125, 2.5, 3.0625, 2.0625 };
 
 static int make_scratch(void **state)
 {
@@ -202,7 +204,8 @@ static page *read_page(const char *html)
             fail_msg("no tag: %.60s", c);
         if (closes) {
             if (!p->depth || p->lengths[p->depth - 1] != n || strncmp(p->open[p->depth - 1], name, n))
-                fail_msg("</%.*s> closes <%.*s>", (int)n, name, p->depth ? (int)p->lengths[p->depth - 1] : 0, p->depth ? p->open[p->depth - 1] : "");
+                fail_msg("</%.*s> closes <%.*s>", (int)n, name, p->depth ? (int)p->lengths[p->depth - 1] : 0,
+                         p->depth ? p->open[p->depth - 1] : "");
             p->depth--;
         } else {
             see_tag(p, name, n, end);
@@ -253,7 +256,8 @@ static void well_formed(void **state)
     char *html = page_of(s, NULL);
     page *p = read_page(html);
     /* What the store holds is there as text, but for what is no character: a control character, and a byte that is no UTF-8. */
-    assert_has(p->text.data, "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\" onload=\"alert(3) ]]> <!-- &amp; \xef\xbf\xbd[31m");
+    assert_has(p->text.data, "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\" "
+                             "onload=\"alert(3) ]]> <!-- &amp; \xef\xbf\xbd[31m");
     assert_null(strstr(html, "alert(1)</script>"));
     assert_null(strstr(html, "http"));
     assert_has(p->text.data, "c0ffee");
@@ -334,9 +338,10 @@ static void foreign_pictures(void **state)
 {
     (void)state;
     static const char *const refused[] = {
-        "<svg viewBox=\"0 0 9 9\"><script>alert(1)</script></svg>", "<svg><g onclick=\"x\"></g></svg>", "<svg><foreignObject></foreignObject></svg>",
-        "<svg><image/></svg>", "<svg><use xlink:href=\"other.svg#x\"/></svg>", "<svg><a href=\"#x\"></a></svg>", "<svg><g id=x></g></svg>",
-        "<svg><g id='x", "<svg", "no picture", "",
+        "<svg viewBox=\"0 0 9 9\"><script>alert(1)</script></svg>", "<svg><g onclick=\"x\"></g></svg>",
+        "<svg><foreignObject></foreignObject></svg>",
+        "<svg><image/></svg>", "<svg><use xlink:href=\"other.svg#x\"/></svg>", "<svg><a href=\"#x\"></a></svg>",
+        "<svg><g id=x></g></svg>", "<svg><g id='x", "<svg", "no picture", "",
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         text out = { 0 };
@@ -345,13 +350,15 @@ static void foreign_pictures(void **state)
         text_free(&out);
     }
     text out = { 0 };
-    assert_true(html_svg("<?xml version='1.0'?>\n<svg \n viewBox=\"0 0 100 50\">\n<title>Gnuplot</title>\n<desc>old</desc><g id=\"gnuplot_plot_1\">"
-                         "<path id='a' fill = 'rgb(1, 2, 3)'/><use xlink:href='#a' style='filter:url(#b)'/><text>id='c' &lt;</text></g></svg>\n",
+    assert_true(html_svg("<?xml version='1.0'?>\n<svg \n viewBox=\"0 0 100 50\">\n<title>Gnuplot</title>\n<desc>old</desc>"
+                         "<g id=\"gnuplot_plot_1\"><path id='a' fill = 'rgb(1, 2, 3)'/><use xlink:href='#a' style='filter:url(#b)'/>"
+                         "<text>id='c' &lt;</text></g></svg>\n",
                          7, "a<b", "c&d", &out));
     assert_string_equal(out.data,
         "<svg role=\"img\" aria-labelledby=\"f7-title f7-desc\" style=\"min-width: 60px; max-width: 100px\" viewBox=\"0 0 100 50\">\n"
         "<title id=\"f7-title\">a&lt;b</title>\n<desc id=\"f7-desc\">c&amp;d</desc>\n\n\n<g>"
-        "<path id=\"f7-a\" fill = 'rgb(1, 2, 3)'/><use xlink:href='#f7-a' style='filter:url(#f7-b)'/><text>id='c' &lt;</text></g></svg>\n");
+        "<path id=\"f7-a\" fill = 'rgb(1, 2, 3)'/><use xlink:href='#f7-a' style='filter:url(#f7-b)'/>"
+        "<text>id='c' &lt;</text></g></svg>\n");
     text_free(&out);
 }
 
@@ -359,7 +366,8 @@ static void plots_of_probes(void **state)
 {
     cJSON *plots;
     char *first = in_folder(*state, "a.sql"), *second = in_folder(*state, "b.sql");
-    static const char a[] = "-- What a shows\n-- :metric = x   help\n-- report: needle metric=y\n-- report: needles\n-- report: needle\nSELECT 1",
+    static const char a[] = "-- What a shows\n-- :metric = x   help\n-- report: needle metric=y\n-- report: needles\n"
+                               "-- report: needle\nSELECT 1",
                       b[] = "-- What b shows\nSELECT 1 -- report: needle\n-- report: needle\n";
     assert_ok(file_write(first, a, strlen(a), err));
     assert_ok(file_write(second, b, strlen(b), err));
@@ -429,8 +437,8 @@ static void contrast(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(well_formed), cmocka_unit_test(other_documents), cmocka_unit_test(flags_in_words), cmocka_unit_test(pictures), cmocka_unit_test(foreign_pictures),
-        cmocka_unit_test(plots_of_probes), cmocka_unit_test(contrast),
+        cmocka_unit_test(well_formed), cmocka_unit_test(other_documents), cmocka_unit_test(flags_in_words),
+        cmocka_unit_test(pictures), cmocka_unit_test(foreign_pictures), cmocka_unit_test(plots_of_probes), cmocka_unit_test(contrast),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

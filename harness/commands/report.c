@@ -78,8 +78,8 @@ static kvant_status write_report(const cli *c, store *s, report_format format, c
     for (size_t i = 0; i < n; i++)
         metrics[i] = cli_get_nth(c, "metric", (int)i);
     const report_options o = {
-        .experiment = cli_arg(c, 0), .probe = cli_get(c, "probe"), .metrics = n ? metrics : NULL, .format = format, .width = terminal_width(),
-        .plots = cli_share("plots"), .whole = cli_get(c, "whole") != NULL,
+        .experiment = cli_arg(c, 0), .probe = cli_get(c, "probe"), .metrics = n ? metrics : NULL, .format = format,
+        .width = terminal_width(), .plots = cli_share("plots"), .whole = cli_get(c, "whole") != NULL,
     };
     kvant_status status = what ? compare_write(s, &o, what, out, err) : report_write(s, &o, out, met, err);
     free(metrics);
@@ -123,9 +123,9 @@ const cli_command command_report = {
                "differences to the reference are paired by chunk, with a 95 % interval, and undecided where that holds 0. CSV and JSON "
                "carry every metric. Controls come first, with a verdict for each table. Without EXPERIMENT it lists the experiments of "
                "the store.\n\n"
-               "html is one file with summary, tables, pictures, each cell's settings and raw samples, and needs no network; latex has "
-               "siunitx columns and sets in bold what is best within error among equal asked bits; sql are rows for the table that llama-bench "
-               "-o sql writes, of speeds alone. The schema of json has a version, which stands in it.\n\n"
+               "html is one file with summary, tables, pictures, each cell's settings and raw samples, and needs no network; latex "
+               "has siunitx columns; both set in bold what is best within error among equal asked bits. sql are rows for the "
+               "table that llama-bench -o sql writes, of speeds alone. The schema of json has a version, which stands in it.\n\n"
                "--compare takes two cells in every setting that has both and says better, worse or undecided: A - B over the chunks that "
                "both have, with a BCa bootstrap interval, a sign test, and Holm's correction over all rows. --correlate joins the probes' "
                "cells by quantizers and policy.\n\nThe exit status is 1 when controls are invalid or a value that the spec expects is not met; "

@@ -18,7 +18,8 @@ static void begin(const char *title, const report_options *options, text *out)
 {
     (void)options;
     text_add(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"kvant %s\">\n"
+                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                  "<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"kvant %s\">\n"
                   "<title>", kvant_version());
     html_text(out, title);
     text_add(out, " - kvant report</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n<h1>", page_css);
@@ -69,8 +70,8 @@ static void write_table(const table *t, const report_options *options, text *out
 {
     (void)options;
     const size_t number = count_of(out, "<table>") + 1, rows = t->n_cells / t->n_columns;
-    text_add(out, "<div class=\"scroll\" role=\"region\" aria-label=\"Table %zu\" tabindex=\"0\">\n<table>\n<caption>Table %zu</caption>\n<thead>\n",
-             number, number);
+    text_add(out, "<div class=\"scroll\" role=\"region\" aria-label=\"Table %zu\" tabindex=\"0\">\n", number);
+    text_add(out, "<table>\n<caption>Table %zu</caption>\n<thead>\n", number);
     for (size_t row = 0; row < rows; row++) {
         text_add(out, "<tr>");
         for (size_t column = 0; column < t->n_columns; column++)
@@ -134,4 +135,6 @@ static const report_pen pen = {
     .end = end, .words = true,
 };
 
-const report_kind format_html = { .name = "html", .summary = "a page with pictures and raw samples in one file", .pen = &pen, .prepare = prepare };
+const report_kind format_html = {
+    .name = "html", .summary = "a page with pictures and raw samples in one file", .pen = &pen, .prepare = prepare,
+};

@@ -15,18 +15,21 @@ enum { ACROSS = 104, WRAP = 36 };
 static const struct { const char *from, *to; } escapes[] = {
     { "\\", "\\textbackslash{}" }, { "{", "\\{" }, { "}", "\\}" }, { "$", "\\$" }, { "&", "\\&" }, { "#", "\\#" }, { "_", "\\_" },
     { "%", "\\%" }, { "^", "\\textasciicircum{}" }, { "~", "\\textasciitilde{}" }, { "<", "\\textless{}" }, { ">", "\\textgreater{}" },
-    { "|", "\\textbar{}" }, { "\"", "\\textquotedbl{}" }, { "'", "\\textquotesingle{}" }, { "`", "\\textasciigrave{}" }, { "[", "{[}" },
-    { "]", "{]}" }, { "*", "{*}" }, { "-", "-{}" }, { "±", "$\\pm$" }, { "×", "$\\times$" }, { "α", "$\\alpha$" }, { "β", "$\\beta$" },
+    { "|", "\\textbar{}" }, { "\"", "\\textquotedbl{}" }, { "'", "\\textquotesingle{}" }, { "`", "\\textasciigrave{}" },
+    { "[", "{[}" }, { "]", "{]}" }, { "*", "{*}" }, { "-", "-{}" }, { "±", "$\\pm$" }, { "×", "$\\times$" }, { "α", "$\\alpha$" },
+    { "β", "$\\beta$" },
     { "λ", "$\\lambda$" }, { "μ", "$\\mu$" }, { "ρ", "$\\rho$" }, { "σ", "$\\sigma$" }, { "Δ", "$\\Delta$" }, { "≤", "$\\leq$" },
     { "≥", "$\\geq$" }, { "→", "$\\rightarrow$" }, { "−", "$-$" }, { "–", "--" }, { "…", "\\dots{}" }, { "”", "\\textquotedbl{}" },
 };
 
-/* Letters with accents of Latin-1 and Latin Extended-A, which the T1 fonts have. */
+/* ASCII, and letters with accents that the T1 fonts have. */
 static bool is_known(unsigned code)
 {
-    return code < 0x80 ? code >= ' ' && code != 0x7f
-                       : (code >= 0xc0 && code <= 0xff && code != 0xd7 && code != 0xf7) || code == 0xa7 || code == 0x152 || code == 0x153 ||
-                         code == 0x160 || code == 0x161 || code == 0x17d || code == 0x17e;
+    static const unsigned others[] = { 0xa7, 0x152, 0x153, 0x160, 0x161, 0x17d, 0x17e };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (code == others[i])
+            return true;
+    return code < 0x80 ? code >= ' ' && code != 0x7f : code >= 0xc0 && code <= 0xff && code != 0xd7 && code != 0xf7;
 }
 
 static void latex_text(text *out, const char *words)
@@ -228,15 +231,15 @@ static void write_table(const table *t, const report_options *options, text *out
 /* ---- The document ------------------------------------------------------------------------------------------------------- */
 
 static const char setup[] =
-    "\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{textcomp}\n\\usepackage{booktabs}\n\\usepackage{longtable}\n"
-    "\\usepackage{siunitx}\n"
+    "\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{textcomp}\n\\usepackage{booktabs}\n"
+    "\\usepackage{longtable}\n\\usepackage{siunitx}\n"
     "\\sisetup{separate-uncertainty = true, table-align-uncertainty = true, detect-weight = true, mode = text}\n";
 
 static void begin(const char *title, const report_options *options, text *out)
 {
     (void)title;
-    text_add(out, "%% By kvant. Bold: the best among equal asked bits, and what is not told apart from it, paired by chunk, at 95 %%; the\n"
-                  "%% reference does not compete.\n");
+    text_add(out, "%% By kvant. Bold: the best among equal asked bits, and what is not told apart from it, paired by chunk, at\n"
+                  "%% 95 %%; the reference does not compete.\n");
     if (options->whole) {
         text_add(out, "\\documentclass[a4paper,10pt]{article}\n\\usepackage[landscape,margin=15mm]{geometry}\n%s"
                       "\\setlength{\\parindent}{0pt}\n\\begin{document}\n\\footnotesize\n", setup);
@@ -282,4 +285,6 @@ static kvant_status prepare(store *s, cJSON *report, const report_options *optio
 
 static const report_pen pen = { .begin = begin, .heading = heading, .line = line, .note = note, .table = write_table, .end = end };
 
-const report_kind format_latex = { .name = "latex", .summary = "tables for papers, with booktabs and siunitx", .pen = &pen, .prepare = prepare };
+const report_kind format_latex = {
+    .name = "latex", .summary = "tables for papers, with booktabs and siunitx", .pen = &pen, .prepare = prepare,
+};

@@ -1,4 +1,4 @@
-/* format_sql.c - speeds of a model as rows of the table that llama-bench writes with -o sql, so that the two can be compared in one file.
+/* format_sql.c - speeds of a model as rows of the table that llama-bench writes with -o sql, to compare the two in one file.
  * That table has no place for quality or for how a cache is laid out: a comment before each row says which cell it is, and the head
  * says which columns stay empty. */
 #include "harness/experiment/document.h"
@@ -12,14 +12,16 @@
 /* The columns that all its versions since n_depth (2025) share, in its order; those that are not filled are NULL. */
 static const struct { const char *name, *type; bool filled; } columns[] = {
     { "build_commit", "TEXT", true }, { "build_number", "INTEGER", false }, { "cpu_info", "TEXT", true }, { "gpu_info", "TEXT", true },
-    { "backends", "TEXT", true }, { "model_filename", "TEXT", true }, { "model_type", "TEXT", true }, { "model_size", "INTEGER", false },
-    { "model_n_params", "INTEGER", false }, { "n_batch", "INTEGER", true }, { "n_ubatch", "INTEGER", true },
+    { "backends", "TEXT", true }, { "model_filename", "TEXT", true }, { "model_type", "TEXT", true },
+    { "model_size", "INTEGER", false }, { "model_n_params", "INTEGER", false }, { "n_batch", "INTEGER", true },
+    { "n_ubatch", "INTEGER", true },
     { "n_threads", "INTEGER", true }, { "cpu_mask", "TEXT", false }, { "cpu_strict", "INTEGER", false }, { "poll", "INTEGER", false },
     { "type_k", "TEXT", true }, { "type_v", "TEXT", true }, { "n_gpu_layers", "INTEGER", true }, { "split_mode", "TEXT", false },
     { "main_gpu", "INTEGER", false }, { "no_kv_offload", "INTEGER", false }, { "flash_attn", "INTEGER", false },
     { "tensor_split", "TEXT", false }, { "tensor_buft_overrides", "TEXT", false }, { "embeddings", "INTEGER", false },
-    { "no_op_offload", "INTEGER", false }, { "n_prompt", "INTEGER", true }, { "n_gen", "INTEGER", true }, { "n_depth", "INTEGER", true },
-    { "test_time", "TEXT", true }, { "avg_ns", "INTEGER", true }, { "stddev_ns", "INTEGER", true }, { "avg_ts", "REAL", true },
+    { "no_op_offload", "INTEGER", false }, { "n_prompt", "INTEGER", true }, { "n_gen", "INTEGER", true },
+    { "n_depth", "INTEGER", true }, { "test_time", "TEXT", true }, { "avg_ns", "INTEGER", true },
+    { "stddev_ns", "INTEGER", true }, { "avg_ts", "REAL", true },
     { "stddev_ts", "REAL", true },
 };
 enum { COLUMNS = sizeof columns / sizeof *columns };
@@ -142,7 +144,8 @@ static void add_insert(const cJSON *report, const cJSON *cell, bool decodes, dou
     add_string(out, member_text(cell, "model"));
     text_add(out, ", ");
     add_string(out, member_text(cell, "model"));
-    text_add(out, ", %.0f, %.0f, %.0f, ", member_number(params, "batch"), member_number(params, "batch"), member_number(run, "threads"));
+    const double batch = member_number(params, "batch");
+    text_add(out, ", %.0f, %.0f, %.0f, ", batch, batch, member_number(run, "threads"));
     add_quantizer(out, cell, member_text(cell, "key_quantizer"), cJSON_GetObjectItemCaseSensitive(cell, "key_params"));
     text_add(out, ", ");
     add_quantizer(out, cell, member_text(cell, "value_quantizer"), cJSON_GetObjectItemCaseSensitive(cell, "value_params"));
@@ -163,8 +166,8 @@ static kvant_status add_cell(const cJSON *report, const cJSON *cell, text *out, 
         const double tokens = member_number(params, tests[i].tokens);
         speeds timed;
         size_t n = 0;
-        kvant_status status = tokens > 0 ? speeds_of(cJSON_GetObjectItemCaseSensitive(cell, "samples"), tests[i].metric, tokens, &timed,
-                                                     &n, err) : KVANT_OK;
+        const cJSON *samples = cJSON_GetObjectItemCaseSensitive(cell, "samples");
+        kvant_status status = tokens > 0 ? speeds_of(samples, tests[i].metric, tokens, &timed, &n, err) : KVANT_OK;
         if (status)
             return status;
         if (!n)
@@ -209,8 +212,8 @@ static kvant_status write_sql(cJSON *report, const report_options *options, text
             others += rows == before;
         }
     if (!rows)
-        return kvant_fail(err, KVANT_INVALID, "%s: holds no speeds of a model, which is all that llama-bench's table has room for: run the probe "
-                          "throughput, or take --format csv", options->experiment);
+        return kvant_fail(err, KVANT_INVALID, "%s: holds no speeds of a model, which is all that llama-bench's table has room for: "
+                          "run the probe throughput, or take --format csv", options->experiment);
     if (others)
         text_add(out, "-- Left out: %zu cells without speeds of a model; --format csv has them.\n", others);
     return KVANT_OK;

@@ -28,7 +28,8 @@ bool report_format_find(const char *name, report_format *format, kvant_error *er
     for (size_t i = 0; i < KINDS; i++)
         text_add(&all, "%s%s", i == 0 ? "" : i + 1 == KINDS ? " or " : ", ", names[i]);
     const char *near = nearest_name(name, names);
-    kvant_fail(err, KVANT_INVALID, "must be %s%s%s%s", all.data ? all.data : "", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    kvant_fail(err, KVANT_INVALID, "must be %s%s%s%s", all.data ? all.data : "", near ? "; did you mean " : "", near ? near : "",
+               near ? "?" : "");
     text_free(&all);
     return false;
 }

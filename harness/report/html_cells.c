@@ -80,7 +80,8 @@ static void add_checks(const cJSON *report, text *out)
     const cJSON *check, *checks = list_of(report, "checks");
     item(out, "Checks");
     cJSON_ArrayForEach(check, checks) {
-        const double passed = member_number(check, "passed"), failed = member_number(check, "failed"), skipped = member_number(check, "skipped");
+        const double passed = member_number(check, "passed"), failed = member_number(check, "failed");
+        const double skipped = member_number(check, "skipped");
         text_add(out, check == checks->child ? "" : "; ");
         html_text(out, member_text(check, "quantizer"));
         if (!(passed + failed + skipped > 0))
@@ -144,8 +145,9 @@ void html_summary(const cJSON *report, text *out)
     }
     cJSON_ArrayForEach(run, list_of(report, "runs"))
         add_run(run, out);
-    text_add(out, "</dl>\n<p class=\"note\">Errors are standard errors; differences to the reference are paired by chunk, with a 95 %% interval. "
-                  "Bold: the best among equal asked bits, and what is not told apart from it. Each row leads to its cell, below.</p>\n");
+    text_add(out, "</dl>\n<p class=\"note\">Errors are standard errors; differences to the reference are paired by chunk, with a "
+                  "95 %% interval. Bold: the best among equal asked bits, and what is not told apart from it. Rows lead to their "
+                  "cells, below.</p>\n");
     char *spec = cJSON_Print(list_of(report, "spec"));
     text_add(out, "<details><summary>The spec that asked for this</summary>\n<pre tabindex=\"0\">");
     html_text(out, spec ? spec : "");
@@ -159,7 +161,8 @@ void html_summary(const cJSON *report, text *out)
 static void add_samples(const cJSON *samples, text *out)
 {
     const cJSON *sample;
-    text_add(out, "<details><summary>%d raw samples</summary>\n<pre tabindex=\"0\">metric,unit,chunk,idx,value,n\n", cJSON_GetArraySize(samples));
+    text_add(out, "<details><summary>%d raw samples</summary>\n", cJSON_GetArraySize(samples));
+    text_add(out, "<pre tabindex=\"0\">metric,unit,chunk,idx,value,n\n");
     text rows = { 0 };
     cJSON_ArrayForEach(sample, samples) {
         csv_text(&rows, member_text(sample, "metric"), ',');

@@ -47,7 +47,8 @@ static kvant_status add_picture(const cJSON *plot, const char *svg, const report
 }
 
 /* All plots of a probe; of alternatives of one plot the first that has something to draw. */
-static kvant_status draw_plots(store *s, const cJSON *plots, const report_options *options, cJSON *figures, unsigned *number, kvant_error *err)
+static kvant_status draw_plots(store *s, const cJSON *plots, const report_options *options, cJSON *figures, unsigned *number,
+                               kvant_error *err)
 {
     const cJSON *plot;
     const char *drawn = "";

@@ -38,8 +38,8 @@ void html_text(text *out, const char *words)
 
 /* What gnuplot draws with. Anything else is no picture of it: scripts, foreign objects, links and images are not here. */
 static const char *const elements[] = {
-    "svg", "g", "defs", "path", "circle", "ellipse", "rect", "line", "polyline", "polygon", "use", "text", "tspan", "filter", "feFlood",
-    "feComposite", "linearGradient", "stop", "clipPath", "pattern",
+    "svg", "g", "defs", "path", "circle", "ellipse", "rect", "line", "polyline", "polygon", "use", "text", "tspan", "filter",
+    "feFlood", "feComposite", "linearGradient", "stop", "clipPath", "pattern",
 };
 
 static bool is_element(const char *name, size_t n)
@@ -72,7 +72,8 @@ static const char *attribute(const char *c, const char **value, const char **aft
 static bool add_attribute(const char *name, const char *value, const char *after, const char *end, unsigned number, text *out)
 {
     const char *hash = memchr(value, '#', (size_t)(after - value));
-    const bool link = begins(name, "xlink:href") || begins(name, "href"), url = !strncmp(value, "url(#", 5) || !strncmp(value, "filter:url(#", 12);
+    const bool link = begins(name, "xlink:href") || begins(name, "href");
+    const bool url = begins(value, "url(#") || begins(value, "filter:url(#");
     if (begins(name, "on") || (link && *value != '#'))
         return false;
     if (begins(name, "id=") || begins(name, "id ")) {

@@ -1,4 +1,4 @@
-/* report.h - what a store says of an experiment, as tables, Markdown, LaTeX or a page for people, and as CSV, JSON or SQL for programs.
+/* report.h - what a store says of an experiment, as tables, Markdown, LaTeX or a page for people, as CSV, JSON or SQL for programs.
  * All numbers come from the views of schema.sql; a report only arranges them and marks what deserves a second look. */
 #ifndef KVANT_REPORT_H
 #define KVANT_REPORT_H

@@ -1,5 +1,5 @@
 /* report_best.c - which measurements of a block are the best of their kind within error: among cells that asked for equally many bits,
- * for more bits are better by themselves. Cells share their chunks, so what tells them apart is the paired difference, not their own errors. */
+ * for more bits are better by themselves. Cells share their chunks: paired differences tell them apart, not the error of each. */
 #include "harness/measure/stats.h"
 #include "harness/report/compare_internal.h"
 #include "harness/report/format.h"
@@ -19,7 +19,8 @@ static cJSON *row_of(const cJSON *cell, const char *metric)
 
 static bool competes(const cJSON *cell, const cJSON *with)
 {
-    return member_number(cell, "reference") != 1 && rint(member_number(cell, "bits_asked")) == rint(member_number(with, "bits_asked")) &&
+    const double bits = rint(member_number(cell, "bits_asked"));
+    return member_number(cell, "reference") != 1 && bits == rint(member_number(with, "bits_asked")) &&
            !strcmp(member_text(cell, "pairing"), member_text(with, "pairing"));
 }
 
@@ -57,7 +58,8 @@ static bool apart(const cJSON *a, const cJSON *b)
 {
     const double difference = fabs(member_number(a, "value") - member_number(b, "value"));
     const double se = hypot(member_number(a, "se"), member_number(b, "se"));
-    const double a_lo = member_number(a, "lo"), a_hi = member_number(a, "hi"), b_lo = member_number(b, "lo"), b_hi = member_number(b, "hi");
+    const double a_lo = member_number(a, "lo"), a_hi = member_number(a, "hi");
+    const double b_lo = member_number(b, "lo"), b_hi = member_number(b, "hi");
     if (!isnan(se))
         return difference > 1.959963984540 * se;
     if (!isnan(a_lo) && !isnan(b_lo))
@@ -66,7 +68,8 @@ static bool apart(const cJSON *a, const cJSON *b)
 }
 
 /* *told: the two differ beyond error. A perplexity is told apart by the likelihoods that it is made of. */
-static kvant_status tell(store *s, const cJSON *block, const cJSON *best, const cJSON *cell, const char *metric, bool *told, kvant_error *err)
+static kvant_status tell(store *s, const cJSON *block, const cJSON *best, const cJSON *cell, const char *metric, bool *told,
+                         kvant_error *err)
 {
     const bool by_unit = *member_text(block, "model") && (!strcmp(member_text(block, "probe"), "distortion") ||
                                                           !strcmp(member_text(block, "probe"), "attention"));
@@ -75,7 +78,8 @@ static kvant_status tell(store *s, const cJSON *block, const cJSON *best, const 
     if (status)
         return status;
     const stats_interval t = d.n > 1 ? stats_t(stats_clustered(d.x, d.w, d.n), .95) : (stats_interval){ NAN, NAN };
-    *told = d.n > 1 && d.n == d.n_a && d.n == d.n_b && !isnan(t.lo) ? t.lo > 0 || t.hi < 0 : apart(row_of(cell, metric), row_of(best, metric));
+    const bool paired = d.n > 1 && d.n == d.n_a && d.n == d.n_b && !isnan(t.lo);
+    *told = paired ? t.lo > 0 || t.hi < 0 : apart(row_of(cell, metric), row_of(best, metric));
     free(d.x);
     return KVANT_OK;
 }

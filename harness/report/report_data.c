@@ -279,8 +279,9 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
                        "y.config AS other_config FROM identical i JOIN cell x ON x.key = i.cell "
                        "JOIN cell y ON y.key = i.other_cell WHERE i.experiment = ?1" },
         { "skips", "SELECT label, reason, config FROM skip WHERE experiment = ?1 ORDER BY label, config" },
-        { "runs", "SELECT r.id, r.started, r.version, r.commit_id AS \"commit\", r.dirty, r.compiler, r.flags, r.cpu, r.gpu, r.libraries, "
-                  "r.isa, r.threads, r.command, count(DISTINCT u.cell) AS cells, sum(u.seconds) AS seconds FROM experiment_cell e "
+        { "runs", "SELECT r.id, r.started, r.version, r.commit_id AS \"commit\", r.dirty, r.compiler, r.flags, r.cpu, r.gpu, "
+                  "r.libraries, r.isa, r.threads, r.command, "
+                  "count(DISTINCT u.cell) AS cells, sum(u.seconds) AS seconds FROM experiment_cell e "
                   "JOIN unit u ON u.cell = e.cell JOIN run r ON r.id = u.run WHERE e.experiment = ?1 GROUP BY r.id ORDER BY r.id" },
         { "checks", "WITH used AS (SELECT g.quantizer AS name FROM experiment_cell e JOIN cell_group g ON g.cell = e.cell "
                     "WHERE e.experiment = ?1 UNION SELECT c.key_quantizer FROM experiment_cell e JOIN cell c ON c.key = e.cell "

@@ -45,7 +45,7 @@ bool report_controlled(const cJSON *report);
 /* Says of each row of "identical" how the two cells' configs differ ("differs"), and drops these. */
 void report_identical(cJSON *report);
 
-/* Lay a document out in the options' format; format.h says what a format is. KVANT_INVALID: the format does not have such documents. */
+/* Lay a document out in the options' format; format.h says what that is. KVANT_INVALID: the format does not have such documents. */
 kvant_status report_put(store *s, cJSON *report, const report_options *options, text *out, kvant_error *err);
 kvant_status report_put_answer(cJSON *answer, const report_options *options, text *out, kvant_error *err);
 kvant_status report_put_list(cJSON *rows, const report_options *options, text *out, kvant_error *err);

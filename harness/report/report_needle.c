@@ -112,8 +112,8 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
     report_print_table(&t, options, out);
     table_free(&t);
     if (is_share)
-        report_note(options, out, words ? "in brackets the reference; losses only: it finds all, so that nothing else can show; no signal: it "
-                    "finds none, and the cell tells nothing; off both in %zu of %zu"
+        report_note(options, out, words ? "in brackets the reference; losses only: it finds all, so that nothing else can show; no "
+                    "signal: it finds none, and the cell tells nothing; off both in %zu of %zu"
                     : "in brackets the reference; ^ it finds all, so that only losses can show; v it finds none, and the "
                     "cell tells nothing; off both in %zu of %zu", told, asked);
 }

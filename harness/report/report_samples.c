@@ -3,7 +3,8 @@
 
 static kvant_status add_samples(store *s, cJSON *cell, kvant_error *err)
 {
-    static const char sql[] = "SELECT metric, unit, chunk, idx, value, n FROM sample WHERE cell = ?1 ORDER BY metric, unit, chunk, idx";
+    static const char sql[] =
+        "SELECT metric, unit, chunk, idx, value, n FROM sample WHERE cell = ?1 ORDER BY metric, unit, chunk, idx";
     cJSON *rows = report_rows(s, sql, member_text(cell, "cell"), err);
     if (!rows)
         return KVANT_IO;

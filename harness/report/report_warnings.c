@@ -26,7 +26,8 @@ static void warn_of_floor(const cJSON *block, const report_options *options, tex
         const report_tells tells = report_telling(value, lo, least);
         report_estimate(value, (double)NAN, lo, member_number(row, "hi"), number);
         if (tells == REPORT_NOTHING)
-            report_note(options, out, "warning: %s of %s, %s, is not clearly above its floor of %.3g: on this model it tells nothing of caches",
+            report_note(options, out, "warning: %s of %s, %s, is not clearly above its floor of %.3g: on this model it tells "
+                        "nothing of caches",
                         share, report_reference_label(block), number, least);
         else if (tells == REPORT_LOSSES)
             report_note(options, out, "%s of %s is 1: only losses can show", share, report_reference_label(block));
@@ -40,7 +41,8 @@ static void warn_of_identical(const cJSON *report, const cJSON *block, const rep
         const char *pairing = member_text(row, "pairing"), *metric = member_text(row, "metric");
         const bool logits = !strcmp(metric, "logits_digest");
         if (!strcmp(pairing, member_text(block, "pairing")))
-            report_note(options, out, "warning: %s and %s%s gave %s%s although they differ in %s: one of them was probably not applied",
+            report_note(options, out, "warning: %s and %s%s gave %s%s although they differ in %s: one of them was probably not "
+                        "applied",
                         member_text(row, "label"), member_text(row, "other_label"),
                         strcmp(pairing, member_text(row, "other_pairing")) ? " of another setting" : "",
                         logits ? "identical logits" : "bit for bit the same ", logits ? "" : metric, member_text(row, "differs"));
