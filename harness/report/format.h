@@ -39,8 +39,9 @@ extern const report_kind format_table, format_md, format_csv, format_json, forma
  * not compete. What has samples is compared pair by pair, the rest by its intervals. */
 kvant_status report_best(store *s, cJSON *report, kvant_error *err);
 
-/* Adds what is to be said of a cell in words: "reference; no oracle", nothing where there is nothing. */
-void report_flags(const cJSON *report, const cJSON *block, const cJSON *cell, text *out);
+/* Adds what is to be said of a cell in words: "reference; no oracle", nothing where there is nothing. paired [n_paired]: the metrics
+ * whose differences to the reference are shown. */
+void report_flags(const cJSON *report, const cJSON *block, const cJSON *cell, const char *const *paired, size_t n_paired, text *out);
 
 /* Gives each cell of the blocks and their controls its "samples": [{"metric", "unit", "chunk", "idx", "value", "n"}]. */
 kvant_status report_samples(store *s, cJSON *report, kvant_error *err);

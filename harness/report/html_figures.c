@@ -60,18 +60,18 @@ static kvant_status draw_plots(store *s, const cJSON *plots, const report_option
         char *svg = NULL;
         if (!strcmp(name, drawn))
             continue;
-        kvant_error why = { "" };
+        kvant_error why;
         kvant_status status = plot_svg(s, &o, &svg, &why);
         if (status == KVANT_INTERRUPTED || status == KVANT_NOMEM)
             return kvant_fail(err, status, "%s", why.text);
-        if (status)
+        if (status) {
             snprintf(reason, sizeof reason, "%s", why.text);
-        else {
-            drawn = name;
-            status = add_picture(plot, svg, options, figures, number, err);
+            continue;
         }
+        drawn = name;
+        status = add_picture(plot, svg, options, figures, number, err);
         free(svg);
-        if (status && !*why.text)
+        if (status)
             return status;
     }
     return *drawn ? KVANT_OK : add_reason(figures, options->plots ? reason : "drawn without plots", err);

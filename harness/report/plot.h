@@ -8,8 +8,8 @@
 #include <cjson/cJSON.h>
 
 /* The query begins with a comment line that says what the picture shows, and may go on with a line for each of its parameters,
- * "-- :metric = perplexity   what it is for", which sets its default, and for the probes whose reports show it (plot_for_probe). A query
- * that has :comparisons or :correlations gets the answer of compare.h to what the sets question, a, b, x, y and metric ask, as a
+ * "-- :metric = perplexity   what it is for", which sets its default, and for the probes whose reports show it (plot_for_probe). A
+ * query that has :comparisons or :correlations gets the answer of compare.h to what the sets question, a, b, x, y and metric ask, as a
  * JSON array. Its rows go to the drawing as blocks, one per value of the first column (the series), in the order that they come. The
  * drawing finds: DATA (file: a block per series, its name in the first line, tabs between columns), STYLE (load it once WIDTH and
  * HEIGHT are set), FORMAT, OUTPUT, EXPERIMENT, METRIC (the question, where there is one), TITLE, N (series), SERIES[1..N],

@@ -197,10 +197,11 @@ static void metric_cell(table *t, const cJSON *cell, const char *metric)
         table_best(t);
 }
 
-static void flags_cell(table *t, const cJSON *report, const cJSON *block, const cJSON *cell)
+static void flags_cell(table *t, const cJSON *report, const cJSON *block, const cJSON *cell, const char *const *paired,
+                       size_t n_paired)
 {
     text flags = { 0 };
-    report_flags(report, block, cell, &flags);
+    report_flags(report, block, cell, paired, n_paired, &flags);
     table_cell(t, "%s", flags.data ? flags.data : "");
     t->failed = t->failed || flags.failed;
     text_free(&flags);
@@ -242,7 +243,7 @@ static void print_metrics(const cJSON *report, const cJSON *block, const char *c
         else
             table_cell(&t, "%.0f", count);
         if (words)
-            flags_cell(&t, report, block, cell);
+            flags_cell(&t, report, block, cell, paired, n_paired);
     }
     report_print_table(&t, options, out);
     table_free(&t);

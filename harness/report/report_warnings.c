@@ -79,14 +79,12 @@ void report_warnings(const cJSON *report, const cJSON *block, const report_optio
 
 static void add_flag(text *out, const char *words) { text_add(out, "%s%s", out->length ? "; " : "", words); }
 
-/* Is an interval of some difference to the reference around 0? Of the differences that a table shows, the first. */
-static bool is_undecided(const cJSON *cell)
+/* Is the interval of a difference to the reference around 0, and the difference itself not 0 throughout? */
+static bool is_undecided(const cJSON *cell, const char *metric)
 {
-    const cJSON *row, *shown = NULL;
-    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(cell, "differences"))
-        if (!shown && member_number(row, "n") > 1 && member_number(row, "timing") == 0)
-            shown = row;
-    return shown && member_number(shown, "lo") <= 0 && member_number(shown, "hi") >= 0 && member_number(shown, "difference") != 0;
+    const cJSON *row = report_row(cJSON_GetObjectItemCaseSensitive(cell, "differences"), metric);
+    return member_number(row, "lo") <= 0 && member_number(row, "hi") >= 0 &&
+           (member_number(row, "difference") != 0 || member_number(row, "se") > 0);
 }
 
 static bool is_below(const cJSON *block, const cJSON *cell)
@@ -97,7 +95,7 @@ static bool is_below(const cJSON *block, const cJSON *cell)
            own < member_number(report_row(cJSON_GetObjectItemCaseSensitive(first, "measurements"), "perplexity"), "value");
 }
 
-void report_flags(const cJSON *report, const cJSON *block, const cJSON *cell, text *out)
+void report_flags(const cJSON *report, const cJSON *block, const cJSON *cell, const char *const *paired, size_t n_paired, text *out)
 {
     const cJSON *row;
     const char *label = member_text(cell, "label"), *pairing = member_text(block, "pairing");
@@ -105,8 +103,11 @@ void report_flags(const cJSON *report, const cJSON *block, const cJSON *cell, te
         add_flag(out, "reference");
     if (report_lacks_oracle(cell))
         add_flag(out, "no oracle");
-    if (is_undecided(cell))
-        add_flag(out, "undecided");
+    for (size_t i = 0; i < n_paired; i++)
+        if (is_undecided(cell, paired[i])) {
+            add_flag(out, "undecided");
+            text_add(out, "%s%s", n_paired > 1 ? " in " : "", n_paired > 1 ? paired[i] : "");
+        }
     if (is_below(block, cell)) {
         add_flag(out, "below ");
         text_add(out, "%s", report_reference_label(block));
