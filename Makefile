@@ -71,7 +71,8 @@ TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz_*.c)
 HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC) tests/bench_%.c tests/checkkernels.c tests/codes.c,$(wildcard tests/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/quantizers.o
-HARN_OBJ := $(HARN_SRC:%.c=$(B)/%.o) $(B)/gen/version.o $(B)/gen/schema.o
+HARN_OBJ := $(HARN_SRC:%.c=$(B)/%.o) $(B)/gen/version.o $(B)/gen/schema.o \
+            $(B)/gen/report_schema.o $(B)/gen/page_css.o $(B)/gen/page_js.o
 MAIN_OBJ := $(MAIN_SRC:%.c=$(B)/%.o) $(B)/gen/plugins.o
 HELP_OBJ := $(HELP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
@@ -143,6 +144,12 @@ $(B)/gen/version.c: FORCE
 	$(call generate,version "$(shell $(CC) --version | head -n 1)" "$(CODEGEN)")
 $(B)/gen/schema.c: FORCE
 	$(call generate,embed schema_sql harness/store/schema.sql)
+$(B)/gen/report_schema.c: FORCE
+	$(call generate,embed report_schema_json harness/report/report.schema.json)
+$(B)/gen/page_css.c: FORCE
+	$(call generate,embed page_css harness/report/page.css)
+$(B)/gen/page_js.c: FORCE
+	$(call generate,embed page_js harness/report/page.js)
 
 # ---- Tests, benchmarks, demo ----------------------------------------------------------------------
 
@@ -197,7 +204,8 @@ deps-test:
 D := $(DESTDIR)$(PREFIX)
 COMPLETIONS := $(D)/share/bash-completion/completions
 ZSH_COMPLETIONS := $(D)/share/zsh/site-functions
-SHARE_FILES := $(wildcard datasets/manifest.json plots/*.sql plots/*.gp experiments/*.json experiments/paper/*.json)
+SHARE_FILES := $(wildcard datasets/manifest.json harness/report/report.schema.json plots/*.sql plots/*.gp experiments/*.json \
+               experiments/paper/*.json)
 
 install: $(B)/kvant $(B)/libkvant.a
 	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/include $(D)/share/doc/kvant $(D)/share/man/man1 $(COMPLETIONS) $(ZSH_COMPLETIONS)

@@ -15,11 +15,13 @@ void table_cell(table *t, const char *format, ...)
     if (t->n_cells == t->capacity) {
         size_t capacity = t->capacity ? 2 * t->capacity : 64;
         char **cells = realloc(t->cells, capacity * sizeof *cells);
-        if (!cells) {
+        t->cells = cells ? cells : t->cells;
+        table_mark *marks = realloc(t->marks, capacity * sizeof *marks);
+        t->marks = marks ? marks : t->marks;
+        if (!cells || !marks) {
             t->failed = true;
             return;
         }
-        t->cells = cells;
         t->capacity = capacity;
     }
     va_list args;
@@ -27,9 +29,23 @@ void table_cell(table *t, const char *format, ...)
     char *cell;
     if (vasprintf(&cell, format, args) < 0)
         t->failed = true;
-    else
+    else {
+        t->marks[t->n_cells] = (table_mark){ .best = false };
         t->cells[t->n_cells++] = cell;
+    }
     va_end(args);
+}
+
+void table_best(table *t)
+{
+    if (!t->failed && t->n_cells)
+        t->marks[t->n_cells - 1].best = true;
+}
+
+void table_number(table *t, double number)
+{
+    if (!t->failed && t->n_cells && number > 0 && number <= UINT32_MAX)
+        t->marks[t->n_cells - 1].number = (unsigned)number;
 }
 
 void table_free(table *t)
@@ -37,6 +53,7 @@ void table_free(table *t)
     for (size_t i = 0; i < t->n_cells; i++)
         free(t->cells[i]);
     free(t->cells);
+    free(t->marks);
     *t = (table){ .n_columns = t->n_columns };
 }
 
@@ -52,8 +69,7 @@ static size_t width_of(const char *s)
     return width;
 }
 
-/* A column whose cells below the header all begin like numbers, or are empty, stands to the right. */
-static bool is_numeric(const table *t, size_t column)
+bool table_is_numeric(const table *t, size_t column)
 {
     bool any = false;
     for (size_t row = 1; row < n_rows(t); row++) {
@@ -85,7 +101,7 @@ static void print_part(const table *t, const size_t *widths, size_t first, size_
         add_padded(out, cell_at(t, row, 0), widths[0], false, first == end);
         for (size_t column = first; column < end; column++) {
             text_add(out, "%s", gap);
-            add_padded(out, cell_at(t, row, column), widths[column], is_numeric(t, column), column + 1 == end);
+            add_padded(out, cell_at(t, row, column), widths[column], table_is_numeric(t, column), column + 1 == end);
         }
         text_add(out, "\n");
     }
@@ -139,7 +155,7 @@ void table_markdown(const table *t, text *out)
         }
         text_add(out, "|\n");
         for (size_t column = 0; row == 0 && column < t->n_columns; column++)
-            text_add(out, "|%s%s", is_numeric(t, column) ? "---:" : "---", column + 1 == t->n_columns ? "|\n" : "");
+            text_add(out, "|%s%s", table_is_numeric(t, column) ? "---:" : "---", column + 1 == t->n_columns ? "|\n" : "");
     }
 }
 

@@ -451,3 +451,23 @@ void interrupt_install(void)
 }
 
 bool interrupted(void) { return atomic_load_explicit(&stop, memory_order_relaxed); }
+
+size_t utf8_character(const char *s, unsigned *code)
+{
+    const unsigned char *c = (const unsigned char *)s;
+    const size_t n = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : c[0] < 0xf5 ? 4 : 0;
+    *code = n == 1 ? c[0] : n ? c[0] & (0x7fu >> n) : 0xfffd;
+    for (size_t i = 1; i < n; i++) {
+        if ((c[i] & 0xc0) != 0x80) {
+            *code = 0xfffd;
+            return 1;
+        }
+        *code = *code << 6 | (c[i] & 0x3f);
+    }
+    static const unsigned least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    if (n > 1 && (*code < least[n] || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000))) {
+        *code = 0xfffd;            /* too long a form, or a surrogate */
+        return 1;
+    }
+    return n ? n : 1;
+}

@@ -58,6 +58,9 @@ const kvant_param *param_find(const kvant_param *params, const char *name);
 
 void bytes_text(uint64_t bytes, char digits[16]);     /* "98 MB", "1.3 MB", "512 B": decimal units, two figures or more */
 
+/* Bytes of the UTF-8 character that a text begins with, and its code point; 1 and 0xfffd where it begins with none. */
+size_t utf8_character(const char *s, unsigned *code);
+
 /* printf into a new string; NULL when out of memory. */
 char *text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

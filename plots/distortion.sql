@@ -1,5 +1,7 @@
 -- Distortion (nmse) against stored bits per coordinate, between the bounds of theory, a panel for each model and data
 -- :metric = nmse   or nmse_key, nmse_value on a model's own vectors
+-- report: distortion
+-- report: distortion metric=nmse_key
 WITH subject AS (          -- the settings of a pairing without model and data, which are its panel's title
   SELECT pairing, panel, CASE WHEN words = data THEN '' WHEN substr(words, 1, length(data) + 2) = data || ', '
                               THEN substr(words, length(data) + 3) ELSE words END AS rest

@@ -1,4 +1,5 @@
 -- Needles found, by depth and length of the haystack, a panel for each quantizer and model, the reference first
+-- report: needle
 WITH point AS (
   SELECT r.ordinal, r.reference, r.label, r.bits_stored, r.value, r.n, json_extract(r.config, '$.probe.params.depth') AS depth,
          json_extract(r.config, '$.probe.params.length') AS length, r.model, r.data,

@@ -1,12 +1,25 @@
 -- A metric (perplexity) against stored bits per coordinate: every quantizer, the Pareto front, the reference; a panel for each model
 -- :metric = perplexity   what stands on the y axis
+-- :probe   only results of this one
+-- report: perplexity probe=perplexity
+-- report: divergence metric=kl
+-- report: attention metric=output_error
+-- report: trajectory metric=first_divergence
+-- report: gsm8k metric=gsm8k_accuracy
+-- report: perturbation metric=answer_kl
+-- report: recall metric=recall_at_1
+-- report: recall metric=rank
+-- report: throughput metric=decode_tokens_per_s
+-- report: throughput metric=score_gb_per_s
+-- report: bytes metric=bytes_per_token
+-- report: bytes metric=bytes_per_vector
 WITH subject AS (          -- the settings of a pairing without model and data, which are its panel's title
   SELECT pairing, panel, CASE WHEN words = data THEN '' WHEN substr(words, 1, length(data) + 2) = data || ', '
                               THEN substr(words, length(data) + 3) ELSE words END AS rest
   FROM (SELECT DISTINCT r.pairing, coalesce(r.model || ', ', '') || r.data AS panel, r.data,
                CASE WHEN s.setting = r.model THEN '' WHEN substr(s.setting, 1, length(r.model) + 2) = r.model || ', '
                     THEN substr(s.setting, length(r.model) + 3) ELSE s.setting END AS words
-        FROM result r JOIN setting s USING (experiment, probe, pairing) WHERE r.experiment = :experiment AND r.metric = :metric)
+        FROM result r JOIN setting s USING (experiment, probe, pairing) WHERE r.experiment = :experiment AND r.metric = :metric AND (:probe IS NULL OR r.probe = :probe))
 ), point AS (
   SELECT r.ordinal, r.label, r.bits_stored, r.value, r.reference, r.cell, s.panel,
          CASE WHEN s.rest = '' THEN '' ELSE ' (' || s.rest || ')' END AS suffix,
@@ -21,7 +34,7 @@ WITH subject AS (          -- the settings of a pairing without model and data, 
   LEFT JOIN paired p ON p.experiment = r.experiment AND p.cell = r.cell
                     AND p.metric = CASE r.metric WHEN 'perplexity' THEN 'nll' ELSE r.metric END
   LEFT JOIN pareto f ON f.experiment = r.experiment AND f.cell = r.cell AND f.metric = r.metric
-  WHERE r.experiment = :experiment AND r.metric = :metric AND r.value IS NOT NULL AND r.control IS NULL
+  WHERE r.experiment = :experiment AND r.metric = :metric AND (:probe IS NULL OR r.probe = :probe) AND r.value IS NOT NULL AND r.control IS NULL
 ), drawn AS (
   SELECT CASE WHEN reference THEN 1 ELSE 2 END AS place, CASE WHEN reference THEN 'reference' ELSE family END || suffix AS name, *
   FROM point

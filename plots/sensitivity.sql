@@ -1,4 +1,5 @@
 -- How much each layer or KV head matters: a bar for each group alone, a panel for each quantizer and number of bits
+-- report: sensitivity
 WITH figure AS (
   SELECT r.*, s.setting, json_extract(r.config, '$.probe.params.weights') AS weights,
          json_extract(r.config, '$.probe.params.groups') AS groups, json_extract(r.config, '$.probe.params.sides') AS sides

@@ -201,6 +201,11 @@ refuses store_in_no_folder 2 '/dev/null' "$kvant" run tiny.json --store /dev/nul
 echo 'not a database, but a text that is long enough to be read as the header of one, which it is not' > text.db
 refuses store_is_a_text 2 'text\.db' "$kvant" run tiny.json --store text.db
 refuses report_without_store 2 'absent\.db' "$kvant" report small --store absent.db
+refuses unknown_format 2 'did you mean latex' "$kvant" report small --store tiny.db --format latx
+refuses whole_table 2 'goes with --format latex' "$kvant" report small --store tiny.db --whole
+refuses no_speeds 2 'throughput' "$kvant" report small --store tiny.db --format sql
+check schema_is_json sh -c '"$1" report --schema | python3 -m json.tool > /dev/null' - "$kvant"
+check page_is_whole sh -c '"$1" report small --store tiny.db --format html | tail -n 1 | grep -qx "</html>"' - "$kvant"
 refuses unknown_experiment 2 'small' "$kvant" report smal --store tiny.db
 
 # Root may write anywhere, so it becomes somebody else first.

@@ -44,6 +44,7 @@ check the_program_runs "$work/user"
 mv "$prefix" "$work/moved"
 check moved_program_finds_its_files "$work/moved/bin/kvant" list
 check manifest_is_there grep -q smollm2-135m "$work/moved/share/kvant/datasets/manifest.json"
+check schema_is_there grep -q schema_version "$work/moved/share/kvant/harness/report/report.schema.json"
 check licence_is_there grep -q MIT "$work/moved/share/doc/kvant/LICENSE"
 check man_page_is_there grep -q '^.TH KVANT' "$work/moved/share/man/man1/kvant.1"
 check completions_parse bash -n "$work/moved/share/bash-completion/completions/kvant"

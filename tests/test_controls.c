@@ -91,7 +91,7 @@ static char *report(const char *path, report_format format, const char *experime
 {
     text out = { 0 };
     store *s;
-    const report_options o = { experiment, NULL, NULL, format, 0 };
+    const report_options o = { .experiment = experiment, .format = format };
     assert_ok(store_open(path, STORE_READ, &s, err));
     assert_ok(report_write(s, &o, &out, met, err));
     store_close(s);

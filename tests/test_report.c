@@ -62,7 +62,7 @@ static store *made_store(const char *path, const char *spec)
 static char *report(store *s, report_format format, const char *probe, const char *const *metrics, bool *met)
 {
     text out = { 0 };
-    const report_options o = { "e", probe, metrics, format, 0 };
+    const report_options o = { .experiment = "e", .probe = probe, .metrics = metrics, .format = format };
     assert_ok(report_write(s, &o, &out, met, err));
     assert_non_null(out.data);
     return out.data;
@@ -426,14 +426,14 @@ static void errors_and_lists(void **state)
     assert_ok(store_experiment(s, "other, \"quoted\"", "{}", err));
     text out = { 0 };
     bool met;
-    report_options o = { "f", NULL, NULL, REPORT_TABLE, 0 };
+    report_options o = { .experiment = "f" };
     assert_fails(report_write(s, &o, &out, &met, err), KVANT_INVALID, "did you mean 'e'?");
     o.experiment = "something else";
     assert_fails(report_write(s, &o, &out, &met, err), KVANT_INVALID, "kvant report");
-    o = (report_options){ "e", "perplexty", NULL, REPORT_TABLE, 0 };
+    o = (report_options){ .experiment = "e", .probe = "perplexty" };
     assert_fails(report_write(s, &o, &out, &met, err), KVANT_INVALID, "did you mean 'perplexity'?");
     static const char *const metrics[] = { "nll", "perpelxity", NULL };
-    o = (report_options){ "e", NULL, metrics, REPORT_TABLE, 0 };
+    o = (report_options){ .experiment = "e", .metrics = metrics };
     assert_fails(report_write(s, &o, &out, &met, err), KVANT_INVALID, "did you mean 'perplexity'?");
     text_free(&out);
 

@@ -272,12 +272,30 @@ static void interrupts(void **state)
     assert_int_equal(signalled(SIGINT, SIGTERM), SIGTERM);
 }
 
+/* Forms that are too long, surrogates, what is cut short or beyond the last code point: none is a character, each is one byte. */
+static void characters(void **state)
+{
+    (void)state;
+    static const struct { const char *bytes; size_t n; unsigned code; } cases[] = {
+        { "a", 1, 'a' }, { "\xc3\xa9", 2, 0xe9 }, { "\xe2\x89\xa4", 3, 0x2264 }, { "\xf0\x9f\x98\x80", 4, 0x1f600 },
+        { "\xc2\x80", 2, 0x80 }, { "\xe0\xa0\x80", 3, 0x800 }, { "\xf4\x8f\xbf\xbf", 4, 0x10ffff }, { "\xc0\x80", 1, 0xfffd },
+        { "\xe0\x9f\xbf", 1, 0xfffd }, { "\xf0\x8f\xbf\xbf", 1, 0xfffd }, { "\xed\xa0\x80", 1, 0xfffd },
+        { "\xf4\x90\x80\x80", 1, 0xfffd }, { "\xff", 1, 0xfffd }, { "\x80", 1, 0xfffd }, { "\xe2\x89", 1, 0xfffd },
+        { "\xe2" "a", 1, 0xfffd }, { "\xf8\x88\x80\x80\x80", 1, 0xfffd },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned code = 0;
+        assert_int_equal(utf8_character(cases[i].bytes, &code), cases[i].n);
+        assert_int_equal(code, cases[i].code);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hashes), cmocka_unit_test(files_read), cmocka_unit_test(files_written), cmocka_unit_test(writes_that_fail),
         cmocka_unit_test(folders), cmocka_unit_test(texts), cmocka_unit_test(clock_and_memory), cmocka_unit_test(names),
-        cmocka_unit_test(interrupts),
+        cmocka_unit_test(interrupts), cmocka_unit_test(characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

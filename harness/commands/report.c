@@ -1,4 +1,4 @@
-/* report.c - `kvant report`: what the store says of an experiment, as a table, Markdown, CSV or JSON.
+/* report.c - `kvant report`: what the store says of an experiment, as a table, Markdown, LaTeX, a page, CSV, JSON or SQL.
  * Fails when the spec expects values that were not met, so that a published table can be a test. */
 #include "harness/cli.h"
 #include "harness/experiment/experiment.h"
@@ -11,7 +11,9 @@
 
 static const cli_option options[] = {
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },
-    { "format", "NAME", "table, md, csv or json (default table)", false },
+    { "format", "NAME", "table, md, latex or html to read, csv, json or sql for programs (default table)", false },
+    { "whole", NULL, "latex: a document that compiles by itself, not tables to be put into one", false },
+    { "schema", NULL, "print the JSON schema of --format json instead", false },
     { "metric", "NAME", "only this metric", true },
     { "probe", "NAME", "only this probe", false },
     { "compare", "A B", "is cell A better than B? each a label, a number of `kvant plan`, or 'key=q4_0 key.bits=4'", false },
@@ -23,17 +25,18 @@ static const cli_option options[] = {
 
 static bool parse_format(const cli *c, report_format *format)
 {
-    static const char *const names[] = { "table", "md", "csv", "json", NULL };
     const char *given = cli_get(c, "format");
+    kvant_error why;
     *format = REPORT_TABLE;
-    for (int i = 0; given && names[i]; i++)
-        if (!strcmp(given, names[i])) {
-            *format = (report_format)i;
-            return true;
-        }
-    if (given)
-        cli_usage(c, "--format %.40s: must be table, md, csv or json", given);
-    return !given;
+    if (given && !report_format_find(given, format, &why)) {
+        cli_usage(c, "--format %.40s: %s", given, why.text);
+        return false;
+    }
+    if (cli_get(c, "whole") && *format != REPORT_LATEX) {
+        cli_usage(c, "--whole goes with --format latex");
+        return false;
+    }
+    return true;
 }
 
 /* Columns of the terminal; no limit where stdout is none. */
@@ -74,7 +77,10 @@ static kvant_status write_report(const cli *c, store *s, report_format format, c
         return kvant_fail(err, KVANT_NOMEM, "out of memory");
     for (size_t i = 0; i < n; i++)
         metrics[i] = cli_get_nth(c, "metric", (int)i);
-    const report_options o = { cli_arg(c, 0), cli_get(c, "probe"), n ? metrics : NULL, format, terminal_width() };
+    const report_options o = {
+        .experiment = cli_arg(c, 0), .probe = cli_get(c, "probe"), .metrics = n ? metrics : NULL, .format = format,
+        .width = terminal_width(), .plots = cli_share("plots"), .whole = cli_get(c, "whole") != NULL,
+    };
     kvant_status status = what ? compare_write(s, &o, what, out, err) : report_write(s, &o, out, met, err);
     free(metrics);
     return status;
@@ -87,6 +93,10 @@ static int run(const cli *c)
     bool asked;
     if (!parse_format(c, &format) || !parse_what(c, &what, &asked))
         return EXIT_USAGE;
+    if (cli_get(c, "schema")) {
+        fputs(report_schema(), stdout);
+        return EXIT_DONE;
+    }
     kvant_error err = { "" };
     store *s;
     kvant_status status = store_open(cli_get(c, "store") ? cli_get(c, "store") : DEFAULT_STORE, STORE_READ, &s, &err);
@@ -113,9 +123,12 @@ const cli_command command_report = {
                "differences to the reference are paired by chunk, with a 95 % interval, and undecided where that holds 0. CSV and JSON "
                "carry every metric. Controls come first, with a verdict for each table. Without EXPERIMENT it lists the experiments of "
                "the store.\n\n"
+               "html is one file with summary, tables, pictures, each cell's settings and raw samples, and needs no network; latex "
+               "has siunitx columns; both set in bold what is best within error among equal asked bits. sql are rows for the "
+               "table that llama-bench -o sql writes, of speeds alone. The schema of json has a version, which stands in it.\n\n"
                "--compare takes two cells in every setting that has both and says better, worse or undecided: A - B over the chunks that "
                "both have, with a BCa bootstrap interval, a sign test, and Holm's correction over all rows. --correlate joins the probes' "
                "cells by quantizers and policy.\n\nThe exit status is 1 when controls are invalid or a value that the spec expects is not met; "
                "what is asked by --compare and the like is answered with 0, whatever the answer.",
-    .example = "# the demo's perplexities as Markdown\nkvant report demo --probe perplexity --format md", .options = options, .run = run,
+    .example = "# the demo as a page\nkvant report demo --format html > demo.html", .options = options, .run = run,
 };

@@ -28,5 +28,7 @@ kvant_status compare_judge(cJSON *rows, kvant_error *err);
 kvant_status correlate_cells(const cJSON *blocks, const char *question, const char *x, const char *y, cJSON *rows, kvant_error *err);
 
 void compare_text(const cJSON *answer, const report_options *options, text *out);
+/* KVANT_INVALID for comparisons and correlations together, which have different columns. */
+kvant_status compare_csv(cJSON *answer, const report_options *options, text *out, kvant_error *err);
 
 #endif

@@ -39,14 +39,6 @@ static void difference_cell(table *t, const cJSON *row)
         table_cell(t, "%+.*f [%+.*f, %+.*f]%s%s", decimals, value, decimals, lo, decimals, hi, *unit ? " " : "", unit);
 }
 
-static void print_table(const table *t, const report_options *options, text *out)
-{
-    if (options->format == REPORT_MARKDOWN)
-        table_markdown(t, out);
-    else
-        table_print(t, options->width, out);
-}
-
 static void comparison_rows(const cJSON *rows, const char *question, const report_options *options, text *out)
 {
     static const char *const heads[] = { "A", "B", "metric", "stored bits", "A - B, paired, BCa 95 %", "n",
@@ -76,7 +68,7 @@ static void comparison_rows(const cJSON *rows, const char *question, const repor
         table_cell(&t, "%s", member_text(row, "verdict"));
         table_cell(&t, "%s", member_text(row, "words"));
     }
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
     if (unequal)
         report_note(options, out, "n of n and n: only chunks or trials that both have count");
@@ -114,7 +106,7 @@ static void correlation_rows(const cJSON *rows, const char *question, const repo
         p_cell(&t, member_number(row, "p"));
         left_out = fmax(left_out, member_number(row, "left_out"));
     }
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
     if (left_out > 0)
         report_note(options, out, "left out: up to %.0f cells whose value was not finite", left_out);
@@ -143,7 +135,7 @@ static void point_rows(const cJSON *row, const report_options *options, text *ou
     report_note(options, out, "points of %s%s%s%s%s", member_text(row, "model"), *member_text(row, "model") ? " on " : "",
                 member_text(row, "data"), *setting ? ", " : "", setting);
     text_add(out, "\n");
-    print_table(&t, options, out);
+    report_print_table(&t, options, out);
     table_free(&t);
 }
 
@@ -170,15 +162,10 @@ static bool begins(const cJSON *rows, const cJSON *row)
 static void heading(const cJSON *row, const report_options *options, text *out)
 {
     const char *question = member_text(row, "question");
-    text_add(out, "%s", out->length ? "\n" : "");
-    if (!*question)
-        return;
-    if (options->format == REPORT_MARKDOWN) {
-        text_add(out, "## ");
-        markdown_text(out, question);
-        text_add(out, "\n\n");
-    } else
-        text_add(out, "%s\n", question);
+    if (*question)
+        report_heading(options, 2, question, out);
+    else if (out->length)
+        text_add(out, "\n");
 }
 
 void compare_text(const cJSON *answer, const report_options *options, text *out)

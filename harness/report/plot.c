@@ -9,10 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PLOTS_MAX = 256 };
-typedef struct { char *name[PLOTS_MAX + 1]; size_t n; } plot_names;
-
-static void free_names(plot_names *names)
+void plot_names_free(plot_names *names)
 {
     for (size_t i = 0; i < names->n; i++)
         free(names->name[i]);
@@ -20,7 +17,7 @@ static void free_names(plot_names *names)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static kvant_status find_plots(const char *folder, plot_names *names, kvant_error *err)
+kvant_status plot_find(const char *folder, plot_names *names, kvant_error *err)
 {
     *names = (plot_names){ .n = 0 };
     DIR *d = opendir(folder);
@@ -34,7 +31,7 @@ static kvant_status find_plots(const char *folder, plot_names *names, kvant_erro
         if (!names->name[names->n++]) {
             closedir(d);
             names->n--;
-            free_names(names);
+            plot_names_free(names);
             return kvant_fail(err, KVANT_NOMEM, "%s: out of memory", folder);
         }
     }
@@ -47,7 +44,7 @@ static kvant_status find_plots(const char *folder, plot_names *names, kvant_erro
 static kvant_status check_name(const plot_options *o, kvant_error *err)
 {
     plot_names names;
-    kvant_status status = find_plots(o->folder, &names, err);
+    kvant_status status = plot_find(o->folder, &names, err);
     if (status != KVANT_OK)
         return status;
     bool found = false;
@@ -58,14 +55,14 @@ static kvant_status check_name(const plot_options *o, kvant_error *err)
         status = kvant_fail(err, KVANT_INVALID, "no plot '%.100s': did you mean '%s'?", o->name, near);
     else if (!found)
         status = kvant_fail(err, KVANT_INVALID, "no plot '%.100s'; `kvant plot` lists the plots", o->name);
-    free_names(&names);
+    plot_names_free(&names);
     return status;
 }
 
 kvant_status plot_list(const char *folder, text *out, kvant_error *err)
 {
     plot_names names;
-    kvant_status status = find_plots(folder, &names, err);
+    kvant_status status = plot_find(folder, &names, err);
     for (size_t i = 0; i < names.n && status == KVANT_OK; i++) {
         char *path = text_format("%s/%s.sql", folder, names.name[i]), *sql = NULL;
         size_t bytes;
@@ -77,7 +74,7 @@ kvant_status plot_list(const char *folder, text *out, kvant_error *err)
         free(sql);
         free(path);
     }
-    free_names(&names);
+    plot_names_free(&names);
     return status;
 }
 

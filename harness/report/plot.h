@@ -5,12 +5,15 @@
 
 #include "harness/store/store.h"
 
+#include <cjson/cJSON.h>
+
 /* The query begins with a comment line that says what the picture shows, and may go on with a line for each of its parameters,
- * "-- :metric = perplexity   what it is for", which sets its default. A query that has :comparisons or :correlations gets the answer of
- * compare.h to what the sets question, a, b, x, y and metric ask, as a JSON array. Its rows go to the drawing as blocks, one per value of
- * the first column (the series), in the order that they come. The drawing finds: DATA (file: a block per series, its name in the first
- * line, tabs between columns), STYLE (load it once WIDTH and HEIGHT are set), FORMAT, OUTPUT, EXPERIMENT, METRIC (the question, where
- * there is one), TITLE, N (series), SERIES[1..N], COLUMNS[1..] (names) and FIRST[1..] (the first row's values, as text). */
+ * "-- :metric = perplexity   what it is for", which sets its default, and for the probes whose reports show it (plot_for_probe). A
+ * query that has :comparisons or :correlations gets the answer of compare.h to what the sets question, a, b, x, y and metric ask, as a
+ * JSON array. Its rows go to the drawing as blocks, one per value of the first column (the series), in the order that they come. The
+ * drawing finds: DATA (file: a block per series, its name in the first line, tabs between columns), STYLE (load it once WIDTH and
+ * HEIGHT are set), FORMAT, OUTPUT, EXPERIMENT, METRIC (the question, where there is one), TITLE, N (series), SERIES[1..N],
+ * COLUMNS[1..] (names) and FIRST[1..] (the first row's values, as text). */
 typedef struct {
     const char *folder;            /* of the plots */
     const char *name;              /* of the plot */
@@ -23,6 +26,14 @@ typedef struct {
 /* Draws; adds the path of each file to *files, a line each. KVANT_INVALID: no such plot, parameter or format, or no rows.
  * KVANT_IO: gnuplot is missing or failed, or a file cannot be written. A picture is there whole or not at all. */
 kvant_status plot_draw(store *s, const plot_options *options, text *files, kvant_error *err);
+
+/* Draws one picture as SVG text; freed by the caller. Errors as of plot_draw. */
+kvant_status plot_svg(store *s, const plot_options *options, char **svg, kvant_error *err);
+
+/* What reports show for a probe, by the heads of the queries: "-- report: PROBE", or "-- report: PROBE KEY=VALUE" with a parameter, in
+ * the order of the plots' names and of the lines. Several lines of one plot for a probe are alternatives: the first that has something
+ * to draw. Returned as an array of [plot, parameter or "", what the plot shows]. KVANT_IO, KVANT_NOMEM. */
+kvant_status plot_for_probe(const char *folder, const char *probe, cJSON **plots, kvant_error *err);
 
 /* Adds a line per plot: its name and what it shows. */
 kvant_status plot_list(const char *folder, text *out, kvant_error *err);

@@ -70,7 +70,7 @@ static char *default_of(const char *sql, const char *parameter)
     return NULL;
 }
 
-static char *title_of(const char *sql)
+char *plot_title(const char *sql)
 {
     const char *c = sql;
     if (!strncmp(c, "--", 2))
@@ -262,7 +262,7 @@ kvant_status plot_query(store *s, const plot_options *o, const char *experiment,
         status = kvant_fail(err, KVANT_INVALID, "%s: %s", path, sqlite3_errmsg(store_sql(s)));
     if (status == KVANT_OK && !query)
         status = kvant_fail(err, KVANT_INVALID, "%s: holds no query", path);
-    if (status == KVANT_OK && !(out->title = title_of(sql)))
+    if (status == KVANT_OK && !(out->title = plot_title(sql)))
         status = kvant_fail(err, KVANT_NOMEM, "plot %s: out of memory", o->name);
     if (status == KVANT_OK)
         status = bind_parameters(s, query, sql, o, experiment, out, err);

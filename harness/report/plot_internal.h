@@ -11,6 +11,15 @@ typedef struct {
     char *title, *metric;          /* metric: or the question, where that is what the query was handed */
 } plot_data;
 
+/* The plots of a folder by name. KVANT_IO, KVANT_NOMEM; freed by plot_names_free, but after a failure. */
+enum { PLOTS_MAX = 256 };
+typedef struct { char *name[PLOTS_MAX + 1]; size_t n; } plot_names;
+kvant_status plot_find(const char *folder, plot_names *names, kvant_error *err);
+void plot_names_free(plot_names *names);
+
+/* The first line of a query's head: what its picture shows. Freed by the caller; NULL: no memory. */
+char *plot_title(const char *sql);
+
 /* Runs plots/NAME.sql. Freed by plot_data_free, after a failure too. */
 kvant_status plot_query(store *s, const plot_options *options, const char *experiment, plot_data *out, kvant_error *err);
 void plot_data_free(plot_data *d);

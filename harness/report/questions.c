@@ -119,17 +119,16 @@ kvant_status compare_answer(store *s, const report_options *options, const compa
     return status;
 }
 
-static void print_csv(const cJSON *rows, const char *const *columns, text *out)
+kvant_status compare_csv(cJSON *answer, const report_options *options, text *out, kvant_error *err)
 {
-    const cJSON *row;
-    for (size_t i = 0; columns[i]; i++)
-        csv_text(out, columns[i], columns[i + 1] ? ',' : '\n');
-    cJSON_ArrayForEach(row, rows)
-        for (size_t i = 0; columns[i]; i++)
-            if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(row, columns[i])))
-                csv_text(out, member_text(row, columns[i]), columns[i + 1] ? ',' : '\n');
-            else
-                csv_number(out, member_number(row, columns[i]), columns[i + 1] ? ',' : '\n');
+    (void)options;
+    const cJSON *compared = cJSON_GetObjectItemCaseSensitive(answer, "comparisons");
+    const cJSON *correlated = cJSON_GetObjectItemCaseSensitive(answer, "correlations");
+    if (compared->child && correlated->child)
+        return kvant_fail(err, KVANT_INVALID, "CSV holds one table, and these are comparisons and correlations: name one question, or "
+                          "take --format json");
+    csv_rows(correlated->child ? correlated : compared, correlated->child ? correlation_columns : comparison_columns, out);
+    return KVANT_OK;
 }
 
 kvant_status compare_write(store *s, const report_options *options, const compare_what *what, text *out, kvant_error *err)
@@ -138,17 +137,7 @@ kvant_status compare_write(store *s, const report_options *options, const compar
     kvant_status status = compare_answer(s, options, what, &answer, err);
     if (status)
         return status;
-    const cJSON *compared = cJSON_GetObjectItemCaseSensitive(answer, "comparisons");
-    const cJSON *correlated = cJSON_GetObjectItemCaseSensitive(answer, "correlations");
-    if (options->format == REPORT_JSON)
-        report_json(answer, out);
-    else if (options->format != REPORT_CSV)
-        compare_text(answer, options, out);
-    else if (compared->child && correlated->child)
-        status = kvant_fail(err, KVANT_INVALID, "CSV holds one table, and these are comparisons and correlations: name one question, or "
-                            "take --format json");
-    else
-        print_csv(correlated->child ? correlated : compared, correlated->child ? correlation_columns : comparison_columns, out);
+    status = report_put_answer(answer, options, out, err);
     cJSON_Delete(answer);
-    return !status && out->failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", options->experiment) : status;
+    return status;
 }

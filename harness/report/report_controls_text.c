@@ -26,6 +26,7 @@ static void print_cells(const cJSON *controls, const report_options *options, te
         if (cJSON_IsObject(difference))
             report_difference(difference, against);
         report_label(&t, cell);
+        table_number(&t, member_number(cell, "number"));
         table_cell(&t, "%.4f", member_number(cell, "bits_stored"));
         table_cell(&t, "%s", value);
         table_cell(&t, "%s", against);
@@ -43,7 +44,10 @@ void report_print_controls(const cJSON *report, const report_options *options, t
         const char *verdict = member_text(controls, "verdict");
         if (!controls)
             continue;
-        text_add(out, any ? "\n" : options->format == REPORT_MARKDOWN ? "\n## controls\n" : "\ncontrols\n");
+        if (any)
+            text_add(out, "\n");
+        else
+            report_heading(options, 2, "controls", out);
         any = true;
         text title = { 0 };
         report_title(block, &title);

@@ -197,7 +197,8 @@ kvant_status report_blocks(store *s, const char *experiment, bool paired, cJSON 
 {
     static const char cells_sql[] =
         "SELECT c.key AS cell, c.probe, c.model, c.data, c.pairing, c.label, c.reference, c.key_quantizer, c.key_params, "
-        "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config, e.ordinal + 1 AS number "
+        "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config, c.finished, c.run, "
+        "e.ordinal + 1 AS number "
         "FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE e.experiment = ?1 AND c.finished IS NOT NULL ORDER BY c.reference DESC, c.bits_stored, e.ordinal, c.key";
     static const char paired_sql[] =
         "SELECT cell, metric, reference_value, difference, se, lo, hi, n, timing FROM paired WHERE experiment = ?1 "
@@ -278,12 +279,24 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
                        "y.config AS other_config FROM identical i JOIN cell x ON x.key = i.cell "
                        "JOIN cell y ON y.key = i.other_cell WHERE i.experiment = ?1" },
         { "skips", "SELECT label, reason, config FROM skip WHERE experiment = ?1 ORDER BY label, config" },
+        { "runs", "SELECT r.id, r.started, r.version, r.commit_id AS \"commit\", r.dirty, r.compiler, r.flags, r.cpu, r.gpu, "
+                  "r.libraries, r.isa, r.threads, r.command, "
+                  "count(DISTINCT u.cell) AS cells, sum(u.seconds) AS seconds FROM experiment_cell e "
+                  "JOIN unit u ON u.cell = e.cell JOIN run r ON r.id = u.run WHERE e.experiment = ?1 GROUP BY r.id ORDER BY r.id" },
+        { "checks", "WITH used AS (SELECT g.quantizer AS name FROM experiment_cell e JOIN cell_group g ON g.cell = e.cell "
+                    "WHERE e.experiment = ?1 UNION SELECT c.key_quantizer FROM experiment_cell e JOIN cell c ON c.key = e.cell "
+                    "WHERE e.experiment = ?1 UNION SELECT c.value_quantizer FROM experiment_cell e JOIN cell c ON c.key = e.cell "
+                    "WHERE e.experiment = ?1) SELECT u.name AS quantizer, k.code_version, sum(k.verdict IS 'pass') AS passed, "
+                    "sum(k.verdict IS 'fail') AS failed, sum(k.verdict IS 'skip') AS skipped FROM used u LEFT JOIN \"check\" k "
+                    "ON k.quantizer = u.name AND k.code_version = (SELECT l.code_version FROM \"check\" l WHERE l.quantizer = u.name "
+                    "ORDER BY l.id DESC LIMIT 1) WHERE u.name IS NOT NULL GROUP BY u.name ORDER BY u.name" },
     };
     cJSON *head = report_rows(s, head_sql, experiment, err);
     if (!head)
         return KVANT_IO;
     cJSON *report = cJSON_DetachItemFromArray(head, 0), *spec = cJSON_DetachItemFromObjectCaseSensitive(report, "spec");
     cJSON_Delete(head);
+    cJSON_AddNumberToObject(report, "schema_version", REPORT_SCHEMA);
     status = report_blocks(s, experiment, true, report, err);
     for (size_t i = 0; i < sizeof lists / sizeof *lists && status == KVANT_OK; i++) {
         cJSON *rows = report_rows(s, lists[i][1], experiment, err);
@@ -296,6 +309,8 @@ kvant_status report_load(store *s, const char *experiment, cJSON **out, kvant_er
     report_identical(report);
     if (status == KVANT_OK)
         status = report_expect(report, cJSON_GetStringValue(spec), err);
+    if (status == KVANT_OK)
+        cJSON_AddItemToObject(report, "spec", cJSON_Parse(cJSON_GetStringValue(spec)));
     cJSON_Delete(spec);
     if (status == KVANT_OK)
         *out = report;

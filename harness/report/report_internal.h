@@ -7,14 +7,15 @@
 
 #include <cjson/cJSON.h>
 
-/* The whole of an experiment:
- *   {"experiment", "cells", "finished",
+/* The whole of an experiment, as report.schema.json says in full:
+ *   {"schema_version", "experiment", "cells", "finished",
  *    "blocks": [{"probe", "model", "data", "settings": {...}, "differs": "path decode",
  *                "cells": [{"label", ..., "config": {...}, "measurements": [{"metric", "value", ...}], "differences": [...]}],
  *                "controls": {...}}],
- *    "needle": [...], "identical": [...], "skips": [...], "expect": [...]}
+ *    "needle": [...], "identical": [...], "skips": [...], "runs": [...], "checks": [...], "expect": [...], "spec"}
  * A block holds comparable cells, the reference first, then by bits stored; a number that was not finite is null.
  * Owned by the caller (cJSON_Delete). */
+enum { REPORT_SCHEMA = 1 };         /* raised when a member changes its meaning or goes */
 kvant_status report_load(store *s, const char *experiment, cJSON **report, kvant_error *err);
 /* The blocks alone, added to the object; paired: with the differences to the references, which take longest. A cell's "number" is the
  * one that `kvant plan` shows. */
@@ -44,11 +45,17 @@ bool report_controlled(const cJSON *report);
 /* Says of each row of "identical" how the two cells' configs differ ("differs"), and drops these. */
 void report_identical(cJSON *report);
 
+/* Lay a document out in the options' format; format.h says what that is. KVANT_INVALID: the format does not have such documents. */
+kvant_status report_put(store *s, cJSON *report, const report_options *options, text *out, kvant_error *err);
+kvant_status report_put_answer(cJSON *answer, const report_options *options, text *out, kvant_error *err);
+kvant_status report_put_list(cJSON *rows, const report_options *options, text *out, kvant_error *err);
+
 void report_text(const cJSON *report, const report_options *options, text *out);
-void report_csv(const cJSON *report, text *out);
 /* A field of CSV and what ends it: ',', or '\n' for the end of a row. A number that is not finite is an empty field. */
 void csv_text(text *out, const char *value, char end);
 void csv_number(text *out, double value, char end);
+/* A head and a row for each object; columns: NULL-terminated. */
+void csv_rows(const cJSON *rows, const char *const *columns, text *out);
 /* Prints a document whose numbers read back as the same doubles; it is changed by that and can only be freed. */
 void report_json(cJSON *json, text *out);
 

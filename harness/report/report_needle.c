@@ -1,5 +1,6 @@
 /* report_needle.c - the needle's part of a report: all needles of a label together, then depth by length, the reference beside.
  * Where the reference finds everything or nothing a cell says little, and is marked so. */
+#include "harness/report/format.h"
 #include "harness/report/report_text.h"
 
 #include <math.h>
@@ -60,9 +61,11 @@ static report_tells telling_of(const cJSON *reference, const char *metric)
 }
 
 /* One value of the grid; of other labels than the reference with the reference's beside. */
-static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const char *metric, bool is_share)
+static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const char *metric, bool is_share, bool in_words)
 {
-    static const char *const marks[] = { [REPORT_TELLS] = "", [REPORT_LOSSES] = "^", [REPORT_NOTHING] = "v" };
+    static const char *const signs[] = { [REPORT_TELLS] = "", [REPORT_LOSSES] = "^", [REPORT_NOTHING] = "v" };
+    static const char *const words[] = { [REPORT_TELLS] = "", [REPORT_LOSSES] = ", losses only", [REPORT_NOTHING] = ", no signal" };
+    const char *const *marks = in_words ? words : signs;
     double value = number_of(cell, metric, "value"), beside = number_of(reference, metric, "value");
     const char *mark = is_share ? marks[telling_of(reference, metric)] : "";
     if (isnan(value))
@@ -71,6 +74,7 @@ static void grid_cell(table *t, const cJSON *cell, const cJSON *reference, const
         table_cell(t, "%.3g%s", value, reference ? mark : "");
     else
         table_cell(t, "%.3g (%.3g%s)", value, beside, mark);
+    table_number(t, member_number(cell, "number"));
 }
 
 static void print_grid(const cJSON *block, const char *metric, const report_options *options, text *out)
@@ -79,6 +83,7 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
     double depths[AXIS_MAX], lengths[AXIS_MAX];
     size_t n_depths = axis_values(cells, "depth", depths), n_lengths = axis_values(cells, "length", lengths);
     const bool is_share = !strcmp(metric, "needle_accuracy") || !strcmp(metric, "needle_found");
+    const bool words = report_kind_of(options->format)->pen->words;
     size_t told = 0, asked = 0;
     table t = { .n_columns = 2 + n_lengths };
     table_cell(&t, "%s", metric);
@@ -90,14 +95,14 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
         for (earlier = cells->child; earlier != cell && !seen; earlier = earlier->next)
             seen = !strcmp(member_text(earlier, "label"), member_text(cell, "label"));
         for (size_t d = 0; d < n_depths && !seen; d++) {
-            if (d == 0)
+            if (d == 0 || words)   /* where rows can be sorted each says whose it is */
                 report_label(&t, cell);
             else
                 table_cell(&t, "%s", "");
             table_cell(&t, "%.3g", depths[d]);
             for (size_t i = 0; i < n_lengths; i++)
                 grid_cell(&t, find(cells, member_text(cell, "label"), depths[d], lengths[i]), find(cells, NULL, depths[d], lengths[i]),
-                          metric, is_share);
+                          metric, is_share, words);
         }
         const bool of_reference = member_number(cell, "reference") == 1 && !isnan(number_of(cell, metric, "value"));
         asked += of_reference;
@@ -107,7 +112,9 @@ static void print_grid(const cJSON *block, const char *metric, const report_opti
     report_print_table(&t, options, out);
     table_free(&t);
     if (is_share)
-        report_note(options, out, "in brackets the reference; ^ it finds all, so that only losses can show; v it finds none, and the "
+        report_note(options, out, words ? "in brackets the reference; losses only: it finds all, so that nothing else can show; no "
+                    "signal: it finds none, and the cell tells nothing; off both in %zu of %zu"
+                    : "in brackets the reference; ^ it finds all, so that only losses can show; v it finds none, and the "
                     "cell tells nothing; off both in %zu of %zu", told, asked);
 }
 

@@ -1,11 +1,12 @@
 /* report_text.c - lays a report out for people: tables on a terminal or in Markdown, with what deserves a second look below them.
  * The error decides the digits; a difference whose interval holds 0 is called undecided. */
-#include "harness/report/report_internal.h"
+#include "harness/report/format.h"
 #include "harness/report/report_text.h"
 #include "harness/table.h"
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- Numbers ------------------------------------------------------------------------------------------------------------ */
@@ -142,7 +143,7 @@ static size_t paired_metrics(const cJSON *block, const char *names[REPORT_METRIC
 
 /* ---- A block's tables --------------------------------------------------------------------------------------------------- */
 
-static const char *reference_label(const cJSON *block)
+const char *report_reference_label(const cJSON *block)
 {
     const cJSON *first = cJSON_GetObjectItemCaseSensitive(block, "cells")->child;
     return member_number(first, "reference") == 1 ? member_text(first, "label") : "reference";
@@ -175,12 +176,14 @@ static void metric_head(table *t, const cJSON *block, const char *metric)
     table_cell(t, *unit ? "%s (%s)" : "%s%s", metric, unit);
 }
 
+static const report_pen *pen_of(const report_options *options) { return report_kind_of(options->format)->pen; }
+
 void report_print_table(const table *t, const report_options *options, text *out)
 {
-    if (options->format == REPORT_MARKDOWN)
-        table_markdown(t, out);
+    if (t->failed)
+        out->failed = true;
     else
-        table_print(t, options->width, out);
+        pen_of(options)->table(t, options, out);
 }
 
 static void metric_cell(table *t, const cJSON *cell, const char *metric)
@@ -190,23 +193,39 @@ static void metric_cell(table *t, const cJSON *cell, const char *metric)
     if (row)
         report_estimate(member_number(row, "value"), member_number(row, "se"), member_number(row, "lo"), member_number(row, "hi"), number);
     table_cell(t, "%s", number);
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "best")))
+        table_best(t);
 }
 
-static void print_metrics(const cJSON *block, const char *const *metrics, size_t n, const char *const *paired, size_t n_paired,
-                          const report_options *options, text *out)
+static void flags_cell(table *t, const cJSON *report, const cJSON *block, const cJSON *cell, const char *const *paired,
+                       size_t n_paired)
 {
-    table t = { .n_columns = 4 + n + n_paired };
+    text flags = { 0 };
+    report_flags(report, block, cell, paired, n_paired, &flags);
+    table_cell(t, "%s", flags.data ? flags.data : "");
+    t->failed = t->failed || flags.failed;
+    text_free(&flags);
+}
+
+static void print_metrics(const cJSON *report, const cJSON *block, const char *const *metrics, size_t n, const char *const *paired,
+                          size_t n_paired, const report_options *options, text *out)
+{
+    const bool words = pen_of(options)->words;
+    table t = { .n_columns = 4 + n + n_paired + words };
     table_cell(&t, "label");
     table_cell(&t, "bits asked");
     table_cell(&t, "bits stored");
     for (size_t i = 0; i < n; i++)
         metric_head(&t, block, metrics[i]);
     for (size_t i = 0; i < n_paired; i++)
-        table_cell(&t, "%s minus %s", paired[i], reference_label(block));
+        table_cell(&t, "%s minus %s", paired[i], report_reference_label(block));
     table_cell(&t, "n");
+    if (words)
+        table_cell(&t, "flags");
     const cJSON *cell;
     cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
         report_label(&t, cell);
+        table_number(&t, member_number(cell, "number"));
         table_cell(&t, "%.4g", member_number(cell, "bits_asked"));
         table_cell(&t, "%.4f", member_number(cell, "bits_stored"));
         for (size_t i = 0; i < n; i++)
@@ -223,6 +242,8 @@ static void print_metrics(const cJSON *block, const char *const *metrics, size_t
             table_cell(&t, "%s", "");
         else
             table_cell(&t, "%.0f", count);
+        if (words)
+            flags_cell(&t, report, block, cell, paired, n_paired);
     }
     report_print_table(&t, options, out);
     table_free(&t);
@@ -237,6 +258,7 @@ static void print_exact(const cJSON *block, const char *const *metrics, size_t n
     const cJSON *cell;
     cJSON_ArrayForEach(cell, cJSON_GetObjectItemCaseSensitive(block, "cells")) {
         report_label(&t, cell);
+        table_number(&t, member_number(cell, "number"));
         for (size_t i = 0; i < n; i++)
             metric_cell(&t, cell, metrics[i]);
     }
@@ -245,7 +267,7 @@ static void print_exact(const cJSON *block, const char *const *metrics, size_t n
     table_free(&t);
 }
 
-static void print_block(const cJSON *block, const report_options *options, text *out)
+static void print_block(const cJSON *report, const cJSON *block, const report_options *options, text *out)
 {
     const char *all[REPORT_METRICS], *estimates[REPORT_METRICS], *exact[REPORT_METRICS], *paired[REPORT_METRICS];
     size_t n = report_metrics(block, all), n_estimates = 0, n_exact = 0, n_paired = paired_metrics(block, paired), hidden = 0;
@@ -261,7 +283,7 @@ static void print_block(const cJSON *block, const report_options *options, text 
     if (n_paired > 2 && !options->metrics)
         n_paired = 1;              /* the rest is in CSV and JSON: a table is for reading */
     if (n_estimates)
-        print_metrics(block, estimates, n_estimates, paired, n_paired, options, out);
+        print_metrics(report, block, estimates, n_estimates, paired, n_paired, options, out);
     if (n_exact)
         print_exact(block, exact, n_exact, options, out);
     if (hidden)
@@ -269,97 +291,39 @@ static void print_block(const cJSON *block, const report_options *options, text 
                     is_course(all[n - 1]) ? all[n - 1] : all[0]);
 }
 
-/* ---- What deserves a second look ----------------------------------------------------------------------------------------- */
+/* ---- Lines -------------------------------------------------------------------------------------------------------------- */
 
-/* A line of text for itself: control characters could drive a terminal, others would be Markdown. */
-static void add_line(const report_options *options, text *out, char *line)
+/* Control characters could drive a terminal. */
+static void clean(char *line)
 {
     for (char *c = line; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f)
             *c = '?';
-    if (options->format == REPORT_MARKDOWN)
-        markdown_text(out, line);
-    else
-        text_add(out, "%s", line);
-    text_add(out, "\n");
+}
+
+void report_heading(const report_options *options, int level, const char *words, text *out)
+{
+    char *copy = strdup(words);
+    if (copy) {
+        clean(copy);
+        pen_of(options)->heading(level, copy, out);
+    }
+    out->failed = out->failed || !copy;
+    free(copy);
 }
 
 void report_note(const report_options *options, text *out, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char line[512];
-    vsnprintf(line, sizeof line, format, args);
+    char *line;
+    if (vasprintf(&line, format, args) >= 0) {
+        clean(line);
+        pen_of(options)->note(line, out);
+        free(line);
+    } else
+        out->failed = true;
     va_end(args);
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n- " : "  ");
-    add_line(options, out, line);
-}
-
-/* A reference at the floor of a share, NAME_floor of NAME_accuracy, or at its ceiling. */
-static void warn_of_floor(const cJSON *block, const report_options *options, text *out)
-{
-    static const char tail[] = "_floor";
-    const cJSON *first = cJSON_GetObjectItemCaseSensitive(block, "cells")->child, *floor;
-    const cJSON *measured = cJSON_GetObjectItemCaseSensitive(first, "measurements");
-    if (member_number(first, "reference") != 1)
-        return;
-    cJSON_ArrayForEach(floor, measured) {
-        const char *name = member_text(floor, "metric");
-        const size_t n = strlen(name), stem = n > strlen(tail) ? n - strlen(tail) : 0;
-        char share[64], number[96];
-        if (!stem || stem > 40 || strcmp(name + stem, tail))
-            continue;
-        snprintf(share, sizeof share, "%.*s_accuracy", (int)stem, name);
-        const cJSON *row = report_row(measured, share);
-        const double value = member_number(row, "value"), lo = member_number(row, "lo"), least = member_number(floor, "value");
-        const report_tells tells = report_telling(value, lo, least);
-        report_estimate(value, (double)NAN, lo, member_number(row, "hi"), number);
-        if (tells == REPORT_NOTHING)
-            report_note(options, out, "warning: %s of %s, %s, is not clearly above its floor of %.3g: on this model it tells nothing of caches",
-                        share, reference_label(block), number, least);
-        else if (tells == REPORT_LOSSES)
-            report_note(options, out, "%s of %s is 1: only losses can show", share, reference_label(block));
-    }
-}
-
-static void warn_of_identical(const cJSON *report, const cJSON *block, const report_options *options, text *out)
-{
-    const cJSON *row;
-    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(report, "identical")) {
-        const char *pairing = member_text(row, "pairing"), *metric = member_text(row, "metric");
-        const bool logits = !strcmp(metric, "logits_digest");
-        if (!strcmp(pairing, member_text(block, "pairing")))
-            report_note(options, out, "warning: %s and %s%s gave %s%s although they differ in %s: one of them was probably not applied",
-                        member_text(row, "label"), member_text(row, "other_label"),
-                        strcmp(pairing, member_text(row, "other_pairing")) ? " of another setting" : "",
-                        logits ? "identical logits" : "bit for bit the same ", logits ? "" : metric, member_text(row, "differs"));
-    }
-}
-
-static void warn_of_block(const cJSON *report, const cJSON *block, const report_options *options, text *out)
-{
-    const cJSON *cells = cJSON_GetObjectItemCaseSensitive(block, "cells"), *cell;
-    bool unproven = false;
-    double reference = (double)NAN;
-    cJSON_ArrayForEach(cell, cells) {
-        const cJSON *measured = report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), "perplexity");
-        double perplexity = member_number(measured, "value");
-        if (member_number(cell, "reference") == 1)
-            reference = perplexity;
-        else if (perplexity < reference) {
-            const cJSON *nll = report_row(cJSON_GetObjectItemCaseSensitive(cell, "differences"), "nll");
-            char number[96] = "not paired";
-            if (nll)
-                report_difference(nll, number);
-            report_note(options, out, "warning: perplexity of %s is below that of %s (nll minus %s: %s): noise or a fault, not a gain",
-                        member_text(cell, "label"), reference_label(block), reference_label(block), number);
-        }
-        unproven = unproven || report_lacks_oracle(cell);
-    }
-    warn_of_identical(report, block, options, out);
-    warn_of_floor(block, options, out);
-    if (unproven)
-        report_note(options, out, "*no oracle*: no analytic value holds this quantizer, only the gates that all pass");
 }
 
 /* ---- The whole ---------------------------------------------------------------------------------------------------------- */
@@ -382,9 +346,8 @@ static void heading(const cJSON *block, const report_options *options, text *out
                  cJSON_IsString(param) ? param->valuestring : value ? value : "");
         cJSON_free(value);
     }
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n## " : "\n");
     if (!line.failed)
-        add_line(options, out, line.data);
+        report_heading(options, 2, line.data, out);
     if (settings.length && !settings.failed)
         report_note(options, out, "%s", settings.data);
     text_add(out, "\n");
@@ -439,33 +402,36 @@ static void print_expect(const cJSON *report, const report_options *options, tex
         table_cell(&t, "%s%s%s", member_text(row, "source"), *note ? "; " : "", note);
         text_free(&where);
     }
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n## expectations\n\n" : "\nexpectations\n");
+    report_heading(options, 2, "expectations", out);
     report_print_table(&t, options, out);
     table_free(&t);
 }
 
 void report_text(const cJSON *report, const report_options *options, text *out)
 {
+    const report_pen *pen = pen_of(options);
     const cJSON *block, *skip;
-    text_add(out, options->format == REPORT_MARKDOWN ? "# " : "");
-    char name[256];
-    snprintf(name, sizeof name, "%s", member_text(report, "experiment"));
-    add_line(options, out, name);
-    text_add(out, options->format == REPORT_MARKDOWN ? "\n" : "");
-    text_add(out, "%.0f of %.0f cells finished\n", member_number(report, "finished"), member_number(report, "cells"));
+    char done[96];
+    report_heading(options, 1, member_text(report, "experiment"), out);
+    snprintf(done, sizeof done, "%.0f of %.0f cells finished", member_number(report, "finished"), member_number(report, "cells"));
+    pen->line(done, out);
+    if (pen->summary)
+        pen->summary(report, out);
     report_print_controls(report, options, out);
     cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(report, "blocks")) {
         heading(block, options, out);
+        if (pen->figure)
+            pen->figure(block, out);
         if (!strcmp(member_text(block, "probe"), "needle"))
             report_needle(report, block, options, out);
         else
-            print_block(block, options, out);
+            print_block(report, block, options, out);
         report_warn_controls(block, options, out);
-        warn_of_block(report, block, options, out);
+        report_warnings(report, block, options, out);
     }
     print_expect(report, options, out);
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(report, "skips")))
-        text_add(out, options->format == REPORT_MARKDOWN ? "\n## skipped\n" : "\nskipped\n");
+        report_heading(options, 2, "skipped", out);
     cJSON_ArrayForEach(skip, cJSON_GetObjectItemCaseSensitive(report, "skips"))
         report_note(options, out, "%s: %s", member_text(skip, "label"), member_text(skip, "reason"));
 }
