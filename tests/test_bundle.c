@@ -54,7 +54,7 @@ static void round_trip(void **state)
     assert_ok(write_bundle(from, folder, hash, err));
     bundle_list *list;
     assert_ok(bundle_files(folder, &list, err));
-    static const char *const names[] = { "commands.txt", "manifest.json", "report.md", "results.csv", "spec.json", "store.db" };
+    static const char *const names[] = { "commands.txt", "manifest.json", "report.html", "report.md", "results.csv", "spec.json", "store.db" };
     assert_int_equal(list->n, sizeof names / sizeof *names);
     for (size_t i = 0; i < list->n; i++)
         assert_string_equal(list->path[i], names[i]);
@@ -183,7 +183,7 @@ static void refuses(void *scratch, char *folder, kvant_status wanted, const char
 
 static void changed_files(void **state)
 {
-    static const char *const names[] = { "commands.txt", "report.md", "results.csv", "spec.json", "store.db" };
+    static const char *const names[] = { "commands.txt", "report.html", "report.md", "results.csv", "spec.json", "store.db" };
     char *from = made_store(*state, "from.db"), *path;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *folder = fresh(*state, from), *words = text_format("/%s: its sha256 is", names[i]);

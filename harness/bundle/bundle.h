@@ -4,7 +4,7 @@
  *                    "files": [{"path", "bytes", "sha256"}]}: every file of the folder but itself
  *   spec.json       the spec, as it stood
  *   store.db        the part of the store that is the experiment's: a store like any other
- *   results.csv, report.md     `kvant report` of it
+ *   results.csv, report.md, report.html    `kvant report` of it
  *   commands.txt    the command lines that made it, and those that make it again
  *   plots/          NAME-PLOT.svg and .pdf, of each plot that the experiment has data for */
 #ifndef KVANT_BUNDLE_H

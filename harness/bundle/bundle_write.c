@@ -72,11 +72,11 @@ static kvant_status write_spec(const writer *w)
 static kvant_status write_reports(const writer *w)
 {
     static const struct { const char *name; report_format format; } files[] = {
-        { "results.csv", REPORT_CSV }, { "report.md", REPORT_MARKDOWN }
+        { "results.csv", REPORT_CSV }, { "report.md", REPORT_MARKDOWN }, { "report.html", REPORT_HTML }
     };
     kvant_status status = KVANT_OK;
     for (size_t i = 0; i < sizeof files / sizeof *files && !status; i++) {
-        const report_options options = { .experiment = w->o->experiment, .format = files[i].format };
+        const report_options options = { .experiment = w->o->experiment, .format = files[i].format, .plots = w->o->plots };
         text t = { 0 };
         bool met;
         status = report_write(w->s, &options, &t, &met, w->err);
