@@ -350,6 +350,8 @@ static const char *check_cases(const kvant_kernel *k, const kvant_codec codec[2]
     for (size_t i = 0; i < sizeof counts / sizeof *counts * KINDS * 2; i++) {
         test_case t = { .kernel = k, .d = codec->shape.dim, .n = counts[i / KINDS / 2] * codec->plan.block,
                         .nq = queries[i % (sizeof queries / sizeof *queries)], .kind = (int)(i / 2 % KINDS), .at_end = i % 2 };
+        if (t.kind != RANDOM && counts[i / KINDS / 2] != 3 && counts[i / KINDS / 2] != 33)
+            continue;                      /* ranges and values need not meet in all ways */
         const char *wrong = run_case(&t, &codec[KERNEL], &codec[SCALAR], rng);
         if (wrong) {
             snprintf(told, CHECK_TEXT, "%zu vectors, %zu queries, %s: %s", t.n, t.nq, kinds[t.kind], wrong);
@@ -382,6 +384,17 @@ static void check_shape(const kvant_kernel *k, const check_variant *variant, con
     kvant_close(&codec[SCALAR]);
 }
 
+/* Drawing, and the scalar code's multiplying by, large Haar matrices takes most of the time: beyond 128 coordinates all but the defaults go
+ * by Hadamard. */
+static check_variant variant_of(const kvant_quantizer *q, const check_variant *variant, uint32_t dim)
+{
+    check_variant v = *variant;
+    if (dim <= 128 || !*v.given || strstr(v.given, "rotation=") || kvant_set(q->params, "rotation", "hadamard", &v.args, NULL))
+        return v;
+    snprintf(v.given, sizeof v.given, "%.200s,rotation=hadamard", variant->given);
+    return v;
+}
+
 static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
 {
     static const uint32_t dims[] = { 9, 64, 72, 80, 96, 100, 128, 256 };
@@ -389,12 +402,12 @@ static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
     const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
     size_t n = q ? check_variants(q->params, variants) : 0, shapes = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims * n * 2; i++) {       /* vectors have the form of keys */
-        const check_variant *variant = &variants[i / 2 % n];
+        const check_variant variant = variant_of(q, &variants[i / 2 % n], dims[i / 2 / n]);
         const kvant_shape shape = { .dim = dims[i / 2 / n], .side = i % 2 ? KVANT_VALUE : KVANT_KEY, .seed = 1 };
         kvant_codec codec;
-        if (kvant_describe(q, &shape, &variant->args, k->target, &codec, NULL) || codec.plan.train_min)
+        if (kvant_describe(q, &shape, &variant.args, k->target, &codec, NULL) || codec.plan.train_min)
             continue;
-        check_shape(k, variant, &shape, rng);
+        check_shape(k, &variant, &shape, rng);
         shapes++;
     }
     if (!q) {

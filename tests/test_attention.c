@@ -95,6 +95,8 @@ static void meet(const problem *p, const float *row, uint32_t position, double *
     }
 }
 
+static double products_of(const kvant_codec *codec) { return codec->kernel ? codec->kernel->products : 0; }
+
 /* Attention in double over the forms that the rule names, in passes of `piece` tokens. */
 static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, const rule *rv, uint32_t piece)
 {
@@ -131,10 +133,11 @@ static void solve(problem *p, const kvcache_codecs *codecs, const rule *rk, cons
         }
     /* A float dot of dim terms is off by at most dim 2^-24 |q||k|; a weight by twice that and the exponential's 3e-7; the sum
      * of T weighted values by T 2^-24 of the largest one. Rotated domains cost two more products of dim terms each, and a
-     * cap four roundings of values of its size. */
+     * cap four roundings of values of its size. What a kernel states that its products may be off adds to a score and to a sum. */
     const double eps = ldexp(1, -24), norms = norm_max(p->q, TOKENS * GROUP, dim) * norm_max(p->k, TOKENS, dim);
-    const double score = (3 * (double)dim * norms + 4 * (double)p->of.cap) * eps;
-    p->bound = (2 * score + 3e-7 + (TOKENS + 3 * (double)dim) * eps) * 2 * largest;
+    const double off_key = products_of(kvcache_codec(codecs, 0, 0, KVANT_KEY)), off_value = products_of(kvcache_codec(codecs, 0, 0, KVANT_VALUE));
+    const double score = (3 * (double)dim * norms + 4 * (double)p->of.cap) * eps + off_key * norms;
+    p->bound = (2 * score + 3e-7 + (TOKENS + 3 * (double)dim) * eps) * 2 * largest + off_value * norm_max(p->v, TOKENS, dim);
     for (int i = 0; i < 4; i++)
         free(forms[i]);
 }

@@ -62,7 +62,7 @@ static void round_trip(void **state)
     assert_ok(bundle_read(folder, NULL, &info, err));
     assert_string_equal(info.experiment, "e");
     assert_string_equal(info.hash, hash);
-    assert_true(info.files == 5 && info.cells == 0);
+    assert_true(info.files == 6 && info.cells == 0);
     assert_int_equal(access(into, F_OK), -1);
     assert_ok(bundle_read(folder, into, &info, err));
     assert_int_equal(info.cells, 3);

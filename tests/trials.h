@@ -12,14 +12,14 @@ enum { N = 24, MAX_DIM = 128 };
 
 typedef struct { kvant_codec codec; uint8_t code[N * MAX_DIM * 4]; float x[N * MAX_DIM], y[N * MAX_DIM]; void *scratch; } trial;
 
-/* False when the quantizer does not take this shape. */
-static inline bool open_trial(trial *t, const char *name, uint32_t dim, const kvant_args *args)
+/* False when the quantizer does not take this shape. isa: as in kvant_open. */
+static inline bool open_trial_on(trial *t, const char *name, uint32_t dim, const kvant_args *args, const char *isa)
 {
     kvant_error err = { "" };
     kvant_shape shape = { .dim = dim, .side = KVANT_VECTOR, .seed = 3 };
     const kvant_quantizer *q = kvant_find(name, &err);
     assert_non_null(q);
-    kvant_status status = kvant_open(q, &shape, args, NULL, &t->codec, &err);
+    kvant_status status = kvant_open(q, &shape, args, isa, &t->codec, &err);
     if (status == KVANT_SKIP)
         return false;
     if (status)
@@ -30,13 +30,24 @@ static inline bool open_trial(trial *t, const char *name, uint32_t dim, const kv
     return true;
 }
 
+static inline bool open_trial(trial *t, const char *name, uint32_t dim, const kvant_args *args)
+{
+    return open_trial_on(t, name, dim, args, NULL);
+}
+
 /* By text: "bits=2,rotation=haar". */
-static inline bool open_given(trial *t, const char *name, uint32_t dim, const char *given)
+static inline kvant_args args_given(const char *name, const char *given)
 {
     const kvant_quantizer *q = kvant_find(name, NULL);
     assert_non_null(q);
     kvant_args args = kvant_defaults(q->params);
     assert_ok(kvant_parse(q->params, given, &args, err));
+    return args;
+}
+
+static inline bool open_given(trial *t, const char *name, uint32_t dim, const char *given)
+{
+    const kvant_args args = args_given(name, given);
     return open_trial(t, name, dim, &args);
 }
 

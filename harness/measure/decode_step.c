@@ -36,6 +36,12 @@ static float *teaching(const kvant_codec *codec, uint32_t kv_heads, const kvant_
     return x;
 }
 
+/* The target that was checked, or the scalar code, which needs no check, where the kernel has no form of a side. */
+static bool as_checked(const kvant_codec *side, const kvant_codec *codec)
+{
+    return !strcmp(side->target, codec->target) || !strcmp(side->target, "scalar");
+}
+
 /* Codecs of one layer; without data what they will be. Policies know "auto", which takes each quantizer's best, and forced targets,
  * which all quantizers must have then, f16 for what waits included: whichever gives the target that was checked. */
 static kvant_status open_codecs(const kvant_codec *codec, uint32_t kv_heads, const kvant_data *data, kvcache_codecs *codecs,
@@ -56,7 +62,7 @@ static kvant_status open_codecs(const kvant_codec *codec, uint32_t kv_heads, con
         policy.isa = isas[i];
         status = data ? kvcache_codecs_open(&policy, &one, learns ? &calibration : NULL, codecs, err)
                       : kvcache_codecs_describe(&policy, &one, codecs, err);
-        if (status || (!strcmp(codecs->of[0]->target, codec->target) && !strcmp(codecs->of[1]->target, codec->target)))
+        if (status || (as_checked(codecs->of[0], codec) && as_checked(codecs->of[1], codec)))
             continue;
         status = kvant_fail(err, KVANT_FAILED, "%s: the kernel %s, which was checked, does not take keys and values of this shape",
                             codec->quantizer->name, codec->target);
