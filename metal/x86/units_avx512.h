@@ -18,7 +18,7 @@ typedef struct {
     packed_levels levels;                  /* at 8 bits codes are their own levels, code - 127.5, times step */
 } units_part;
 
-enum { UNITS_PARTS = 3 };
+enum { UNITS_PARTS = 3, AHEAD = 2 /* units that are asked for before they are read: one is too late, four crowd the first cache */ };
 
 typedef struct {
     uint32_t norm;                         /* bytes */
@@ -178,7 +178,7 @@ LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b
     if (c)
         units_score_floats(p, c, group, 2, q, nq, out);
     else
-        packed_score(b, nq, planes)(group, p->dim, &p->levels, t->bytes, q, out);
+        packed_score(b, nq, planes)(group, p->dim, &p->levels, AHEAD * t->bytes, q, out);
     for (size_t i = 0; i < nq && b == 8 && !c; i++) {          /* codes less 128 were summed: half a step of each coordinate is missing */
         const float sum = -((q[i]->planes == 2 ? 256.f : 1.f) * (float)q[i]->bias[0] + (float)q[i]->bias[1]) / 128;
         LANES_UNROLL
@@ -357,7 +357,7 @@ LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b
 {
     const uint8_t *planes[UNITS];
     const float step = p->levels.step * p->factor;
-    const size_t ahead = t->bytes;
+    const size_t ahead = AHEAD * t->bytes;
     uint32_t n_planes = 1;
     for (size_t u = 0; u < UNITS; u++)
         planes[u] = c->unit[u] ? units_planes(p, c->unit[u]) : NULL;
