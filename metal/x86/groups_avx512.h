@@ -2,7 +2,8 @@
  * shuffle, a shift and, to 4 bits, a look-up in the group's own levels, which repeat so that no bit needs masking. For *_avx512.c
  * only.
  *
- * Bound: memory's at one query; 4 operations for 16 coordinates to 4 bits, 6 beyond, and 6 for a group's levels in every 32. */
+ * Bound: arithmetic, at one query too: 4 operations for 16 coordinates to 4 bits, 6 beyond, and 6 for a group's levels in
+ * every 32. */
 #ifndef KVANT_GROUPS_AVX512_H
 #define KVANT_GROUPS_AVX512_H
 
