@@ -335,8 +335,10 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
                           (float *)(void *)(t + 1));
 }
 
+/* products: levels are exact, and a query's rounding, half a step a coordinate, is at most sqrt(3 * query_allowed) of it by length:
+ * sqrt(3 * .0075 * .5634) at 1 bit, where it is largest. A mix has half of 1/255 of a chunk's largest weight, which is not derived. */
 const kvant_kernel kernel_rabitq_avx512 = {
     .quantizer = "rabitq", .target = "avx512", .form = form, .derive = derive,
-    .distance = 2e-5, .products = .026,
+    .distance = 2e-5, .products = .113,
     .reason = "decode: fused Haar products. Scores and mixes: a query's and weights' rounding to bytes"
 };
