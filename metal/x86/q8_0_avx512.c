@@ -3,9 +3,8 @@
  * scalar code's).
  *
  * Bound: 9 operations to convert 32 coordinates, and 272 bytes a key-value pair at d = 128: a mix of one query came near memory's
- * speed on a Cascade Lake core that reads 10 GB/s. A query in bytes
- * would add more than 1 % of this quantizer's error,
- * which is as small as that of such a query, so products are of floats. */
+ * speed on a Cascade Lake core that reads 10 GB/s. A query in bytes would add more than 1 % of this
+ * quantizer's error, which is as small as that of such a query, so products are of floats. */
 #include "algorithms/shared/block.h"
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
