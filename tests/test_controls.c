@@ -130,7 +130,7 @@ static void assert_changed(const char *name, const char *sql, const char *experi
     free(path);
 }
 
-#define CELL(probe, role) "(SELECT cell FROM control k JOIN cell c ON c.key = k.cell WHERE c.probe = "
+#define CELL(probe, role) "(SELECT cell FROM control k JOIN cell c ON c.key = k.cell WHERE c.probe = " \
                           "'" probe "' AND role = '" role "')"
 
 static void test_valid(void **state)

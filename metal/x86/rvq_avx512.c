@@ -224,7 +224,7 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
                           (float *)(void *)(t + 1));
 }
 
-/* products: a query's rounding, half a step a coordinate, is at most sqrt(3 * .005 * .1269) = .0437 of it by length, at 1 + 1 bits; a
+/* products: a query's rounding, half a step a coordinate, is at most sqrt(3 * .005 * .1269) = .0436 of it by length, at 1 + 1 bits; a
  * centroid as a byte is off by 1/128 of the largest at most, which is .012 more where that is 1.5 / sqrt(dim): taken, not
  * derived for every table, as little as for a mix's weights. */
 const kvant_kernel kernel_rvq_avx512 = {
