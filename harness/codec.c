@@ -111,7 +111,8 @@ static void drop_scalar(kvant_ops *ops, const kvant_ops *scalar)
 static bool form_of(const kvant_kernel *kernel, const kvant_codec *c, kvant_form *form)
 {
     const kvant_quantizer *q = c->quantizer;
-    *form = (kvant_form) { .ops = q->ops, .tile = c->plan.tile, .query = c->plan.query, .acc = c->plan.acc, .scratch = c->plan.scratch };
+    *form = (kvant_form) { .ops = q->ops, .tile = c->plan.tile, .query = c->plan.query, .acc = c->plan.acc,
+                           .scratch = c->plan.scratch };
     if (!kernel->form(&c->shape, &c->args, form) || (form->derived && c->plan.prompt))
         return false;
     if (form->derived || form->tile != c->plan.tile)
@@ -123,7 +124,8 @@ static kvant_status choose_form(kvant_codec *c, const char *isa, kvant_error *er
 {
     const kvant_quantizer *q = c->quantizer;
     bool automatic = !isa || !strcmp(isa, "auto"), scalar = isa && !strcmp(isa, "scalar"), known = false;
-    kvant_form chosen = { .ops = q->ops, .tile = c->plan.tile, .query = c->plan.query, .acc = c->plan.acc, .scratch = c->plan.scratch };
+    kvant_form chosen = { .ops = q->ops, .tile = c->plan.tile, .query = c->plan.query, .acc = c->plan.acc,
+                          .scratch = c->plan.scratch };
     for (const kvant_kernel *const *k = kvant_kernels(); *k && !scalar; k++) {
         kvant_form form;
         if (strcmp((*k)->quantizer, q->name) || !(automatic || !strcmp((*k)->target, isa)))
@@ -265,7 +267,8 @@ static kvant_status take_table(const char *name, const kvant_part *p, char *own,
         memcpy(x, given + at, p->cols * sizeof *x);
         for (size_t j = 0; j < p->cols; j++)
             if (!(fabsf(x[j]) <= most))
-                return kvant_fail(err, KVANT_INVALID, "%s: %s of the state: number %zu is %g", name, p->name, row * p->cols + j, (double)x[j]);
+                return kvant_fail(err, KVANT_INVALID, "%s: %s of the state: number %zu is %g", name, p->name, row * p->cols + j,
+                                  (double)x[j]);
     }
     return KVANT_OK;
 }

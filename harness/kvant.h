@@ -159,19 +159,21 @@ typedef struct {
 typedef struct {
     kvant_ops ops;
     size_t tile, query, acc, scratch;      /* as in a plan: what these ops need */
-    size_t derived;                        /* bytes of a state of the kernel's own, which its ops get instead of the scalar one; 0: none */
+    /* bytes of a state of the kernel's own, which its ops get instead of the scalar one; 0: none */
+    size_t derived;
 } kvant_form;
 
-/* A faster form of one quantizer for one target (metal/). A tile other than the plan's, or a derived state, leaves none of the scalar ops
- * in place: those that it does not replace go by decode. */
+/* A faster form of one quantizer for one target (metal/). A tile other than the plan's, or a derived state, leaves none of the scalar
+ * ops in place: those that it does not replace go by decode. */
 typedef struct {
     const char *quantizer, *target;                                        /* "f16", "avx2" */
     bool (*form)(const kvant_shape *shape, const kvant_args *args, kvant_form *form);  /* false: not this CPU, not this shape */
-    /* Writes form.derived bytes, zeroed and aligned to 64, from a state and the tables in it (kvant_quantizer.parts), whenever the state
-     * has changed. */
+    /* Writes form.derived bytes, zeroed and aligned to 64, from a state and the tables in it (kvant_quantizer.parts), whenever the
+     * state has changed. */
     void (*derive)(const kvant_shape *shape, const kvant_args *args, const void *state, const kvant_parts *parts, void *derived);
     double distance;               /* allowed relative l2 distance of decoded vectors from scalar, of the same codes */
-    double products;               /* the same of scores and mixes; what it adds to the quantizer's error must be 1 % of that at most */
+    /* the same of scores and mixes; what it adds to the quantizer's error must be 1 % of that at most */
+    double products;
     const char *reason;            /* why they are not zero; NULL if they are */
     bool codes;                    /* codes are the scalar code's, layout apart; else as close to x but for rounding */
 } kvant_kernel;

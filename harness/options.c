@@ -210,8 +210,8 @@ kvant_status model_session_say(const model_session *s, uint32_t context, const i
     weights_effect effect;
     const kvant_status status = weights_measure(s->model, s->input.path, context, ids, n, &effect, err);
     if (!status)
-        fprintf(stderr, "bf16 weights move logits by a mean KL of %.3g nats from f32, and by %.3g at most, over %zu tokens\n", effect.kl,
-                effect.most, effect.tokens);
+        fprintf(stderr, "bf16 weights move logits by a mean KL of %.3g nats from f32, and by %.3g at most, over %zu tokens\n",
+                effect.kl, effect.most, effect.tokens);
     return status;
 }
 

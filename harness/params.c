@@ -88,8 +88,8 @@ static kvant_status set_list(const kvant_param *p, const char *given, double *co
         double value;
         size_t length = strcspn(at, "+");
         if (!length || length >= sizeof digits || n == KVANT_MAX_LIST)
-            return kvant_fail(err, KVANT_INVALID, "%s: '%.64s' is no list; give 1 to %d integers, like 3+17+64, or none", p->name, given,
-                              KVANT_MAX_LIST);
+            return kvant_fail(err, KVANT_INVALID, "%s: '%.64s' is no list; give 1 to %d integers, like 3+17+64, or none", p->name,
+                              given, KVANT_MAX_LIST);
         memcpy(digits, at, length);
         digits[length] = '\0';
         kvant_status status = set_number(&entry, digits, &value, err);

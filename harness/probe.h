@@ -42,7 +42,8 @@ typedef struct {
     const kvant_param *params;
     const probe_metric *metrics;   /* ends with a NULL name */
     bool wants_text, wants_vectors;    /* kinds of data it takes; text brings a model with it */
-    bool post_rope;                /* looks at the model's keys themselves, after RoPE: cells whose cache has them before it are skips */
+    /* looks at the model's keys themselves, after RoPE: cells whose cache has them before it are skips */
+    bool post_rope;
     bool wants_reference;          /* every job gets an f16 cell of its own, if the spec has none */
     /* Where every job with a model shall have controls: the metric that tells good caches from bad ones, whose samples are paired by
      * chunk. NULL: they would cost more than they tell, or the probe has controls of its own. */

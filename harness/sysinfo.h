@@ -5,9 +5,9 @@
 
 #include "harness/util.h"
 
-/* Bytes that this process may still take: what the system has available (MemAvailable), or what its memory cgroups (version 1 or 2, and
- * those above it) leave when that is less, cached files counted as free; 0 when the system does not tell. root: the folder that stands
- * for "/", for tests. */
+/* Bytes that this process may still take: what the system has available (MemAvailable), or what its memory cgroups (version 1 or 2,
+ * and those above it) leave when that is less, cached files counted as free; 0 when the system does not tell. root: the folder that
+ * stands for "/", for tests. */
 uint64_t sysinfo_memory(const char *root);
 
 /* Bytes of the largest cache of the first processor, which is the last one before memory; 0 when the system does not tell. root: as

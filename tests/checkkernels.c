@@ -178,8 +178,8 @@ static void exercise(side *s, const test_case *t, const float *x, const float *q
     kvant_finish(c, (const float *)(void *)s->acc.data, t->nq, (float *)(void *)s->out.data, scratch);
 }
 
-/* Where codes may differ: both are nearest, of coordinates that rounding moved. Moving x by e moves what is nearest to it further away by
- * 2 e at most. */
+/* Where codes may differ: both are nearest, of coordinates that rounding moved. Moving x by e moves what is nearest to it further away
+ * by 2 e at most. */
 static const char *compare_nearness(const test_case *t, const float *x, const float *kernel, const float *scalar)
 {
     for (size_t v = 0; v < t->n; v++, x += t->d, kernel += t->d, scalar += t->d) {
@@ -280,7 +280,8 @@ static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
 {
     enum { QUERIES = SAMPLE_QUERIES };
     size_t d = c->shape.dim;
-    float *x = kvant_alloc(SAMPLE * d * sizeof *x), *y = kvant_alloc(SAMPLE * d * sizeof *y), *q = kvant_alloc(QUERIES * d * sizeof *q);
+    float *x = kvant_alloc(SAMPLE * d * sizeof *x), *y = kvant_alloc(SAMPLE * d * sizeof *y),
+        *q = kvant_alloc(QUERIES * d * sizeof *q);
     float *w = kvant_alloc(QUERIES * SAMPLE * sizeof *w), *acc = kvant_alloc(QUERIES * c->acc * sizeof *acc);
     float *out = kvant_alloc(QUERIES * d * sizeof *out);
     uint8_t *code = kvant_alloc(kvant_bytes(c, SAMPLE));
@@ -370,7 +371,8 @@ static void check_shape(const kvant_kernel *k, const check_variant *variant, con
     char told[CHECK_TEXT];
     double added[2] = { NAN, NAN };
     const char *wrong = kvant_open(q, shape, &variant->args, k->target, &codec[KERNEL], &err) ||
-                        kvant_open(q, shape, &variant->args, "scalar", &codec[SCALAR], &err) ? err.text : check_cases(k, codec, rng, told);
+                        kvant_open(q, shape, &variant->args, "scalar", &codec[SCALAR], &err) ? err.text
+                            : check_cases(k, codec, rng, told);
     if (!wrong && k->products > ROUNDING && !measure_added(&codec[KERNEL], rng, added))
         wrong = "adds too much";
     printf("[%s] %s_%s %s d=%u %s", wrong ? "  FAILED  " : "       OK ", k->quantizer, k->target, sides[shape->side], shape->dim,
@@ -503,7 +505,8 @@ int main(int argc, char **argv)
             continue;
         named++;
         if (o.list) {
-            printf("%s  distance %g, of products %g%s%s\n", name, (*k)->distance, (*k)->products, (*k)->reason ? ": " : "", (*k)->reason ? (*k)->reason : "");
+            printf("%s  distance %g, of products %g%s%s\n", name, (*k)->distance, (*k)->products, (*k)->reason ? ": " : "",
+                   (*k)->reason ? (*k)->reason : "");
             continue;
         }
         const int before_passed = passed, before_failed = failed;

@@ -160,8 +160,8 @@ static bool print_floors(const table *t, const side *key)
 
 static void print_ops(const table *t, side kernel[2], side scalar[2])
 {
-    printf("\n%s_%s d=%u %s: a key of %g bytes, a value of %g\n", t->quantizer, t->target, t->dim, t->params, bytes_of(&kernel[KVANT_KEY]),
-           bytes_of(&kernel[KVANT_VALUE]));
+    printf("\n%s_%s d=%u %s: a key of %g bytes, a value of %g\n", t->quantizer, t->target, t->dim, t->params,
+           bytes_of(&kernel[KVANT_KEY]), bytes_of(&kernel[KVANT_VALUE]));
     printf("  %-6s %-8s %7s  %12s  %10s  %12s  %8s\n", "side", "op", "queries", "ns each", "GB/s", "scalar ns", "ratio");
     if (!print_floors(t, &kernel[KVANT_KEY]))
         return;

@@ -8,8 +8,8 @@
 
 /* Prints the tables of quantizer `quantizer` on target `target`, and adds a row for each line to `rows`, a JSON array (NULL: nobody
  * asks): {"quantizer", "target", "params", "dim", "side", "op", "queries", "ns", "code_gb_per_s", "scalar_ns", "over_scalar"}, ns of a
- * vector, or of a query where op is "query"; floors have no side, no queries and no scalar code. False: something could not be opened, or
- * memory ran out; it is said on stderr. */
+ * vector, or of a query where op is "query"; floors have no side, no queries and no scalar code. False: something could not be opened,
+ * or memory ran out; it is said on stderr. */
 bool timing_tables(const char *quantizer, const char *target, cJSON *rows);
 
 #endif

@@ -54,7 +54,8 @@ static void round_trip(void **state)
     assert_ok(write_bundle(from, folder, hash, err));
     bundle_list *list;
     assert_ok(bundle_files(folder, &list, err));
-    static const char *const names[] = { "commands.txt", "manifest.json", "report.html", "report.md", "results.csv", "spec.json", "store.db" };
+    static const char *const names[] = { "commands.txt", "manifest.json", "report.html", "report.md", "results.csv", "spec.json",
+                                         "store.db" };
     assert_int_equal(list->n, sizeof names / sizeof *names);
     for (size_t i = 0; i < list->n; i++)
         assert_string_equal(list->path[i], names[i]);

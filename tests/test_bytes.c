@@ -81,7 +81,8 @@ static void sinks_windows_and_blocks_stay_f16(void **state)
     const cell_run *r = &run.cells[0];
     double vector = TINY_HEAD_DIM * 2.0, kept_key = 100 - 64, kept_value = 14;
     assert_near(value_of(r, "bytes_kept"), HEADS * vector * (kept_key + kept_value), 0);
-    assert_near(value_of(r, "bytes_key"), HEADS * (kept_key * vector + 2 * (double)kvcache_codec(&codecs, 0, 0, KVANT_KEY)->plan.code), 0);
+    assert_near(value_of(r, "bytes_key"), HEADS * (kept_key * vector +
+                                                   2 * (double)kvcache_codec(&codecs, 0, 0, KVANT_KEY)->plan.code), 0);
     assert_near(value_of(r, "bytes_value"), HEADS * (kept_value * vector + 86 * TINY_HEAD_DIM * 6 / 8.0), 0);
     assert_true(value_of(r, "bytes_resident") >= value_of(r, "bytes_key") + value_of(r, "bytes_value"));
     run_free(&run);

@@ -24,7 +24,8 @@ static void test_parse(void **state)
     assert_ok(kvant_parse(params, "rotation=hadamard,bits=2,beta=-1e-3,group_size=9007199254740992", &args, err));
     assert_true(args.v[0] == 2 && args.v[1] == 9007199254740992. && args.v[2] == -1e-3 && args.v[3] == 2);
     static const struct { const char *given, *part; } wrong[] = {
-        { "bit=2", "nearest known one is 'bits'" }, { "groupsize=8", "'group_size'" }, { "qqqqqqqqq=1", "use one of bits, group_size" },
+        { "bit=2", "nearest known one is 'bits'" }, { "groupsize=8", "'group_size'" },
+        { "qqqqqqqqq=1", "use one of bits, group_size" },
         { "bits=0", "out of range; use 1 to 8" }, { "bits=9", "out of range" }, { "bits=2.5", "not an integer" },
         { "bits=two", "not a number" }, { "bits=0x4", "not a number" }, { "bits= 4", "not a number" }, { "beta=nan", "not a number" },
         { "beta=1e999", "not a number" }, { "beta=", "NAME=VALUE" }, { "bits", "NAME=VALUE" }, { "=4", "NAME=VALUE" },
@@ -275,10 +276,13 @@ static void test_plans_are_refused(void **state)
 {
     (void)state;
     static const struct { kvant_plan plan; const char *part; } wrong[] = {
-        { { .state = 8, .block = 3, .tile = 8, .bits_asked = 1 }, "multiple" }, { { .state = 8, .block = 1 << 20, .bits_asked = 1 }, "block" },
+        { { .state = 8, .block = 3, .tile = 8, .bits_asked = 1 }, "multiple" },
+        { { .state = 8, .block = 1 << 20, .bits_asked = 1 }, "block" },
         { { .state = 8, .tile = SIZE_MAX, .bits_asked = 1 }, "tile" }, { { .state = SIZE_MAX, .bits_asked = 1 }, "sizes" },
-        { { .state = 8, .scratch = SIZE_MAX / 2, .bits_asked = 1 }, "sizes" }, { { .state = 8, .acc = SIZE_MAX, .bits_asked = 1 }, "sizes" },
-        { { .state = 8, .query = SIZE_MAX, .bits_asked = 1 }, "sizes" }, { { .state = 8, .code = SIZE_MAX, .bits_asked = 1 }, "sizes" },
+        { { .state = 8, .scratch = SIZE_MAX / 2, .bits_asked = 1 }, "sizes" },
+        { { .state = 8, .acc = SIZE_MAX, .bits_asked = 1 }, "sizes" },
+        { { .state = 8, .query = SIZE_MAX, .bits_asked = 1 }, "sizes" },
+        { { .state = 8, .code = SIZE_MAX, .bits_asked = 1 }, "sizes" },
         { { .state = 8 }, "bits_asked" }, { { .state = 8, .bits_asked = NAN }, "bits_asked" }
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -339,7 +343,8 @@ static void test_hostile_lists(void **state)
 {
     (void)state;
     static const struct { double count; uint16_t list[4]; } wrong[] = {
-        { 65, { 0, 1 } }, { -1, { 0 } }, { 1.5, { 1 } }, { NAN, { 1 } }, { 2, { 3, 3 } }, { 2, { 4, 3 } }, { 1, { 4096 } }, { 1, { 1, 2 } }
+        { 65, { 0, 1 } }, { -1, { 0 } }, { 1.5, { 1 } }, { NAN, { 1 } }, { 2, { 3, 3 } }, { 2, { 4, 3 } }, { 1, { 4096 } },
+        { 1, { 1, 2 } }
     };
     wanted = (kvant_plan) { .state = sizeof(layout), .bits_asked = 32 };
     kvant_quantizer q = made();

@@ -9,7 +9,8 @@ static char *folder, *tiny, *narrow, *prose, *db, *whole;      /* narrow: heads 
 
 /* The experiment is called as its first probe. On weights at random nll tells nothing, and kl a lot. */
 #define SPEC(name, members) \
-    "{ \"name\": \"" name "\", \"probe\": \"" name "\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 32, \"chunks\": 6, " members " }"
+    "{ \"name\": \"" name "\", \"probe\": \"" name "\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 32, \"chunks\": 6, " \
+                                                   "" members " }"
 #define SWEEP "\"key\": [\"f16\", { \"quantizer\": \"affine\", \"bits\": [3, 4], \"group_size\": 16 }, \"q8_0\"], \"sink\": [0, 4]"
 
 /* ---- Plans -------------------------------------------------------------------------------------- */
@@ -59,8 +60,8 @@ static void test_plans(void **state)
     plan_close(&p);
     spec_close(&s);
     /* divergence runs f16 twice itself; a needle's control is its floor. */
-    plan_text("{ \"name\": \"e\", \"probe\": [\"divergence\", \"needle\"], \"model\": \"%s\", \"data\": \"%s\", \"context\": 32, \"length\": 640, "
-              "\"key\": \"bf16\" }", tiny, &s, &p);
+    plan_text("{ \"name\": \"e\", \"probe\": [\"divergence\", \"needle\"], \"model\": \"%s\", \"data\": \"%s\", \"context\": 32, "
+              "\"length\": 640, \"key\": \"bf16\" }", tiny, &s, &p);
     size_t controls = 0;
     for (size_t i = 0; i < p.n_cells; i++) {
         controls += p.cells[i].control != NULL;
@@ -129,7 +130,8 @@ static void assert_changed(const char *name, const char *sql, const char *experi
     free(path);
 }
 
-#define CELL(probe, role) "(SELECT cell FROM control k JOIN cell c ON c.key = k.cell WHERE c.probe = '" probe "' AND role = '" role "')"
+#define CELL(probe, role) "(SELECT cell FROM control k JOIN cell c ON c.key = k.cell WHERE c.probe = " \
+                          "'" probe "' AND role = '" role "')"
 
 static void test_valid(void **state)
 {
@@ -148,7 +150,8 @@ static void test_valid(void **state)
     assert_non_null(strstr(out, "## controls\n"));
     free(out);
     out = report(db, REPORT_JSON, "divergence", &met);
-    cJSON *parsed = cJSON_Parse(out), *block = cJSON_GetObjectItem(parsed, "blocks")->child, *of = cJSON_GetObjectItem(block, "controls");
+    cJSON *parsed = cJSON_Parse(out), *block = cJSON_GetObjectItem(parsed, "blocks")->child,
+        *of = cJSON_GetObjectItem(block, "controls");
     assert_string_equal(cJSON_GetObjectItem(of, "verdict")->valuestring, "valid");
     assert_string_equal(cJSON_GetObjectItem(of, "metric")->valuestring, "kl");
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(of, "cells")), 5);
@@ -170,9 +173,11 @@ static void test_valid(void **state)
 static void test_invalid(void **state)
 {
     (void)state;
-    assert_changed("last.db", "UPDATE sample SET value = value / 1e9 WHERE metric = 'kl' AND cell = " CELL("divergence", "control_broken"),
+    assert_changed("last.db", "UPDATE sample SET value = value / 1e9 WHERE metric = 'kl' AND cell = " CELL("divergence",
+                   "control_broken"),
                    "divergence", false, "INVALID: control_broken does not rank last, behind affine");
-    assert_changed("below.db", "UPDATE sample SET value = value / 1e9 WHERE metric = 'kl' AND cell = " CELL("divergence", "control_broken"),
+    assert_changed("below.db", "UPDATE sample SET value = value / 1e9 WHERE metric = 'kl' AND cell = " CELL("divergence",
+                   "control_broken"),
                    "divergence", false, "INVALID, by its controls: control_broken does not rank last");
     assert_changed("nan.db", "UPDATE sample SET value = NULL WHERE metric = 'kl' AND chunk = 1 AND cell = "
                    CELL("divergence", "control_broken"), "divergence", false, "does not rank last");
@@ -187,7 +192,8 @@ static void test_invalid(void **state)
                    "perplexity", false, "f16 sink 0 run twice differs from itself in 1 value\n");
     assert_changed("open.db", "UPDATE cell SET finished = NULL WHERE key = " CELL("divergence", "q4_0"), "divergence", true,
                    "prose.txt: unfinished\n");
-    assert_changed("late.db", "UPDATE cell SET finished = NULL WHERE key = " CELL("divergence", "q4_0") "; INSERT INTO skip SELECT 'divergence', "
+    assert_changed("late.db", "UPDATE cell SET finished = NULL WHERE key = " CELL("divergence",
+                   "q4_0") "; INSERT INTO skip SELECT 'divergence', "
                    "config, label, 'it does not suit' FROM cell WHERE key = " CELL("divergence", "q4_0"), "divergence", true,
                    "q4_0 was skipped: it does not suit\n");
 }
@@ -281,22 +287,23 @@ static void test_identical(void **state)
     assert_true(ask(db, "SELECT count(*) FROM identical") == 0);
     /* 4 bits that were run with 3: the digests alone say so. */
     assert_changed("twins.db", "UPDATE sample SET value = (SELECT t.value FROM sample t JOIN cell c ON c.key = t.cell WHERE "
-                   "c.label = 'affine 3b g16 sink 0' AND c.probe = 'divergence' AND t.metric = sample.metric AND t.chunk = sample.chunk) "
-                   "WHERE metric = 'logits_digest' AND cell = (SELECT key FROM cell WHERE label = 'affine 4b g16 sink 0' AND "
-                   "probe = 'divergence')", "divergence", true,
+                   "c.label = 'affine 3b g16 sink 0' AND c.probe = 'divergence' AND t.metric = sample.metric AND t.chunk = "
+                   "sample.chunk) WHERE metric = 'logits_digest' AND cell = (SELECT key FROM cell WHERE label = 'affine 4b g16 sink "
+                   "0' AND probe = 'divergence')", "divergence", true,
                    "warning: affine 3b g16 sink 0 and affine 4b g16 sink 0 gave identical logits although they differ in key.bits, "
                    "value.bits: one of them was probably not applied\n");
     /* Equal nll alone is no news where logits are known to differ. */
     char *path = changed("chance.db", "UPDATE sample SET value = (SELECT t.value FROM sample t JOIN cell c ON c.key = t.cell WHERE "
-                         "c.label = 'affine 3b g16 sink 0' AND c.probe = 'perplexity' AND t.metric = sample.metric AND t.chunk = sample.chunk) "
-                         "WHERE metric = 'nll' AND cell = (SELECT key FROM cell WHERE label = 'affine 4b g16 sink 0' AND probe = 'perplexity')");
+                         "c.label = 'affine 3b g16 sink 0' AND c.probe = 'perplexity' AND t.metric = sample.metric AND t.chunk = "
+                         "sample.chunk) WHERE metric = 'nll' AND cell = (SELECT key FROM cell WHERE label = 'affine 4b g16 sink 0' "
+                         "AND probe = 'perplexity')");
     assert_true(ask(path, "SELECT count(*) FROM identical") == 0);
     free(path);
     /* Groups that have the same quantizers are equal by definition, however that was said. */
     path = in_folder(folder, "said.db");
-    assert_ok(run_text(SPEC("perplexity", "\"controls\": false, \"key\": { \"quantizer\": \"affine\", \"group_size\": 16 }, \"calibration\": "
-                            "{ \"n\": 2, \"length\": 32 }, \"allocator\": [\"uniform\", { \"allocator\": \"uniform\", \"budget\": 4, "
-                            "\"candidates\": \"4+5\" }]"), narrow, prose, path, err));
+    assert_ok(run_text(SPEC("perplexity", "\"controls\": false, \"key\": { \"quantizer\": \"affine\", \"group_size\": 16 }, "
+                            "\"calibration\": { \"n\": 2, \"length\": 32 }, \"allocator\": [\"uniform\", { \"allocator\": "
+                            "\"uniform\", \"budget\": 4, \"candidates\": \"4+5\" }]"), narrow, prose, path, err));
     assert_true(ask(path, "SELECT count(DISTINCT value) FROM sample WHERE metric = 'logits_digest' AND chunk = 0") == 2);
     assert_true(ask(path, "SELECT count(*) FROM cell") == 3);
     assert_true(ask(path, "SELECT count(*) FROM identical") == 0);
@@ -339,7 +346,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plans), cmocka_unit_test(test_valid), cmocka_unit_test(test_invalid), cmocka_unit_test(test_skipped_and_left_out),
+        cmocka_unit_test(test_plans), cmocka_unit_test(test_valid), cmocka_unit_test(test_invalid),
+            cmocka_unit_test(test_skipped_and_left_out),
         cmocka_unit_test(test_shards), cmocka_unit_test(test_digests), cmocka_unit_test(test_identical),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -37,8 +37,8 @@ static void close_plan(planned *p)
 /* A spec of perplexity on the tiny model with these further members, without controls. */
 static char *model_spec(const char *members)
 {
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, \"controls\": false, %s }",
-                             model_path, text_path, members);
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, "
+                             "\"controls\": false, %s }", model_path, text_path, members);
     assert_non_null(json);
     return json;
 }
@@ -56,7 +56,8 @@ static void test_order_is_the_files(void **state)
 {
     (void)state;
     planned p;
-    make_plan("{ " VECTORS ", \"vector\": {\"quantizer\": [\"turboquant_mse\", \"affine\"], \"bits\": [2, 3]}, \"seed\": [5, 6] }", &p);
+    make_plan("{ " VECTORS ", \"vector\": {\"quantizer\": [\"turboquant_mse\", \"affine\"], \"bits\": [2, 3]}, \"seed\": [5, 6] }",
+              &p);
     static const char *const labels[] = {
         "turboquant_mse 2b seed 5", "turboquant_mse 2b seed 6", "turboquant_mse 3b seed 5", "turboquant_mse 3b seed 6",
         "affine 2b seed 5", "affine 2b seed 6", "affine 3b seed 5", "affine 3b seed 6",
@@ -73,8 +74,9 @@ static void test_identity_is_independent_of_key_order(void **state)
     (void)state;
     planned p, q, r;
     make_plan("{ " VECTORS ", \"vector\": {\"quantizer\": \"affine\", \"bits\": 2, \"group_size\": 16}, \"seed\": 3 }", &p);
-    make_plan("{ \"seed\": 3, \"vector\": {\"group_size\": 16, \"bits\": 2, \"quantizer\": \"affine\"}, \"name\": \"other\", \"data\": "
-              "{\"n\": 128, \"dim\": 64, \"dataset\": \"synthetic\", \"distribution\": \"sphere\"}, \"probe\": [\"distortion\"] }", &q);
+    make_plan("{ \"seed\": 3, \"vector\": {\"group_size\": 16, \"bits\": 2, \"quantizer\": \"affine\"}, \"name\": \"other\", "
+              "\"data\": {\"n\": 128, \"dim\": 64, \"dataset\": \"synthetic\", \"distribution\": \"sphere\"}, \"probe\": "
+              "[\"distortion\"] }", &q);
     assert_string_equal(p.plan.cells[0].config, q.plan.cells[0].config);
     assert_string_equal(p.plan.cells[0].key, q.plan.cells[0].key);
     assert_string_equal(p.plan.cells[0].pairing, q.plan.cells[0].pairing);
@@ -132,7 +134,8 @@ static void test_config_is_canonical_and_complete(void **state)
     close_plan(&p);
 }
 
-/* What a probe runs for itself, and the engine's attention, are part of a cell, of vectors alone, and only where the probe has such. */
+/* What a probe runs for itself, and the engine's attention, are part of a cell, of vectors alone, and only where the probe has
+ * such. */
 static void test_identity_holds_baselines(void **state)
 {
     (void)state;
@@ -174,9 +177,9 @@ static void test_pairing_ignores_quantizers_and_policy_only(void **state)
 {
     (void)state;
     planned p, q;
-    make_model_plan("\"chunks\": [1, 2], \"key\": [\"f16\", {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": [2, 8]}], \"sink\": [0, 4], "
-                    "\"window\": [0, 8], \"seed_rule\": [\"shared\", \"per_layer\"], \"prefill\": [\"packed\", \"raw\"], "
-                    "\"key_stage\": [\"post_rope\", \"pre_rope\"], \"sliding\": [\"quantized\", \"f16\"]", &p);
+    make_model_plan("\"chunks\": [1, 2], \"key\": [\"f16\", {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": [2, 8]}], "
+                    "\"sink\": [0, 4], \"window\": [0, 8], \"seed_rule\": [\"shared\", \"per_layer\"], \"prefill\": [\"packed\", "
+                    "\"raw\"], \"key_stage\": [\"post_rope\", \"pre_rope\"], \"sliding\": [\"quantized\", \"f16\"]", &p);
     assert_int_equal(p.plan.n_jobs, 2);
     assert_int_equal(p.plan.n_cells, 2 * 3 * 64);
     for (size_t i = 0; i < p.plan.n_cells; i++)
@@ -199,15 +202,17 @@ static void test_equal_cells_collapse(void **state)
 {
     (void)state;
     planned p;
-    make_plan("{ \"name\": \"t\", \"probe\": [\"distortion\", \"distortion\"], \"data\": [{\"dataset\": \"synthetic\", \"n\": 64}, {\"dataset\": "
-              "\"synthetic\", \"distribution\": \"sphere\", \"n\": 64}], \"vector\": [\"affine\", {\"quantizer\": \"affine\", \"bits\": [4, 4]}], "
-              "\"sink\": [0, 4], \"seed_rule\": [\"shared\", \"per_layer\"], \"key\": [\"f16\", \"f32\"] }", &p);
+    make_plan("{ \"name\": \"t\", \"probe\": [\"distortion\", \"distortion\"], \"data\": [{\"dataset\": \"synthetic\", \"n\": 64}, "
+              "{\"dataset\": \"synthetic\", \"distribution\": \"sphere\", \"n\": 64}], \"vector\": [\"affine\", {\"quantizer\": "
+              "\"affine\", \"bits\": [4, 4]}], \"sink\": [0, 4], \"seed_rule\": [\"shared\", \"per_layer\"], \"key\": [\"f16\", "
+              "\"f32\"] }", &p);
     assert_int_equal(p.plan.n_cells, 1);
     assert_string_equal(p.plan.cells[0].label, "affine 4b");
     close_plan(&p);
     /* A parameter of one probe does not multiply the cells of another. */
-    char *json = text_format("{ \"name\": \"t\", \"probe\": [\"perplexity\", \"needle\"], \"model\": \"%s\", \"data\": \"%s\", \"key\": \"f16\", "
-                             "\"controls\": false, \"context\": 64, \"depth\": [0, 0.5, 1], \"chunks\": [1, 2] }", model_path, text_path);
+    char *json = text_format("{ \"name\": \"t\", \"probe\": [\"perplexity\", \"needle\"], \"model\": \"%s\", \"data\": \"%s\", "
+                             "\"key\": \"f16\", \"controls\": false, \"context\": 64, \"depth\": [0, 0.5, 1], \"chunks\": [1, 2] }",
+                             model_path, text_path);
     make_plan(json, &p);
     assert_int_equal(p.plan.n_cells, 2 + 3);
     free(json);
@@ -219,7 +224,8 @@ static void test_caches_are_keys_and_values(void **state)
 {
     (void)state;
     planned pairs, sides;
-    make_model_plan("\"cache\": [{\"key\": {\"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 16}, \"value\": \"f32\"}, \"f32\"]", &pairs);
+    make_model_plan("\"cache\": [{\"key\": {\"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 16}, \"value\": \"f32\"}, "
+                    "\"f32\"]", &pairs);
     make_model_plan("\"key\": [{\"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 16}, \"f32\"], \"value\": \"f32\"", &sides);
     assert_int_equal(pairs.plan.n_cells, 3);       /* and the reference */
     assert_int_equal(sides.plan.n_cells, 3);
@@ -235,7 +241,8 @@ static void test_references(void **state)
 {
     (void)state;
     planned p;
-    make_model_plan("\"chunks\": [1, 2], \"key\": {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": [2, 3]}, \"sink\": 4, \"seed\": 7", &p);
+    make_model_plan("\"chunks\": [1, 2], \"key\": {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": [2, 3]}, \"sink\": 4, "
+                    "\"seed\": 7", &p);
     assert_int_equal(p.plan.n_cells, 6);
     for (size_t i = 0; i < 6; i++) {
         const plan_cell *c = &p.plan.cells[i];
@@ -284,8 +291,8 @@ static void test_skips_what_a_model_or_probe_cannot(void **state)
 {
     (void)state;
     planned p;
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"key\": \"f16\", \"context\": [64, 8192], \"controls\": false, \"data\": "
-                             "[\"%s\", {\"dataset\": \"synthetic\"}] }", model_path, text_path);
+    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"key\": \"f16\", \"context\": [64, "
+                             "8192], \"controls\": false, \"data\": [\"%s\", {\"dataset\": \"synthetic\"}] }", model_path, text_path);
     make_plan(json, &p);
     assert_int_equal(p.plan.n_cells, 1);
     assert_int_equal(p.plan.n_skips, 3);
@@ -299,8 +306,8 @@ static void test_skips_what_a_model_or_probe_cannot(void **state)
     free(json);
     close_plan(&p);
     /* Keys of a model's own making are post-RoPE. */
-    json = text_format("{ \"name\": \"t\", \"probe\": [\"distortion\", \"bytes\"], \"model\": \"%s\", \"key\": \"bf16\", \"context\": 64, "
-                       "\"key_stage\": [\"post_rope\", \"pre_rope\"], \"data\": \"%s\" }", model_path, text_path);
+    json = text_format("{ \"name\": \"t\", \"probe\": [\"distortion\", \"bytes\"], \"model\": \"%s\", \"key\": \"bf16\", \"context\": "
+                       "64, \"key_stage\": [\"post_rope\", \"pre_rope\"], \"data\": \"%s\" }", model_path, text_path);
     make_plan(json, &p);
     assert_int_equal(p.plan.n_cells, 3);
     assert_int_equal(p.plan.n_skips, 1);
@@ -329,11 +336,12 @@ static void test_labels(void **state)
 {
     (void)state;
     planned p;
-    make_model_plan("\"key\": [\"f16\", {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": 4}, {\"quantizer\": \"turboquant_mse\", "
-                    "\"rotation\": [\"haar\", \"hadamard\"], \"bits\": 3}], \"value\": [\"same\", {\"quantizer\": \"affine\", \"bits\": 2, "
-                    "\"group_size\": 16}], \"window\": 32", &p);
+    make_model_plan("\"key\": [\"f16\", {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": 4}, {\"quantizer\": "
+                    "\"turboquant_mse\", \"rotation\": [\"haar\", \"hadamard\"], \"bits\": 3}], \"value\": [\"same\", {\"quantizer\": "
+                    "\"affine\", \"bits\": 2, \"group_size\": 16}], \"window\": 32", &p);
     static const char *const labels[] = {
-        "f16", "f16 window 32", "K f16 / V affine 2b g16 window 32", "affine 4b g16 window 32", "K affine 4b g16 / V affine 2b g16 window 32",
+        "f16", "f16 window 32", "K f16 / V affine 2b g16 window 32", "affine 4b g16 window 32",
+        "K affine 4b g16 / V affine 2b g16 window 32",
         "turboquant_mse 3b haar window 32", "K turboquant_mse 3b haar / V affine 2b g16 window 32",
         "turboquant_mse 3b hadamard window 32", "K turboquant_mse 3b hadamard / V affine 2b g16 window 32",
     };
@@ -369,7 +377,8 @@ static void test_bits_are_those_stored(void **state)
 {
     (void)state;
     planned p;
-    make_model_plan("\"key\": {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": 4}, \"value\": \"f16\", \"sink\": 4, \"window\": [0, 8]", &p);
+    make_model_plan("\"key\": {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": 4}, \"value\": \"f16\", \"sink\": 4, "
+                    "\"window\": [0, 8]", &p);
     assert_int_equal(p.plan.n_cells, 3);
     assert_true(fabs(p.plan.cells[1].bits_asked - 10) < 1e-12);
     double sinks = ((60 * 6 + 4 * 16) / 64.0 + 16) / 2, window = ((52 * 6 + 12 * 16) / 64.0 + 16) / 2;
@@ -399,13 +408,16 @@ static void test_refuses(void **state)
     json = model_spec("\"chunks\": 1");
     plan_refused(json, KVANT_INVALID, "x.json:1: `key` is missing");
     free(json);
-    json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\",\n\"model\": \"./absent.gguf\", \"data\": \"%s\", \"key\": \"f16\" }", text_path);
+    json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\",\n\"model\": \"./absent.gguf\", \"data\": \"%s\", \"key\": "
+                       "\"f16\" }", text_path);
     plan_refused(json, KVANT_IO, "x.json:2: model: ");
     free(json);
-    json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\",\n\"data\": \"%s\", \"model\": \"%s\", \"key\": \"f16\" }", text_path, text_path);
+    json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\",\n\"data\": \"%s\", \"model\": \"%s\", \"key\": \"f16\" }",
+                       text_path, text_path);
     plan_refused(json, KVANT_INVALID, "x.json:2: model: ");        /* a text is no model */
     free(json);
-    json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\",\n\"data\": \"%s\", \"model\": \"%s\", \"key\": \"f16\" }", model_path, model_path);
+    json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\",\n\"data\": \"%s\", \"model\": \"%s\", \"key\": \"f16\" }",
+                       model_path, model_path);
     plan_refused(json, KVANT_INVALID, "x.json:2: data: ");         /* and a model is no text */
     free(json);
     plan_refused("{ \"name\": \"t\", \"probe\": \"perplexity\", \"data\": {\"dataset\": \"synthetic\"} }", KVANT_INVALID,

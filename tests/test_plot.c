@@ -93,7 +93,8 @@ static void assert_says(const char *svg, const char *words)
 static void labels(void **state)
 {
     need_gnuplot();
-    static const char *const label[] = { "f16", "it's 'quoted'", "back\\slash \\n \\t \\\\", "a_b^{c}@d&<e>;`f`", "#comment", "$(id) `id` %s %d",
+    static const char *const label[] = { "f16", "it's 'quoted'", "back\\slash \\n \\t \\\\", "a_b^{c}@d&<e>;`f`", "#comment",
+                                         "$(id) `id` %s %d",
                                          "-5 ?", "\u00fcn\u00efcode \u65e5", "NaN 2b", "1e5", "@STYLE @HEIGHT" };
     enum { N = sizeof label / sizeof *label };
     char *path = in_folder(*state, "labels.db"), *out = in_folder(*state, "labels.svg");
@@ -191,7 +192,8 @@ static void needles(void **state)
     put_needle(s, run, 2, "affine_x 4b", "0", 256, 0);
     put_needle(s, run, 3, "affine_x 4b", "0.5", 256, 1);
     static const char *const formats[] = { "svg", "png", "pdf", NULL };
-    char *files = draw(s, "needle", folder, formats, NULL), *base = in_folder(folder, "e-needle"), *svg_path = text_format("%s.svg", base);
+    char *files = draw(s, "needle", folder, formats, NULL), *base = in_folder(folder, "e-needle"),
+        *svg_path = text_format("%s.svg", base);
     char *expected = text_format("%s.svg\n%s.png\n%s.pdf\n", base, base, base), *svg = svg_text(svg_path);
     assert_string_equal(files, expected);
     static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5" };
@@ -351,7 +353,8 @@ static void speed(void **state)
     free(draw(s, "depth", out, NULL, NULL));
     svg = svg_text(out);
     static const char *const both[] = { "e: speed over depth", "tiny: decode", "tokens per second, log scale",
-                                        "ns per key-value pair, log scale", "d = 128, 4 queries per KV head, 2 threads", "f16", "q4_0", "tokens in the cache" };
+                                        "ns per key-value pair, log scale", "d = 128, 4 queries per KV head, 2 threads", "f16",
+                                        "q4_0", "tokens in the cache" };
     for (size_t i = 0; i < sizeof both / sizeof *both; i++)
         assert_says(svg, both[i]);
     free(svg);

@@ -1,5 +1,5 @@
-/* test_plot_maps.c - the plots of grids, maps of layers, bars and error histograms, drawn by gnuplot from made-up stores: what is to be read
- * in them is there. Skipped where gnuplot is not installed. */
+/* test_plot_maps.c - the plots of grids, maps of layers, bars and error histograms, drawn by gnuplot from made-up stores: what is to
+ * be read in them is there. Skipped where gnuplot is not installed. */
 #include "harness/cli.h"
 #include "harness/report/plot_internal.h"
 #include "tests/stores.h"
@@ -58,8 +58,8 @@ static void assert_says(const char *svg, const char *words)
 }
 
 /* A cell that finish_cell finishes, with one metric and samples of it by layer (chunk) and head (idx). */
-static void put(store *s, int64_t run, uint32_t i, store_cell cell, const char *config, const char *metric, double value, uint32_t layers,
-                uint32_t heads)
+static void put(store *s, int64_t run, uint32_t i, store_cell cell, const char *config, const char *metric, double value,
+                uint32_t layers, uint32_t heads)
 {
     cell.config = config;
     finish_cell(s, "e", i, &cell, run, NLL);
@@ -74,9 +74,10 @@ static void tikz_is_escaped(void **state)
     text out = { 0 };
     plot_tikz_escape("\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a_b^{c} 5% & #1 $x$ \\n \u221ad ~ <|>};\n"
                      "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n", &out);
-    assert_string_equal(out.data, "\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a\\_b\\textasciicircum{}\\{c\\} 5\\% \\& \\#1 "
-                        "\\$x\\$ \\textbackslash{}n $\\surd$d \\textasciitilde{} \\textless{}\\textbar{}\\textgreater{}};\n"
-                        "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n");
+    assert_string_equal(out.data, "\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a\\_b\\textasciicircum{}\\{c\\} "
+                        "5\\% \\& \\#1 \\$x\\$ \\textbackslash{}n $\\surd$d \\textasciitilde{} "
+                        "\\textless{}\\textbar{}\\textgreater{}};\n\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp "
+                        "node right] at (1,1) {};\n");
     text_free(&out);
 }
 
@@ -107,7 +108,8 @@ static void grid(void **state)
     int64_t run;
     store *s = begin(state, "grid.db", &run);
     for (uint32_t i = 0; i < 4; i++) {
-        char key[16], *config = text_format("{\"key\":{\"params\":{\"bits\":%u}},\"value\":{\"params\":{\"bits\":%u}}}", 2 + i / 2, 2 + i % 2);
+        char key[16], *config = text_format("{\"key\":{\"params\":{\"bits\":%u}},\"value\":{\"params\":{\"bits\":%u}}}", 2 + i / 2,
+                                            2 + i % 2);
         snprintf(key, sizeof key, "g%u", i);
         store_cell cell = made_cell(key, "K x V", 3);
         cell.key_quantizer = cell.value_quantizer = "affine";
@@ -115,7 +117,8 @@ static void grid(void **state)
         free(config);
     }
     char *svg = draw(state, s, "grid", "kl");
-    static const char *const words[] = { "e: kl (nats), tiny, prose", "affine", "bits of keys", "bits of values", "0.5", "0.25", "0.167", "0.125",
+    static const char *const words[] = { "e: kl (nats), tiny, prose", "affine", "bits of keys", "bits of values", "0.5", "0.25",
+                                         "0.167", "0.125",
                                          "\u00b1 0.001", "light: better, by the logarithm" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_says(svg, words[i]);
@@ -149,7 +152,8 @@ static void journey(void **state)
     put(s, run, 0, made_cell("a", "dense", 4), "{\"isa\":{\"key\":\"scalar\"}}", "encode_ns", 800, 0, 0);
     put(s, run, 1, made_cell("b", "dense", 4), "{\"isa\":{\"key\":\"avx2\"}}", "encode_ns", 200, 0, 0);
     char *svg = draw(state, s, "journey", "encode_ns");
-    static const char *const words[] = { "dense, scalar", "dense, avx2", "800, 1.00x", "200, 4.00x", "encode_ns, nats (less is better)" };
+    static const char *const words[] = { "dense, scalar", "dense, avx2", "800, 1.00x", "200, 4.00x",
+                                         "encode_ns, nats (less is better)" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_says(svg, words[i]);
     free(svg);

@@ -1,5 +1,5 @@
-/* test_product_error.c - the probe `product_error` against a quantizer whose error is known: each error, its bin and its moments; and against
- * theory on the sphere, where the root mean square is the root of D. */
+/* test_product_error.c - the probe `product_error` against a quantizer whose error is known: each error, its bin and its moments; and
+ * against theory on the sphere, where the root mean square is the root of D. */
 #include "tests/probe_runs.h"
 
 enum { DIM = 16, N = 200 };

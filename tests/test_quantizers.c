@@ -12,7 +12,8 @@ static void test_stored_bits(void **state)
     (void)state;
     static const struct { const char *name, *given; uint32_t dim; double bits; } known[] = {
         { "f32", "", 80, 32 }, { "f16", "", 80, 16 }, { "affine", "bits=3", 128, 3 + 32. / 64 },
-        { "affine", "bits=3,symmetric=yes", 128, 3 + 16. / 64 }, { "affine", "bits=5,group_size=32", 96, 6 }, { "affine", "bits=1,group_size=8", 64, 5 },
+        { "affine", "bits=3,symmetric=yes", 128, 3 + 16. / 64 }, { "affine", "bits=5,group_size=32", 96, 6 },
+        { "affine", "bits=1,group_size=8", 64, 5 },
         { "turboquant_mse", "bits=3", 80, 3 + 16. / 80 }, { "turboquant_mse", "bits=1,norm=f32", 64, 1.5 },
         { "turboquant_mse", "bits=3", 9, 8. * (2 + 4) / 9 }, { "bf16", "", 80, 16 }, { "fp8_e4m3", "", 128, 8.25 },
         { "fp8_e5m2", "scale=none", 80, 8 }, { "q8_0", "", 96, 8.5 }, { "q5_0", "", 64, 5.5 }, { "q4_0", "rotation=haar", 64, 4.5 },

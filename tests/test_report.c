@@ -189,7 +189,8 @@ static void csv(void **state)
     assert_int_equal(n, rows * COLUMNS);
     assert_string_equal(fields[0], "experiment");
     assert_string_equal(fields[COLUMNS - 1], "control");
-    const char *wanted[COLUMNS] = { "e", "perplexity", "tiny", "prose", "{\"context\":8,\"path\":\"prefill\"}", "f16", "f16", "{}", "f16",
+    const char *wanted[COLUMNS] = { "e", "perplexity", "tiny", "prose", "{\"context\":8,\"path\":\"prefill\"}", "f16", "f16", "{}",
+                                    "f16",
                                     "{}", "1", "16", "16", "nll", "", "2.21875", "0.01", NULL, NULL, "4", "nats", "-1", "0", "" };
     for (size_t i = 0; i < COLUMNS; i++)
         if (wanted[i])
@@ -260,8 +261,8 @@ static void warnings(void **state)
     assert_has(out, "perplexity of tiny on prose, path decode\n");
     assert_has(out, "warning: perplexity of affine 5b is below that of f16 (nll minus f16: -0.156 [-0.256, -0.057]): noise or a "
                     "fault, not a gain\n");
-    assert_has(out, "warning: affine 2b and affine 6b gave bit for bit the same nll although they differ in key.bits: one of them was probably not "
-                    "applied\n");
+    assert_has(out, "warning: affine 2b and affine 6b gave bit for bit the same nll although they differ in key.bits: one of them was "
+                    "probably not applied\n");
     assert_null(strstr(out, "perplexity of affine 4b is below"));
     assert_null(strstr(out, "affine 8b"));
     assert_null(strstr(out, "no oracle"));
@@ -276,13 +277,16 @@ static void expectations(void **state)
 {
     static const struct { const char *row; bool met; const char *words; } cases[] = {
         { "{\"where\":{\"key.quantizer\":\"affine\",\"key.bits\":2,\"path\":\"prefill\"},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":0.04,"
-          "\"source\":\"s\"}", true, "key.quantizer affine, key.bits 2, path prefill  affine 2b        2.4    2.4375  0.01     +0.0375       0.04  met  " },
+          "\"source\":\"s\"}", true, "key.quantizer affine, key.bits 2, path prefill  affine 2b        2.4    2.4375  0.01     "
+                                     "+0.0375       0.04  met  " },
         { "{\"where\":{\"model\":\"tiny\",\"data\":\"prose\",\"probe\":\"perplexity\",\"key.params.bits\":2},\"metric\":\"nll\",\"value\":2.4,"
           "\"relative_tolerance\":0.01,\"source\":\"s\"}", false, "not met" },
-        { "{\"where\":{\"path\":\"decode\"},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false, "not computed" },
+        { "{\"where\":{\"path\":\"decode\"},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false,
+          "not computed" },
         { "{\"where\":{\"key\":\"f16\"},\"metric\":\"nil\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false, "not computed" },
         { "{\"where\":{\"seed\":1},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":9,\"source\":\"s\"}", false, "not computed" },
-        { "{\"where\":{\"seed\":0,\"context\":8},\"metric\":\"nll\",\"value\":2.3,\"tolerance\":1,\"source\":\"s\"}", true, "affine 4b" },
+        { "{\"where\":{\"seed\":0,\"context\":8},\"metric\":\"nll\",\"value\":2.3,\"tolerance\":1,\"source\":\"s\"}", true,
+          "affine 4b" },
         { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.4,\"tolerance\":0.01,\"sigma\":3,\"source\":\"s\"}", true,
           "0.01     +0.0375       0.04  met" },
         { "{\"where\":{\"key.bits\":2},\"metric\":\"nll\",\"value\":2.4,\"sigma\":3,\"source\":\"s\"}", false, "0.03  not met" },
@@ -389,7 +393,8 @@ static void needles(void **state)
             cell.pairing = pairing, cell.config = config, cell.probe = "needle", cell.units = 1;
             assert_ok(store_cell_put(s, "e", q * 4 + i, &cell, err));
             assert_ok(store_unit(s, key, 0, run, 1, 1, err));
-            probe_result accuracy = { "needle_accuracy", found[q][i] / 4, 4, NAN, 0.1, 0.9 }, log_prob = { "needle_log_prob", -0.5, 4, 0.1, -1, 0 };
+            probe_result accuracy = { "needle_accuracy", found[q][i] / 4, 4, NAN, 0.1, 0.9 },
+                log_prob = { "needle_log_prob", -0.5, 4, 0.1, -1, 0 };
             assert_ok(store_measurement(s, key, "", 1, false, &accuracy, err));
             assert_ok(store_measurement(s, key, "nats", 1, false, &log_prob, err));
             assert_ok(store_cell_finish(s, key, run, "now", err));

@@ -78,8 +78,8 @@ static void refusals(void **state)
     (void)state;
     /* A variant without rows of its own has no `expect`, and can be read again. */
     spec alone, again;
-    const char only[] = "{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"m\", \"data\": \"d\", \"quick\": { \"chunks\": 2 },"
-                        "\"expect\": [ { \"only\": \"quick\", \"metric\": \"m\", \"value\": 1, \"tolerance\": 1 } ] }";
+    const char only[] = "{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"m\", \"data\": \"d\", \"quick\": { \"chunks\": 2 "
+                        "},\"expect\": [ { \"only\": \"quick\", \"metric\": \"m\", \"value\": 1, \"tolerance\": 1 } ] }";
     assert_ok(parse(false, only, NULL, 0, &alone, err));
     assert_null(strstr(alone.json, "expect"));
     assert_ok(parse(false, alone.json, NULL, 0, &again, err));

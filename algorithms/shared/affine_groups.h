@@ -21,9 +21,9 @@ static inline affine_grid affine_grid_at(const uint8_t *heads, size_t group)
     return (affine_grid) { half_to_float(head.scale), half_to_float(head.zero) };
 }
 
-/* Codes of x [n], n >= 1, at b = 1...8 bits, minmax or mlx. Scale and zero are rounded to half first, saturating at 65504, and the codes are
- * taken for the rounded ones; a tie goes to the even code. A group that is not finite has a head of NaN and codes of 0; a scale
- * that underflows leaves every code 0. */
+/* Codes of x [n], n >= 1, at b = 1...8 bits, minmax or mlx. Scale and zero are rounded to half first, saturating at 65504, and the
+ * codes are taken for the rounded ones; a tie goes to the even code. A group that is not finite has a head of NaN and codes of 0; a
+ * scale that underflows leaves every code 0. */
 affine_head affine_encode_group(affine_scheme scheme, uint32_t b, const float *x, size_t n, uint8_t *codes);
 
 /* What such a group stores, of its smallest and largest number, both finite. */

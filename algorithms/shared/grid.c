@@ -25,8 +25,8 @@ typedef struct { double n, sum, others; } topped;
 
 static double bound_of(const topped *p) { return p->n > 0 ? p->sum * p->sum / p->n + p->others : INFINITY; }
 
-/* Roundings are judged when every coordinate that steps at the same t has done so, until no later one can be better, by more than the sums'
- * own rounding. */
+/* Roundings are judged when every coordinate that steps at the same t has done so, until no later one can be better, by more than the
+ * sums' own rounding. */
 double grid_best_scale(const float *u, size_t d, uint32_t steps, grid_climber *heap)
 {
     static const double sure = 1 - 1e-9;

@@ -9,8 +9,8 @@
 /* A coordinate of magnitude `size` that is k steps up and takes the next one at the scale `next`. */
 typedef struct { double next, size; uint32_t k; } grid_climber;
 
-/* The scale t for which the rounding u' of t |u| to k + 1/2, k = min(floor(t |u|), steps), has the largest <u', |u|> / |u'|; the smallest
- * of equals, 0 of a zero vector. u [d]; heap [d] is work. */
+/* The scale t for which the rounding u' of t |u| to k + 1/2, k = min(floor(t |u|), steps), has the largest <u', |u|> / |u'|; the
+ * smallest of equals, 0 of a zero vector. u [d]; heap [d] is work. */
 double grid_best_scale(const float *u, size_t d, uint32_t steps, grid_climber *heap);
 
 /* k of a coordinate of magnitude `size` at scale t, by the same divisions as the search. */

@@ -84,8 +84,8 @@ const cli_command command_import = {
                "exactly this "
                "quantizer, dimension, seed and side; its other tables stay. `kvant run --states FOLDER` uses it\nwherever a cell has "
                "this codec, and the cell's identity names the file's sha256, so that it is another cell than "
-               "without.\nA rotation must be orthogonal (R R^T = I within 1e-4), signs +1 or -1, a codebook ascending; all finite, in the "
-               "shape that\n`kvant export` writes. Deleting the state file undoes it. Trained quantizers take no imports.",
+               "without.\nA rotation must be orthogonal (R R^T = I within 1e-4), signs +1 or -1, a codebook ascending; all finite, in "
+               "the shape that\n`kvant export` writes. Deleting the state file undoes it. Trained quantizers take no imports.",
     .example = "# a bundle from an appendix, first alone\nkvant import demo-bundle --verify\n"
                "kvant import demo-bundle --store theirs.db\n"
                "# a rotation from Python, for vectors of 128 dimensions, and a spec that uses it\n"

@@ -26,8 +26,8 @@ static void print_params(const kvant_param *params)
         } else {
             kvant_format(p, p->min, low, sizeof low);
             kvant_format(p, p->max, high, sizeof high);
-            printf("%s %s ... %s", p->type == KVANT_LIST ? "list, e.g. 3+17+64, of integers" : p->type == KVANT_INT ? "integer" : "number",
-                   low, high);
+            printf("%s %s ... %s", p->type == KVANT_LIST ? "list, e.g. 3+17+64, of integers" : p->type == KVANT_INT ? "integer"
+                   : "number", low, high);
         }
         printf("\n%-16s  %s\n", "", p->help);
     }

@@ -76,6 +76,7 @@ const cli_command command_plot = {
     .summary = "draw a picture of an experiment with gnuplot",
     .details = "Asks plots/PLOT.sql for the numbers and draws them by plots/PLOT.gp; a new plot is those two files. Files are named "
                "EXPERIMENT-PLOT.FORMAT. Without PLOT it lists the plots; EXPERIMENT may be left out where the store has one only.",
-    .example = "# perplexity against stored bits, in two formats\nkvant plot pareto demo --format svg --format png", .options = options,
+    .example = "# perplexity against stored bits, in two formats\nkvant plot pareto demo --format svg --format png",
+        .options = options,
     .run = run,
 };

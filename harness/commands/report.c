@@ -119,16 +119,16 @@ static int run(const cli *c)
 const cli_command command_report = {
     .name = "report", .arguments = "[EXPERIMENT]", .max_args = 1,
     .summary = "print an experiment's results from the store",
-    .details = "A table for each probe, model, data and setting: the reference first, then by bits stored. Errors are standard errors; "
-               "differences to the reference are paired by chunk, with a 95 % interval, and undecided where that holds 0. CSV and JSON "
-               "carry every metric. Controls come first, with a verdict for each table. Without EXPERIMENT it lists the experiments of "
-               "the store.\n\n"
+    .details = "A table for each probe, model, data and setting: the reference first, then by bits stored. Errors are standard "
+               "errors; differences to the reference are paired by chunk, with a 95 % interval, and undecided where that holds 0. CSV "
+               "and JSON carry every metric. Controls come first, with a verdict for each table. Without EXPERIMENT it lists the "
+               "experiments of the store.\n\n"
                "html is one file with summary, tables, pictures, each cell's settings and raw samples, and needs no network; latex "
                "has siunitx columns; both set in bold what is best within error among equal asked bits. sql are rows for the "
                "table that llama-bench -o sql writes, of speeds alone. The schema of json has a version, which stands in it.\n\n"
-               "--compare takes two cells in every setting that has both and says better, worse or undecided: A - B over the chunks that "
-               "both have, with a BCa bootstrap interval, a sign test, and Holm's correction over all rows. --correlate joins the probes' "
-               "cells by quantizers and policy.\n\nThe exit status is 1 when controls are invalid or a value that the spec expects is not met; "
-               "what is asked by --compare and the like is answered with 0, whatever the answer.",
+               "--compare takes two cells in every setting that has both and says better, worse or undecided: A - B over the chunks "
+               "that both have, with a BCa bootstrap interval, a sign test, and Holm's correction over all rows. --correlate joins "
+               "the probes' cells by quantizers and policy.\n\nThe exit status is 1 when controls are invalid or a value that the "
+               "spec expects is not met; what is asked by --compare and the like is answered with 0, whatever the answer.",
     .example = "# the demo as a page\nkvant report demo --format html > demo.html", .options = options, .run = run,
 };

@@ -115,8 +115,8 @@ void progress_show(void *screen, const run_progress *p)
     duration_text(p->left, left);
     if (p->rate > 0)
         snprintf(rate, sizeof rate, ", %.0f/s", p->rate);
-    fprintf(stderr, s->terminal ? "\r\033[K%zu/%zu cells, %s left%s | %.90s" : "%zu/%zu cells, %s left%s | %.200s\n", p->done, p->cells,
-            left, rate, p->what);
+    fprintf(stderr, s->terminal ? "\r\033[K%zu/%zu cells, %s left%s | %.90s" : "%zu/%zu cells, %s left%s | %.200s\n", p->done,
+            p->cells, left, rate, p->what);
     fflush(stderr);
     s->shown = true;
     s->last = now;

@@ -115,8 +115,9 @@ typedef struct {
 } plan;
 
 /* Multiplies the spec out, and adds references and controls. kept (may be NULL, and must outlive the plan): where codecs take their
- * states from. known (may be NULL) tells which cells are done and how fast such cells were, and what allocators go by; what it lacks of
- * the latter is measured into it when measure is not NULL, and otherwise their cells are skips that wait. threads: for the estimate. */
+ * states from. known (may be NULL) tells which cells are done and how fast such cells were, and what allocators go by; what it lacks
+ * of the latter is measured into it when measure is not NULL, and otherwise their cells are skips that wait. threads: for the
+ * estimate. */
 struct run_options;
 kvant_status plan_open(const spec *s, states *kept, store *known, int threads, const struct run_options *measure, plan *out,
                        kvant_error *err);

@@ -178,7 +178,8 @@ static kvant_status add_object(const spec *s, spec_axis *axis, const cJSON *obje
 
 static kvant_status whole_number(const spec *s, const cJSON *item, double max, double *number, kvant_error *err)
 {
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= max) || item->valuedouble != floor(item->valuedouble))
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= max) ||
+        item->valuedouble != floor(item->valuedouble))
         return document_fail(s->doc, item, err, "must be an integer from 0 to %.0f", max);
     *number = item->valuedouble;
     return KVANT_OK;

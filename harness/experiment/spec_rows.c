@@ -159,7 +159,8 @@ static kvant_status check_question(const document *doc, const cJSON *row, kvant_
         else if (!strcmp(c->string, "correlate"))
             status = check_pairs(doc, c, "metrics", err);
         else
-            status = document_fail(doc, c, err, "unknown key%s%s%s", near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+            status = document_fail(doc, c, err, "unknown key%s%s%s", near ? "; did you mean `" : "", near ? near : "",
+                                   near ? "`?" : "");
     }
     const bool compares = cJSON_HasObjectItem(row, "compare"), correlates = cJSON_HasObjectItem(row, "correlate");
     if (!status && !cJSON_HasObjectItem(row, "name"))

@@ -15,8 +15,8 @@
  * KVANT_INVALID names line and path. */
 kvant_status spec_check_expect(const document *doc, const cJSON *expect, kvant_error *err);
 
-/* Rows {name, question, metric, compare: [[A, B], ...]}, where A and B mean cells as `kvant report --compare` takes them, or {name, question,
- * correlate: [[X, Y], ...]}, where X and Y are metrics. Whether there are such cells is for the report to find. */
+/* Rows {name, question, metric, compare: [[A, B], ...]}, where A and B mean cells as `kvant report --compare` takes them, or {name,
+ * question, correlate: [[X, Y], ...]}, where X and Y are metrics. Whether there are such cells is for the report to find. */
 kvant_status spec_check_questions(const document *doc, const cJSON *questions, kvant_error *err);
 
 #endif

@@ -30,7 +30,8 @@ size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
     const size_t dim = codecs->shape.head_dim;
     for (uint32_t layer = 0; layer < codecs->shape.n_layer; layer++)
         for (uint32_t head = 0; head < codecs->shape.n_kv_head; head++) {
-            const kvcache_rule k = kvcache_rule_of(codecs, layer, head, KVANT_KEY), v = kvcache_rule_of(codecs, layer, head, KVANT_VALUE);
+            const kvcache_rule k = kvcache_rule_of(codecs, layer, head, KVANT_KEY),
+                v = kvcache_rule_of(codecs, layer, head, KVANT_VALUE);
             const size_t waiting = max_size(kvcache_waiting_max(&k, 1), kvcache_waiting_max(&v, 1)) * dim;
             const size_t bytes = aligned(group * k.codec->query) + aligned(group * v.codec->acc * sizeof(float)) +
                                  aligned(waiting * sizeof(float)) +
@@ -115,7 +116,8 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
 {
     const kvcache_codecs *codecs = kvcache_codecs_of(cache);
     const size_t dim = codecs->shape.head_dim;
-    const kvcache_rule key_rule = kvcache_rule_in(cache, layer, head, KVANT_KEY), value_rule = kvcache_rule_in(cache, layer, head, KVANT_VALUE);
+    const kvcache_rule key_rule = kvcache_rule_in(cache, layer, head, KVANT_KEY),
+        value_rule = kvcache_rule_in(cache, layer, head, KVANT_VALUE);
     const kvant_codec *kc = key_rule.codec, *vc = value_rule.codec, *f16 = codecs->f16;
     char *at = scratch;
     void *ops = take(&at, kvcache_scratch(codecs));
@@ -305,8 +307,8 @@ void attention_block(const attention_side *key, const attention_side *value, uin
     if (ks.waiting > 0)
         gemm_small(true, false, rows, ks.waiting, dim, queries, dim, waiting_rows(key, &ks), dim, scores + ks.coded, ld_s);
     for (size_t row = 0; row < rows; row++) {
-        /* The row's own view, in positions from ks.from on: those below key_codes (value_codes) by code, the rest up to its own by f16;
-         * it begins where its window does. */
+        /* The row's own view, in positions from ks.from on: those below key_codes (value_codes) by code, the rest up to its own by
+         * f16; it begins where its window does. */
         const uint32_t length = first + (uint32_t)(row / group) + 1, seen = length - ks.from;
         const uint32_t begin = kvcache_first_seen(&key->rule, length) - ks.from;
         const uint32_t key_codes = max_u32(codes_end(key, length), ks.from) - ks.from;

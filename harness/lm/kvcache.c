@@ -68,7 +68,8 @@ uint32_t kvcache_covered(const kvcache_rule *rule, uint32_t length)
 
 kvcache_counts kvcache_count(const kvcache_rule *rule, uint32_t length)
 {
-    const uint32_t covered = kvcache_covered(rule, length), first = kvcache_first_seen(rule, length), sinks = min_u32(rule->sink, length);
+    const uint32_t covered = kvcache_covered(rule, length), first = kvcache_first_seen(rule, length),
+        sinks = min_u32(rule->sink, length);
     kvcache_counts counts = { .kept = (first < sinks ? sinks - first : 0) + length - covered };
     if (covered > sinks) {
         const uint32_t gone = first > rule->sink ? min_u32(first - rule->sink, covered - rule->sink) : 0;
@@ -90,8 +91,8 @@ static uint32_t ring_size(const kvcache_rule *rule, uint32_t capacity)
     return rule->staged ? min_u32(capacity, rule->window + rule->least) : 0;
 }
 
-/* Tokens that the area of codes has room for. A sliding window needs the units that hold what is seen when most of it is codes, and these
- * end with a whole block; older units are overwritten. */
+/* Tokens that the area of codes has room for. A sliding window needs the units that hold what is seen when most of it is codes, and
+ * these end with a whole block; older units are overwritten. */
 static uint32_t codes_size(const kvcache_rule *rule, uint32_t capacity)
 {
     const uint32_t unit = (uint32_t)rule->codec->unit, block = (uint32_t)rule->codec->plan.block;
@@ -128,7 +129,8 @@ kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcac
     return kvcache_open_from(codecs, 0, capacity, cache, err);
 }
 
-kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache, kvant_error *err)
+kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache,
+                               kvant_error *err)
 {
     const kvcache_shape *shape = &codecs->shape;
     if (first_layer >= shape->n_layer)
@@ -407,5 +409,6 @@ size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_s
     const uint32_t coded = length > sinks ? kvcache_coded(&rule, length) : 0;
     size_t n = add_ring(f16, p->sink, sinks_size(&rule, cache->capacity), 0, 0, sinks, first, runs);
     n += add_ring(rule.codec, p->codes, codes_size(&rule, cache->capacity), 0, sinks, coded, first, runs + n);
-    return n + add_ring(f16, p->ring, ring_size(&rule, cache->capacity), coded, sinks + coded, length - sinks - coded, first, runs + n);
+    return n + add_ring(f16, p->ring, ring_size(&rule, cache->capacity), coded, sinks + coded, length - sinks - coded, first,
+                        runs + n);
 }

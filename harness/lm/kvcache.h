@@ -7,8 +7,8 @@
 
 typedef enum { SEED_SHARED, SEED_PER_LAYER } kvcache_seed_rule;       /* effective seed: seed, or seed + layer */
 
-/* What the tokens of one forward pass attend to of each other: what the cache holds of them afterwards; or the tokens themselves as f16,
- * as engines do that append after attention, earlier tokens being what the cache holds. A decode step is a pass of one token. */
+/* What the tokens of one forward pass attend to of each other: what the cache holds of them afterwards; or the tokens themselves as
+ * f16, as engines do that append after attention, earlier tokens being what the cache holds. A decode step is a pass of one token. */
 typedef enum { PREFILL_PACKED, PREFILL_RAW } kvcache_prefill;
 /* Keys are stored rotated by RoPE; or as they are before, sinks and window too, and are rotated whenever they are read. */
 typedef enum { KEYS_POST_ROPE, KEYS_PRE_ROPE } kvcache_key_stage;
@@ -21,11 +21,11 @@ typedef struct { const kvant_quantizer *quantizer; kvant_args args; } kvcache_si
 typedef struct { uint32_t n_layer, n_kv_head; kvcache_side *side; /* [n_layer][n_kv_head][2], keys before values; owned */ }
     kvcache_allocation;
 
-/* Where codecs come from that somebody keeps: opens one as kvant_open would, and with vectors [n][shape->dim] as kvant_train would leave
- * it. Several threads may ask at a time. */
+/* Where codecs come from that somebody keeps: opens one as kvant_open would, and with vectors [n][shape->dim] as kvant_train would
+ * leave it. Several threads may ask at a time. */
 typedef struct {
-    kvant_status (*open)(void *user, const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args, const char *isa,
-                         const float *vectors, size_t n, kvant_codec *codec, kvant_error *err);
+    kvant_status (*open)(void *user, const kvant_quantizer *quantizer, const kvant_shape *shape, const kvant_args *args,
+                         const char *isa, const float *vectors, size_t n, kvant_codec *codec, kvant_error *err);
     void *user;
 } kvcache_states;
 
@@ -59,8 +59,8 @@ static inline uint32_t kvcache_sliding_of(const kvcache_sliding *sliding, uint32
 /* What a policy says of one layer, head and side. */
 const kvcache_side *kvcache_side_of(const kvcache_policy *policy, uint32_t layer, uint32_t head, kvant_side side);
 
-/* Keys and values that trained quantizers learn from: n tokens of every layer and KV head, as the model made them, keys at the policy's
- * stage. */
+/* Keys and values that trained quantizers learn from: n tokens of every layer and KV head, as the model made them, keys at the
+ * policy's stage. */
 typedef struct { size_t n; const float *key, *value; /* [n_layer][n][n_kv_head][head_dim] */ } kvcache_calibration;
 
 /* The codecs of a policy, shared by every cache that follows it. One serves all heads of a layer and side that have the same
@@ -101,7 +101,8 @@ static inline const kvant_codec *kvcache_codec(const kvcache_codecs *codecs, uin
 typedef struct kvcache kvcache;
 kvant_status kvcache_open(const kvcache_codecs *codecs, uint32_t capacity, kvcache **cache, kvant_error *err);
 /* The same with memory for layers first_layer and on only, for passes that resume there (lm_resume_hidden). */
-kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache, kvant_error *err);
+kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_layer, uint32_t capacity, kvcache **cache,
+                               kvant_error *err);
 void kvcache_close(kvcache *cache);
 void kvcache_reset(kvcache *cache);                                    /* back to length 0, memory kept */
 /* Copies what the first layer holds to all others, which must have the very same codecs and no sliding window, or KVANT_INVALID. For
@@ -120,8 +121,8 @@ kvcache_bytes kvcache_resident(const kvcache *cache);                  /* what w
 
 /* ---- For the forward pass -------------------------------------------------------------------- */
 
-/* One side of one head: whose codec, and what of it is in codes. In a layer with a sliding window, sinks are f16 for as long as they are
- * seen; where the policy says so, or its window covers the layer's, all that is seen is f16, and so is the codec. */
+/* One side of one head: whose codec, and what of it is in codes. In a layer with a sliding window, sinks are f16 for as long as they
+ * are seen; where the policy says so, or its window covers the layer's, all that is seen is f16, and so is the codec. */
 typedef struct {
     const kvant_codec *codec;
     uint32_t sink, window;

@@ -1,6 +1,6 @@
-/* vecmath_loops.h - the loops of vecmath.h, included once for every instruction set that they are compiled for: exp by range reduction and
- * a polynomial, sums in eight fixed lanes. They are plain C without calls or branches, nothing is contracted and no sum is reordered, so
- * that every instruction set gives the same bits. VEC_TABLE names the table that is defined. */
+/* vecmath_loops.h - the loops of vecmath.h, included once for every instruction set that they are compiled for: exp by range reduction
+ * and a polynomial, sums in eight fixed lanes. They are plain C without calls or branches, nothing is contracted and no sum is
+ * reordered, so that every instruction set gives the same bits. VEC_TABLE names the table that is defined. */
 #include "harness/lm/vecmath_table.h"
 
 #include <math.h>
@@ -30,7 +30,8 @@ static inline float select(int condition, float yes, float no)
     return float_of((bits_of(yes) & mask) | (bits_of(no) & ~mask));
 }
 
-/* A register of floats, of the set that this is compiled for, and four of them: as many as it takes to hide how long an operation takes. */
+/* A register of floats, of the set that this is compiled for, and four of them: as many as it takes to hide how long an operation
+ * takes. */
 #if defined(__AVX512F__)
 enum { WIDTH = 16 };
 #elif defined(__AVX2__)
@@ -48,11 +49,13 @@ typedef int32_t ints __attribute__((vector_size(WIDTH * sizeof(int32_t))));
 #define EACH _Pragma("GCC unroll 4") for (int k = 0; k < AHEAD; k++)
 #endif
 
-/* Compilers would finish one register after the other, and the processor's queue of waiting instructions is too short to see the next. */
+/* Compilers would finish one register after the other, and the processor's queue of waiting instructions is too short to see the
+ * next. */
 #define TOGETHER(v) __asm__("" : "+v"((v)[0]), "+v"((v)[1]), "+v"((v)[2]), "+v"((v)[3]))
 
 static inline floats all_of(float x) { return x - (floats){ 0 }; }
-static inline floats select_all(ints condition, floats yes, floats no) { return (floats)((condition & (ints)yes) | (~condition & (ints)no)); }
+static inline floats select_all(ints condition, floats yes,
+                                floats no) { return (floats)((condition & (ints)yes) | (~condition & (ints)no)); }
 
 /* exp(x) = 2^n exp(r), |r| <= ln 2 / 2: n from the low bits after adding 1.5 * 2^23, which rounds to nearest; exp(r) by its
  * Taylor series to degree 7 (remainder below 5e-9); 2^n in two factors so that subnormal results come out too. */
@@ -156,8 +159,9 @@ static void loop_exp_rows(float *x, size_t rows, size_t n, const float *shift, d
         sum[r] = sum_of(x + r * n, n);
 }
 
-/* exp(x - shift) for x <= shift + 1: as above, with 1.5 * 2^52 and the series to degree 12 (remainder below 2e-16). It ends at -700, where
- * results are still normal numbers; the limit is put on the float, since not every instruction set compares doubles into masks well. */
+/* exp(x - shift) for x <= shift + 1: as above, with 1.5 * 2^52 and the series to degree 12 (remainder below 2e-16). It ends at -700,
+ * where results are still normal numbers; the limit is put on the float, since not every instruction set compares doubles into masks
+ * well. */
 static inline double exp_double(float x, double shift)
 {
     const float low = (float)(shift - 700);

@@ -248,7 +248,8 @@ static void attend(decode_step *s, uint32_t layer)
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->shape.threads)
     for (uint32_t head = 0; head < s->shape.kv_heads; head++)
         attention_decode(s->cache, layer, head, vector_of(s, head, KVANT_KEY, s->shape.depth),
-                         vector_of(s, head, KVANT_VALUE, s->shape.depth), s->q + head * row, s->shape.queries, &of, s->out + head * row,
+                         vector_of(s, head, KVANT_VALUE, s->shape.depth), s->q + head * row, s->shape.queries, &of,
+                             s->out + head * row,
                          s->scratch + s->scratch_bytes * (size_t)omp_get_thread_num());
 }
 

@@ -47,8 +47,8 @@ static double acceleration(const cluster *c, size_t n, double sum, double weight
     return squares > 0 ? cubes / (6 * squares * sqrt(squares)) : 0;
 }
 
-/* The share of the resamples below an end of the interval. |a| <= 1/6 and |z0 + z| < 6 for STATS_DRAWS and any usual confidence, so that
- * the denominator is positive. */
+/* The share of the resamples below an end of the interval. |a| <= 1/6 and |z0 + z| < 6 for STATS_DRAWS and any usual confidence, so
+ * that the denominator is positive. */
 static double corrected(double z0, double a, double z)
 {
     return gsl_cdf_ugaussian_P(z0 + (z0 + z) / (1 - a * (z0 + z)));

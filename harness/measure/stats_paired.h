@@ -8,8 +8,8 @@
 #include "harness/measure/stats.h"
 
 /* BCa bootstrap interval (Efron 1987) of the mean sum(w x) / sum(w) over clusters x, w [n]: STATS_DRAWS resamples of whole clusters,
- * acceleration by the jackknife. The seed is fixed and clusters are taken in order of size, so that the interval depends on nothing but
- * the set of (x, w). NaN for fewer than STATS_PAIRS clusters, whose resamples have no tails, for weights that are not positive and
+ * acceleration by the jackknife. The seed is fixed and clusters are taken in order of size, so that the interval depends on nothing
+ * but the set of (x, w). NaN for fewer than STATS_PAIRS clusters, whose resamples have no tails, for weights that are not positive and
  * for values that are not finite; a point where all x are equal. Fails only for lack of memory. */
 enum { STATS_PAIRS = 5, STATS_DRAWS = 10000 };
 kvant_status stats_bca(const double *x, const double *w, size_t n, double confidence, stats_interval *interval, kvant_error *err);

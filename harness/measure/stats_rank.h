@@ -12,7 +12,8 @@
  * All NaN when a value is, or when all of x or all of y are equal. Fails only for lack of memory. */
 enum { STATS_PERMUTED = 8, STATS_SHUFFLES = 20000 };
 typedef struct { double rho, p; stats_interval interval; size_t n; } stats_spearman;
-kvant_status stats_spearman_of(const double *x, const double *y, size_t n, double confidence, stats_spearman *result, kvant_error *err);
+kvant_status stats_spearman_of(const double *x, const double *y, size_t n, double confidence, stats_spearman *result,
+                               kvant_error *err);
 
 /* Ranks from 1, ties at their mean; rank [n]. Values must not be NaN. */
 kvant_status stats_ranks(const double *x, size_t n, double *rank, kvant_error *err);

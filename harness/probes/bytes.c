@@ -11,7 +11,8 @@ enum { CONTEXT, COUNT, LAYERS, KV_HEADS };
 static const kvant_param params[] = {
     { "context", "tokens in the cache: the model's, or that of `layers`", KVANT_INT, 512, 16, 1 << 20, NULL },
     { "n", "vector data: vectors to store; 0 = all", KVANT_INT, 0, 0, 1u << 30, NULL },
-    { "layers", "vector data: layers of a cache of such vectors, keys and values; 0 = none is asked for", KVANT_INT, 0, 0, 65536, NULL },
+    { "layers", "vector data: layers of a cache of such vectors, keys and values; 0 = none is asked for", KVANT_INT, 0, 0, 65536,
+      NULL },
     { "kv_heads", "vector data: KV heads of each of these layers", KVANT_INT, 1, 1, 65536, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
@@ -19,8 +20,8 @@ static const kvant_param params[] = {
 static const probe_metric metrics[] = {
     { "bytes_key", "bytes", "keys of the whole sequence, all layers and heads, f16 parts included", -1, false },
     { "bytes_value", "bytes", "the same of values", -1, false },
-    { "bytes_kept", "bytes", "of these, keys and values that are f16 by the policy: sinks, window, blocks not yet whole, layers with a "
-      "sliding window where it says so", -1, false },
+    { "bytes_kept", "bytes", "of these, keys and values that are f16 by the policy: sinks, window, blocks not yet whole, layers with "
+      "a sliding window where it says so", -1, false },
     { "bytes_resident", "bytes", "what was allocated for the cache: areas are rounded up to 64 bytes, and a block that is not yet "
       "whole has room for all of it", -1, false },
     { "resident_ratio", "x", "bytes_resident over bytes_key + bytes_value", -1, false },
@@ -29,8 +30,8 @@ static const probe_metric metrics[] = {
     FOOTPRINT_METRICS,
     { "bytes_per_vector", "bytes", "vector data: its code, norms, scales and padding within a block included", -1, false },
     { "bits_per_vector", "bits", "vector data: stored per coordinate", -1, false },
-    { "overhead_bits", "bits", "stored less asked per coordinate: norms, scales, zeros, padding; of a cache, the mean of its codes", -1,
-      false },
+    { "overhead_bits", "bits", "stored less asked per coordinate: norms, scales, zeros, padding; of a cache, the mean of its codes",
+      -1, false },
     { "bytes_sequence", "bytes", "vector data: keys and values of `context` tokens in all `layers` and `kv_heads`, incomplete blocks "
       "as whole ones", -1, false },
     { "padding_bytes", "bytes", "vector data: of the last block or tile, which n vectors do not fill", -1, false },

@@ -36,8 +36,8 @@ static const probe_metric metrics[] = {
     { "over_half", "x", "how much faster than the better of the f16 and bf16 caches", 1, true },
     { "code_gb_per_s", "GB/s", "of the cache read: bytes of a pair over its time", 1, true },
     { "read_share", "", "of the bandwidth that reading memory alone has", 1, true },
-    { "roof_ns", "ns", "the least that this machine allows: a pair's bytes at the bandwidth of reading, or its products at the highest "
-      "rate of multiply-adds, whichever takes longer", 0, true },
+    { "roof_ns", "ns", "the least that this machine allows: a pair's bytes at the bandwidth of reading, or its products at the "
+      "highest rate of multiply-adds, whichever takes longer", 0, true },
     { "roof_share", "", "of that reached: roof_ns over ns_per_pair", 1, true },
     { "memory_ns", "ns", "a pair's bytes at the bandwidth of reading", 0, true },
     { "fma_ns", "ns", "a pair's products, 2 queries * dim of them, by f32 multiply-adds", 0, true },
@@ -119,9 +119,9 @@ static kvant_status check_memory(const probe_job *job, kvant_error *err)
         all += (double)bytes;
     }
     if (available && !(all <= .8 * (double)available))
-        return kvant_fail(err, KVANT_INVALID, "decode_attention: %zu caches of at least %.0f MB at depth %u take %.0f MB, and %.0f MB of "
-                          "memory are available; lower depth, kv_heads or cache_mib, or name fewer quantizers", job->n_cells + BASELINES,
-                          (double)p->shape.bytes / 1e6, p->shape.depth, all / 1e6, (double)available / 1e6);
+        return kvant_fail(err, KVANT_INVALID, "decode_attention: %zu caches of at least %.0f MB at depth %u take %.0f MB, and %.0f MB "
+                          "of memory are available; lower depth, kv_heads or cache_mib, or name fewer quantizers",
+                          job->n_cells + BASELINES, (double)p->shape.bytes / 1e6, p->shape.depth, all / 1e6, (double)available / 1e6);
     return KVANT_OK;
 }
 
@@ -299,7 +299,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     const struct { const char *metric; double value; } computed[] = {
         { "ns_per_pair_min", f[NS].least }, { "over_f16", f[F16_NS].median / ns },
         { "over_half", fmin(f[F16_NS].median, f[BF16_NS].median) / ns }, { "code_gb_per_s", rate },
-        { "read_share", rate / f[READ].most }, { "roof_ns", roof }, { "roof_share", roof / ns }, { "memory_ns", memory }, { "fma_ns", products / f[FMA].most },
+        { "read_share", rate / f[READ].most }, { "roof_ns", roof }, { "roof_share", roof / ns }, { "memory_ns", memory },
+        { "fma_ns", products / f[FMA].most },
         { "int8_ns", products / f[INT8].most }, { "bf16_ns", products / f[BF16_RATE].most },
     };
     for (size_t i = 0; i < FIGURES; i++)

@@ -1,5 +1,6 @@
-/* product_error.c - how errors of inner products are spread: their mean, their root mean square and a histogram, for vectors and queries
- * that are other vectors of the data. It is what TurboQuant's figures of error histograms show; `distortion` has moments only. */
+/* product_error.c - how errors of inner products are spread: their mean, their root mean square and a histogram, for vectors and
+ * queries that are other vectors of the data. It is what TurboQuant's figures of error histograms show; `distortion` has moments
+ * only. */
 #include "harness/measure/fidelity.h"
 #include "harness/probe.h"
 
@@ -11,8 +12,8 @@ enum { COUNT, SEEDS };
 
 static const kvant_param params[] = {
     { "n", "vectors to take from the beginning; 0 = all", KVANT_INT, 0, 0, 1u << 30, NULL },
-    { "seeds", "seeds of the quantizer, upwards from its own, that code all vectors; errors are then over them", KVANT_INT, 1, 1, 1 << 16,
-      NULL },
+    { "seeds", "seeds of the quantizer, upwards from its own, that code all vectors; errors are then over them", KVANT_INT, 1, 1,
+      1 << 16, NULL },
     { NULL, NULL, KVANT_INT, 0, 0, 0, NULL }
 };
 
@@ -23,8 +24,8 @@ static const probe_metric metrics[] = {
     { "product_error_mean", "", "mean of <y,x^ - x> sqrt d / |x||y|; queries y are other vectors", 0, false },
     { "product_error_rms", "", "root of the mean of its square", -1, false },
     { "product_error_sq", "", "samples only: its mean square in a cluster", -1, false },
-    { "product_error_count", "", "samples only: how often it lies in the tenth that begins at (idx - 50) / 10; what lies beyond -5 or 5 "
-      "counts in the first or last", 0, false },
+    { "product_error_count", "", "samples only: how often it lies in the tenth that begins at (idx - 50) / 10; what lies beyond -5 or "
+      "5 counts in the first or last", 0, false },
     { NULL, NULL, NULL, 0, false }
 };
 
@@ -51,12 +52,13 @@ static kvant_status open_job(probe_job *job, kvant_error *err)
 {
     const size_t n = vectors_of(&job->args, job->data);
     if (n > job->data->n || n < 2)
-        return kvant_fail(err, KVANT_INVALID, "product_error: the data has %zu vectors, and %zu are asked for; 2 or more must be there",
+        return kvant_fail(err, KVANT_INVALID, "product_error: the data has %zu vectors, and %zu are asked for; 2 or more must be "
+                                              "there",
                           job->data->n, n);
     for (size_t i = 0; i < job->n_cells; i++)
         if (job->args.v[SEEDS] > 1 && job->vectors[i].plan.train_min)
-            return kvant_fail(err, KVANT_INVALID, "product_error: %s is trained, for the one seed that it has; remove `seeds`, or sweep "
-                              "`seed`", job->vectors[i].quantizer->name);
+            return kvant_fail(err, KVANT_INVALID, "product_error: %s is trained, for the one seed that it has; remove `seeds`, or "
+                              "sweep `seed`", job->vectors[i].quantizer->name);
     job->n_units = (size_t)job->args.v[SEEDS];
     return KVANT_OK;
 }
@@ -85,8 +87,8 @@ static void add(spread *s, double error)
 
 /* Vectors first ... first+n-1 of `total` against queries that follow them, the data's beginning after its end; a vector is no query of
  * itself, and an error that is not finite makes the sums so, and counts in no bin. */
-static void measure(const kvant_codec *codec, const float *x, size_t total, size_t first, size_t n, float *queries, fidelity_work *work,
-                    spread *s)
+static void measure(const kvant_codec *codec, const float *x, size_t total, size_t first, size_t n, float *queries,
+                    fidelity_work *work, spread *s)
 {
     const size_t dim = codec->shape.dim, nq = total < FIDELITY_QUERIES ? total : FIDELITY_QUERIES;
     for (size_t j = 0; j < nq; j++)
@@ -110,7 +112,8 @@ static void measure(const kvant_codec *codec, const float *x, size_t total, size
     }
 }
 
-static kvant_status measure_all(const probe_job *job, const kvant_codec *codec, spread *of, size_t clusters, size_t size, kvant_error *err)
+static kvant_status measure_all(const probe_job *job, const kvant_codec *codec, spread *of, size_t clusters, size_t size,
+                                kvant_error *err)
 {
     const size_t total = vectors_of(&job->args, job->data), block = codec->plan.block;
     kvant_status status = KVANT_OK;
@@ -132,7 +135,8 @@ static kvant_status measure_all(const probe_job *job, const kvant_codec *codec, 
         fidelity_close(&work);
         free(queries);
     }
-    return status ? kvant_fail(err, status, "product_error: no memory for clusters of %zu vectors of %u", size, codec->shape.dim) : KVANT_OK;
+    return status ? kvant_fail(err, status, "product_error: no memory for clusters of %zu vectors of %u", size, codec->shape.dim)
+        : KVANT_OK;
 }
 
 static kvant_status run_codec(probe_job *job, const kvant_codec *codec, size_t seed, size_t cell, kvant_error *err)
@@ -187,7 +191,8 @@ static kvant_status finish(const kvant_args *args, const probe_sample *samples, 
     if (!x)
         return kvant_fail(err, KVANT_NOMEM, "product_error: no memory for %zu samples", n);
     double *w = x + n;
-    size_t (*values)(const probe_sample *, size_t, const char *, double *, double *) = args->v[SEEDS] > 1 ? probe_by_chunk : probe_values;
+    size_t (*values)(const probe_sample *, size_t, const char *, double *, double *) = args->v[SEEDS] > 1 ? probe_by_chunk
+        : probe_values;
     size_t clusters = values(samples, n, "product_error_mean", x, w);
     probe_result mean = probe_clustered("product_error_mean", x, w, clusters);
     clusters = values(samples, n, "product_error_sq", x, w);

@@ -323,8 +323,8 @@ kvant_status compare_cells(store *s, const cJSON *blocks, const char *question, 
         status = known.data
             ? kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' share no such metric; chunk by chunk they have %.420s", a,
                          b ? b : "the others", known.data)
-            : kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' are not in one setting (probe, model, data, parameters) together", a,
-                         b ? b : "others");
+            : kvant_fail(err, KVANT_INVALID, "'%.100s' and '%.100s' are not in one setting (probe, model, data, parameters) together",
+                         a, b ? b : "others");
     selection_free(&of_a);
     selection_free(&of_b);
     text_free(&known);

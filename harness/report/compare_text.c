@@ -144,7 +144,8 @@ static bool one_pair(const cJSON *rows)
 {
     const cJSON *row;
     cJSON_ArrayForEach(row, rows)
-        if (strcmp(member_text(row, "x"), member_text(rows->child, "x")) || strcmp(member_text(row, "y"), member_text(rows->child, "y")))
+        if (strcmp(member_text(row, "x"), member_text(rows->child, "x")) ||
+            strcmp(member_text(row, "y"), member_text(rows->child, "y")))
             return false;
     return true;
 }
@@ -179,14 +180,14 @@ void compare_text(const cJSON *answer, const report_options *options, text *out)
         }
     const int n = cJSON_GetArraySize(compared);
     if (n)
-        report_note(options, out, "better and worse need an interval without 0 and a p of at most 0.05 after Holm's correction over the "
-                    "%d row%s here; chunks are the clusters", n, n == 1 ? "" : "s");
+        report_note(options, out, "better and worse need an interval without 0 and a p of at most 0.05 after Holm's correction over "
+                    "the %d row%s here; chunks are the clusters", n, n == 1 ? "" : "s");
     cJSON_ArrayForEach(row, correlated)
         if (begins(correlated, row)) {
             heading(row, options, out);
             correlation_rows(correlated, member_text(row, "question"), options, out);
-            report_note(options, out, "points are quantizers, the reference left out; the interval (Fisher's z, Bonett and Wright) takes "
-                        "them for draws of those that there might be");
+            report_note(options, out, "points are quantizers, the reference left out; the interval (Fisher's z, Bonett and Wright) "
+                        "takes them for draws of those that there might be");
             if (!one_pair(correlated))
                 report_note(options, out, "--correlate %s %s lists the points, --format json all of them", member_text(row, "x"),
                             member_text(row, "y"));

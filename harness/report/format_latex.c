@@ -18,8 +18,10 @@ static const struct { const char *from, *to; } escapes[] = {
     { "|", "\\textbar{}" }, { "\"", "\\textquotedbl{}" }, { "'", "\\textquotesingle{}" }, { "`", "\\textasciigrave{}" },
     { "[", "{[}" }, { "]", "{]}" }, { "*", "{*}" }, { "-", "-{}" }, { "±", "$\\pm$" }, { "×", "$\\times$" }, { "α", "$\\alpha$" },
     { "β", "$\\beta$" },
-    { "λ", "$\\lambda$" }, { "μ", "$\\mu$" }, { "ρ", "$\\rho$" }, { "σ", "$\\sigma$" }, { "Δ", "$\\Delta$" }, { "≤", "$\\leq$" },
-    { "≥", "$\\geq$" }, { "→", "$\\rightarrow$" }, { "−", "$-$" }, { "–", "--" }, { "…", "\\dots{}" }, { "”", "\\textquotedbl{}" },
+    { "λ", "$\\lambda$" }, { "μ", "$\\mu$" }, { "ρ", "$\\rho$" }, { "σ", "$\\sigma$" }, { "Δ", "$\\Delta$" },
+    { "≤", "$\\leq$" },
+    { "≥", "$\\geq$" }, { "→", "$\\rightarrow$" }, { "−", "$-$" }, { "–", "--" }, { "…", "\\dots{}" },
+    { "”", "\\textquotedbl{}" },
 };
 
 /* ASCII, and letters with accents that the T1 fonts have. */

@@ -272,7 +272,8 @@ kvant_status plot_query(store *s, const plot_options *o, const char *experiment,
             status = kvant_fail(err, rc == SQLITE_NOMEM ? KVANT_NOMEM : KVANT_IO, "%s: %s", path,
                                 rc == SQLITE_NOMEM ? "out of memory" : sqlite3_errmsg(store_sql(s)));
         else if (n_rows == 0)
-            status = kvant_fail(err, KVANT_INVALID, "plot %s: experiment '%.100s' has nothing to draw%s%s; `kvant report` shows what it has",
+            status = kvant_fail(err, KVANT_INVALID, "plot %s: experiment '%.100s' has nothing to draw%s%s; `kvant report` shows what "
+                                                    "it has",
                                 o->name, experiment, out->metric ? " for metric " : "", out->metric ? out->metric : "");
     }
     sqlite3_finalize(query);

@@ -57,8 +57,8 @@ static void assign(text *script, const char *name, const char *value)
     text_add(script, "\n");
 }
 
-static kvant_status write_script(const plot_options *o, const char *experiment, const plot_data *data, const char *format, const work *w,
-                                 kvant_error *err)
+static kvant_status write_script(const plot_options *o, const char *experiment, const plot_data *data, const char *format,
+                                 const work *w, kvant_error *err)
 {
     text script = { 0 };
     char *style = text_format("%s/style.gp", o->folder), *drawing = text_format("%s/%s.gp", o->folder, o->name);

@@ -8,7 +8,8 @@
 
 static const char *const comparison_columns[] = {
     "question", "probe", "model", "data", "setting", "metric", "unit", "better", "a", "b", "bits_a", "bits_b", "value_a", "value_b",
-    "difference", "se", "lo", "hi", "n", "n_a", "n_b", "above", "below", "ties", "p", "ratio", "ratio_lo", "ratio_hi", "p_holm", "verdict",
+    "difference", "se", "lo", "hi", "n", "n_a", "n_b", "above", "below", "ties", "p", "ratio", "ratio_lo", "ratio_hi", "p_holm",
+    "verdict",
     "words", NULL
 };
 static const char *const correlation_columns[] = {
@@ -34,8 +35,8 @@ static const char **metrics_of(const cJSON *question)
 
 static const char *word_at(const cJSON *array, int index) { return cJSON_GetStringValue(cJSON_GetArrayItem(array, index)); }
 
-static kvant_status answer_question(store *s, const cJSON *blocks, const cJSON *question, const report_options *options, cJSON *compared,
-                                    cJSON *correlated, kvant_error *err)
+static kvant_status answer_question(store *s, const cJSON *blocks, const cJSON *question, const report_options *options,
+                                    cJSON *compared, cJSON *correlated, kvant_error *err)
 {
     const char *name = member_text(question, "name");
     const cJSON *pair, *pairs = cJSON_GetObjectItemCaseSensitive(question, "compare");

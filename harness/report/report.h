@@ -21,7 +21,8 @@ typedef struct {
 } report_options;
 
 /* Adds the report to *out. *met is false when controls are invalid, or an expectation of the experiment's spec is not met or was
- * not computed although every cell is finished. KVANT_INVALID: no such experiment, probe or metric, with the nearest one that there is. */
+ * not computed although every cell is finished. KVANT_INVALID: no such experiment, probe or metric, with the nearest one that there
+ * is. */
 kvant_status report_write(store *s, const report_options *options, text *out, bool *met, kvant_error *err);
 
 /* The JSON schema of reports as JSON, the text of report.schema.json. */

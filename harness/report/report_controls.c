@@ -1,5 +1,6 @@
 /* report_controls.c - whether the controls of an experiment came out as they must: f16 twice alike, control_broken last, 4 bits no
- * better than 8. Where they did not, no figure of that table is to be believed, and the verdict says why; where one could not run, which. */
+ * better than 8. Where they did not, no figure of that table is to be believed, and the verdict says why; where one could not run,
+ * which. */
 #include "harness/experiment/controls.h"
 #include "harness/measure/stats.h"
 #include "harness/report/compare_internal.h"
@@ -102,8 +103,8 @@ static void not_last(judge *j, const cJSON *cell, worse w, const char *why)
            w.interval.hi, j->metric->name);
 }
 
-/* Worse than every cell, and beyond doubt than the reference: else the measure tells nothing here. Of the controls, those that the spec
- * names stand among its cells. */
+/* Worse than every cell, and beyond doubt than the reference: else the measure tells nothing here. Of the controls, those that the
+ * spec names stand among its cells. */
 static kvant_status judge_broken(judge *j, const cJSON *broken, const cJSON *cells, kvant_error *err)
 {
     const cJSON *cell;
@@ -112,7 +113,8 @@ static kvant_status judge_broken(judge *j, const cJSON *broken, const cJSON *cel
         worse w;
         if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(cell, "added")))
             continue;
-        if (!strcmp(member_text(cell, "key_quantizer"), CONTROL_BROKEN) || !strcmp(member_text(cell, "value_quantizer"), CONTROL_BROKEN))
+        if (!strcmp(member_text(cell, "key_quantizer"), CONTROL_BROKEN) ||
+            !strcmp(member_text(cell, "value_quantizer"), CONTROL_BROKEN))
             continue;              /* with sinks, say, or on one side: as good as it pleases */
         status = worse_by(j, cell, broken, &w, err);
         if (status)
@@ -223,7 +225,8 @@ static kvant_status judge_block(store *s, const cJSON *rows, const kvant_probe *
 kvant_status report_controls(store *s, const char *experiment, cJSON *report, kvant_error *err)
 {
     static const char sql[] =
-        "SELECT k.pairing, k.role, k.cell, k.added, coalesce(k.reason, (SELECT x.reason FROM skip x JOIN cell c ON c.config = x.config "
+        "SELECT k.pairing, k.role, k.cell, k.added, coalesce(k.reason, (SELECT x.reason FROM skip x JOIN cell c ON c.config = "
+        "x.config "
         "WHERE x.experiment = k.experiment AND c.key = k.cell)) AS reason FROM control k WHERE k.experiment = ?1 "
         "ORDER BY k.pairing, "
         "instr('" CONTROL_AGAIN " " CONTROL_Q8_0 " " CONTROL_Q4_0 " " CONTROL_HADAMARD " " CONTROL_BROKEN "', k.role)";

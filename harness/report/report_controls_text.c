@@ -22,7 +22,8 @@ static void print_cells(const cJSON *controls, const report_options *options, te
         const cJSON *row = cJSON_GetObjectItemCaseSensitive(cell, "judged");
         const cJSON *difference = cJSON_GetObjectItemCaseSensitive(cell, "judged_difference");
         char value[96] = "", against[96] = "";
-        report_estimate(member_number(row, "value"), member_number(row, "se"), member_number(row, "lo"), member_number(row, "hi"), value);
+        report_estimate(member_number(row, "value"), member_number(row, "se"), member_number(row, "lo"), member_number(row, "hi"),
+                        value);
         if (cJSON_IsObject(difference))
             report_difference(difference, against);
         report_label(&t, cell);

@@ -199,7 +199,8 @@ kvant_status report_blocks(store *s, const char *experiment, bool paired, cJSON 
         "SELECT c.key AS cell, c.probe, c.model, c.data, c.pairing, c.label, c.reference, c.key_quantizer, c.key_params, "
         "c.value_quantizer, c.value_params, c.bits_asked, c.bits_stored, c.config, c.finished, c.run, "
         "e.ordinal + 1 AS number "
-        "FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE e.experiment = ?1 AND c.finished IS NOT NULL ORDER BY c.reference DESC, c.bits_stored, e.ordinal, c.key";
+        "FROM experiment_cell e JOIN cell c ON c.key = e.cell WHERE e.experiment = ?1 AND c.finished IS NOT NULL ORDER BY c.reference "
+        "DESC, c.bits_stored, e.ordinal, c.key";
     static const char paired_sql[] =
         "SELECT cell, metric, reference_value, difference, se, lo, hi, n, timing FROM paired WHERE experiment = ?1 "
         "ORDER BY reference DESC, bits_stored, ordinal, cell, metric";
@@ -370,10 +371,10 @@ static kvant_status check_name(const cJSON *report, bool metric, const char *nam
     for (size_t i = 0; known[i]; i++)
         text_add(&all, "%s%s", i ? ", " : "", known[i]);
     kvant_status status =
-        near ? kvant_fail(err, KVANT_INVALID, "%s: no results of %s '%.100s': did you mean '%s'?", member_text(report, "experiment"), what,
-                          name, near)
-             : kvant_fail(err, KVANT_INVALID, "%s: no results of %s '%.100s'; it has %.600s", member_text(report, "experiment"), what, name,
-                          all.data ? all.data : "none");
+        near ? kvant_fail(err, KVANT_INVALID, "%s: no results of %s '%.100s': did you mean '%s'?", member_text(report, "experiment"),
+                          what, name, near)
+             : kvant_fail(err, KVANT_INVALID, "%s: no results of %s '%.100s'; it has %.600s", member_text(report, "experiment"), what,
+                          name, all.data ? all.data : "none");
     text_free(&all);
     return status;
 }

@@ -191,7 +191,8 @@ static void metric_cell(table *t, const cJSON *cell, const char *metric)
     const cJSON *row = report_row(cJSON_GetObjectItemCaseSensitive(cell, "measurements"), metric);
     char number[96] = "";
     if (row)
-        report_estimate(member_number(row, "value"), member_number(row, "se"), member_number(row, "lo"), member_number(row, "hi"), number);
+        report_estimate(member_number(row, "value"), member_number(row, "se"), member_number(row, "lo"), member_number(row, "hi"),
+                        number);
     table_cell(t, "%s", number);
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "best")))
         table_best(t);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* `taken` are the cells that come over whole: unknown here, or finished or begun only there. A run that is already here (merged before)
- * is recognised by all of its columns. */
+/* `taken` are the cells that come over whole: unknown here, or finished or begun only there. A run that is already here (merged
+ * before) is recognised by all of its columns. */
 static const char *const steps[] = {
     "CREATE TEMP TABLE taken(key TEXT PRIMARY KEY)",
     "INSERT INTO taken SELECT o.key FROM other.cell o LEFT JOIN main.cell c ON c.key = o.key "

@@ -1,5 +1,6 @@
-/* affine_avx512.c - affine's groups with AVX-512 (groups_avx512.h has the arithmetic and its bound), behind the scalar code's rotations.
- * Codes and decoded vectors have the scalar code's bits. Any width and scheme; dimension and group_size are multiples of 32. */
+/* affine_avx512.c - affine's groups with AVX-512 (groups_avx512.h has the arithmetic and its bound), behind the scalar code's
+ * rotations. Codes and decoded vectors have the scalar code's bits. Any width and scheme; dimension and group_size are multiples of
+ * 32. */
 #include "algorithms/shared/rotation.h"
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"

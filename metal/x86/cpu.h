@@ -19,7 +19,8 @@ static inline bool cpu_f16c(void)
 /* AVX-512 F, BW, VL, DQ and VNNI: Cascade Lake, Zen 4 and later. */
 static inline bool cpu_avx512(void)
 {
-    return cpu_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+    return cpu_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
 

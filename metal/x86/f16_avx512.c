@@ -1,5 +1,5 @@
-/* f16_avx512.c - half precision with AVX-512: the baseline that packed caches are compared with, so it must read as fast as memory allows.
- * Codes and decoded vectors have the scalar code's bits; sums differ by fused multiply-adds and by the order of addition. */
+/* f16_avx512.c - half precision with AVX-512: the baseline that packed caches are compared with, so it must read as fast as memory
+ * allows. Codes and decoded vectors have the scalar code's bits; sums differ by fused multiply-adds and by the order of addition. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
 #include "metal/x86/halves_avx512.h"

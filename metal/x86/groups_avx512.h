@@ -1,7 +1,9 @@
 /* groups_avx512.h - affine_groups.h's groups along a vector in the scalar code's layout: codes of b bits become 16 floats by a byte
- * shuffle, a shift and, to 4 bits, a look-up in the group's own levels, which repeat so that no bit needs masking. For *_avx512.c only.
+ * shuffle, a shift and, to 4 bits, a look-up in the group's own levels, which repeat so that no bit needs masking. For *_avx512.c
+ * only.
  *
- * Bound: memory's at one query; 4 operations for 16 coordinates to 4 bits, 6 beyond, and 6 for a group's levels in every 32. */
+ * Bound: arithmetic, at one query too: 4 operations for 16 coordinates to 4 bits, 6 beyond, and 6 for a group's levels in
+ * every 32. */
 #ifndef KVANT_GROUPS_AVX512_H
 #define KVANT_GROUPS_AVX512_H
 
@@ -57,7 +59,8 @@ ROWS_INLINE __m512i groups_load(unsigned b, const uint8_t *packed)
     } else if (b == 2) {
         int four;
         memcpy(&four, packed, sizeof four);
-        return _mm512_srlv_epi32(_mm512_set1_epi32(four), _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
+        return _mm512_srlv_epi32(_mm512_set1_epi32(four),
+                                 _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
     } else {
         all = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8((__mmask16)((1u << 2 * b) - 1), packed));
     }
@@ -170,7 +173,8 @@ ROWS_INLINE void groups_encode(unsigned b, const affine_vector *s, const float *
             const float most_code = s->scheme == AFFINE_SYMMETRIC ? levels - 1 : levels;
             for (size_t k = 0; k < s->g; k += 16) {
                 if (good)
-                    codes16 = groups_quantize(_mm512_loadu_ps(x + k), _mm512_set1_ps(grid.scale), _mm512_set1_ps(grid.zero), most_code);
+                    codes16 = groups_quantize(_mm512_loadu_ps(x + k), _mm512_set1_ps(grid.scale), _mm512_set1_ps(grid.zero),
+                                              most_code);
                 groups_store(b, codes16, packed + k / 8 * b);
             }
         }

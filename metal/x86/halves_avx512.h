@@ -1,6 +1,7 @@
-/* halves_avx512.h - caches of 16-bit floats as they should be attended to: scores and mixes over rows of halves, sixteen coordinates an
- * instruction. A vector is converted once for all queries of a call, up to four at a time, and a mix keeps its sums in registers over the
- * whole range. A format says how sixteen halves become floats (`load`) and floats halves (`store`). For files *_avx512.c only. */
+/* halves_avx512.h - caches of 16-bit floats as they should be attended to: scores and mixes over rows of halves, sixteen coordinates
+ * an instruction. A vector is converted once for all queries of a call, up to four at a time, and a mix keeps its sums in registers
+ * over the whole range. A format says how sixteen halves become floats (`load`) and floats halves (`store`). For files *_avx512.c
+ * only. */
 #ifndef KVANT_HALVES_AVX512_H
 #define KVANT_HALVES_AVX512_H
 
@@ -14,7 +15,8 @@ static inline __mmask16 halves_mask(size_t n) { return (__mmask16)(n < LANES ? (
 
 LANES_INLINE __m512 halves_at(halves_load load, const uint16_t *half, size_t left)
 {
-    return load(left < LANES ? _mm256_maskz_loadu_epi16(halves_mask(left), half) : _mm256_loadu_si256((const __m256i *)(const void *)half));
+    return load(left < LANES ? _mm256_maskz_loadu_epi16(halves_mask(left), half)
+                : _mm256_loadu_si256((const __m256i *)(const void *)half));
 }
 
 LANES_INLINE void halves_encode(halves_store store, const float *x, size_t n, uint16_t *half)
@@ -44,7 +46,8 @@ static inline __m128 halves_sums(const __m512 s[4])
 LANES_INLINE void halves_ahead(const uint16_t *at) { _mm_prefetch((const char *)((uintptr_t)at + 4096), _MM_HINT_T0); }
 
 /* nq queries (1, 2 or 4) against four vectors; how a score is summed does not depend on the others. */
-LANES_INLINE void halves_score_four(halves_load load, const float *q, size_t nq, const uint16_t *half, size_t nv, size_t d, float *dot, size_t n)
+LANES_INLINE void halves_score_four(halves_load load, const float *q, size_t nq, const uint16_t *half, size_t nv, size_t d,
+                                    float *dot, size_t n)
 {
     __m512 sum[4][4];
     LANES_UNROLL
@@ -71,7 +74,8 @@ LANES_INLINE void halves_score_four(halves_load load, const float *q, size_t nq,
         _mm_mask_storeu_ps(dot + i * n, (__mmask8)((1u << nv) - 1), halves_sums(sum[i]));
 }
 
-LANES_INLINE void halves_score_queries(halves_load load, const float *q, size_t nq, const uint16_t *half, size_t d, float *dot, size_t n)
+LANES_INLINE void halves_score_queries(halves_load load, const float *q, size_t nq, const uint16_t *half, size_t d, float *dot,
+                                       size_t n)
 {
     for (size_t v = 0; v < n; v += 4)
         halves_score_four(load, q, nq, half + v * d, n - v < 4 ? n - v : 4, d, dot + v, n);

@@ -1,6 +1,6 @@
 /* lanes_avx512.h - sixteen vectors at a time, one in each lane: lengths, directions, rotations and codebooks, vertically.
- * A block is float [dim][16], aligned to 64: row j holds coordinate j of all sixteen. What the scalar code adds in a fixed order is added
- * in that order here, so that all but the faster of the Haar products have its bits. For files *_avx512.c only. */
+ * A block is float [dim][16], aligned to 64: row j holds coordinate j of all sixteen. What the scalar code adds in a fixed order is
+ * added in that order here, so that all but the faster of the Haar products have its bits. For files *_avx512.c only. */
 #ifndef KVANT_LANES_AVX512_H
 #define KVANT_LANES_AVX512_H
 
@@ -174,8 +174,8 @@ static inline void lanes_sign(float *block, const float *signs, size_t dim)
 
 enum { MATRIX_ROWS = 8 };          /* sums that are kept in registers */
 
-/* A matrix P for the products below: eight rows at a time, column by column; rows is a multiple of 8. It comes row by row, or, where it is
- * transposed, P^T does. */
+/* A matrix P for the products below: eight rows at a time, column by column; rows is a multiple of 8. It comes row by row, or, where
+ * it is transposed, P^T does. */
 static inline void lanes_matrix_pack(const float *p, size_t rows, size_t cols, bool transposed, float *packed)
 {
     for (size_t i = 0; i < rows; i += MATRIX_ROWS)
@@ -277,15 +277,16 @@ LANES_INLINE float *lanes_inverse_rotation(const lanes_rotation *r, const float 
 }
 
 /* The ops `query` and `finish` of a rotated method: n vectors [n][dim]; scratch holds two blocks. */
-static inline void lanes_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y, float *scratch)
+static inline void lanes_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y,
+                                float *scratch)
 {
     const size_t dim = r->dim;
     for (size_t done = 0, step; done < n; done += step, x += step * dim, y += step * dim) {
         step = n - done < LANES ? n - done : LANES;
         lanes_load(x, 0, step, dim, scratch);
         float *other = scratch + dim * LANES;
-        lanes_store(inverse ? lanes_inverse_rotation(r, table, scratch, other) : lanes_forward(r, table, false, scratch, other), 0, step,
-                    dim, y);
+        lanes_store(inverse ? lanes_inverse_rotation(r, table, scratch, other) : lanes_forward(r, table, false, scratch, other), 0,
+                    step, dim, y);
     }
 }
 

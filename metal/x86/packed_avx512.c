@@ -2,7 +2,8 @@
  * They are here, and not in every kernel that calls them, because each is many instructions and takes compilers long. */
 #include "metal/x86/packed_avx512.h"
 
-/* Processors fetch ahead within a page of memory, and pages are short: what is needed `ahead` bytes later is asked for line by line. */
+/* Processors fetch ahead within a page of memory, and pages are short: what is needed `ahead` bytes later is asked for line by
+ * line. */
 LANES_INLINE void packed_ahead(const uint8_t *at, size_t ahead) { _mm_prefetch((const char *)((uintptr_t)at + ahead), _MM_HINT_T0); }
 
 /* See packed_score; everything is a constant but the pointers and dim. */
@@ -56,8 +57,9 @@ LANES_INLINE void score(const uint8_t *const *group, size_t n, size_t dim, unsig
 /* ---- Mix ------------------------------------------------------------------------------------------------ */
 
 /* `count` fields of a row from `field` on, for mix: sums of all of them are registers, so that a weight is loaded once for them. */
-LANES_INLINE void mix_fields(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, unsigned field, unsigned count,
-                                    __m512i table, float step, size_t ahead, const packed_weights *w, size_t nq, size_t n_planes, float *acc,
+LANES_INLINE void mix_fields(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, unsigned field,
+                                    unsigned count, __m512i table, float step, size_t ahead, const packed_weights *w, size_t nq,
+                                        size_t n_planes, float *acc,
                                     size_t stride)
 {
     const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
@@ -101,8 +103,8 @@ LANES_INLINE void mix_fields(const uint8_t *const planes[UNITS], size_t dim, uns
 }
 
 /* A row's fields, as many at a time as there are registers for. */
-LANES_INLINE void mix_row(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, __m512i table, float step, size_t ahead,
-                                 const packed_weights *w, size_t nq, size_t n_planes, float *acc,
+LANES_INLINE void mix_row(const uint8_t *const planes[UNITS], size_t dim, unsigned b, packed_row row, __m512i table, float step,
+                                 size_t ahead, const packed_weights *w, size_t nq, size_t n_planes, float *acc,
                                     size_t stride)
 {
     const unsigned fields = (unsigned)packed_fields(b), room = (unsigned)(16 / (nq * n_planes)), count = fields < room ? fields : room;
@@ -111,7 +113,8 @@ LANES_INLINE void mix_row(const uint8_t *const planes[UNITS], size_t dim, unsign
         mix_fields(planes, dim, b, row, k, count, table, step, ahead, w, nq, n_planes, acc, stride);
 }
 
-/* Adds to acc, nq rows of dim floats, `stride` apart, the sums over a chunk's units (`planes`: where their codes begin; NULL behind the last) of weights times levels. */
+/* Adds to acc, nq rows of dim floats, `stride` apart, the sums over a chunk's units (`planes`: where their codes begin; NULL behind
+ * the last) of weights times levels. */
 LANES_INLINE void mix(const uint8_t *const planes[UNITS], size_t dim, unsigned b, __m512i table, float step, size_t ahead,
                              const packed_weights *w, size_t nq, size_t n_planes, float *acc,
                                     size_t stride)

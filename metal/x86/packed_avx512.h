@@ -1,18 +1,19 @@
 /* packed_avx512.h - codes of 1 to 4 or 8 bits in units of 32 vectors, laid out so that vpdpbusd sums whole registers of them.
  * A unit is the norms of its vectors, then one or two planes of codes; its bytes per vector are the scalar code's.
  *
- * Keys: a group of 16 vectors after the other, a vector a lane. A row is 64 bytes: lane v holds a dword of vector v, field k of byte j the
- * code of coordinate 4 (F r + k) + j, where F = 8 / bits fields are a byte. A score is then a sum down the rows.
+ * Keys: a group of 16 vectors after the other, a vector a lane. A row is 64 bytes: lane v holds a dword of vector v, field k of byte j
+ * the code of coordinate 4 (F r + k) + j, where F = 8 / bits fields are a byte. A score is then a sum down the rows.
  * Values: a coordinate a lane, four vectors the bytes of its dword, fields of 16 coordinates: field k of a row's lane l and byte j is
- * coordinate D + 16 k + l of vector 4 g + j; the eight groups g of a unit follow each other. A mix is then a sum over groups. A row that
- * the dimension does not fill has 8 lanes instead of 16 (2 bits only). One-bit planes are masks: a bit per coordinate and vector.
+ * coordinate D + 16 k + l of vector 4 g + j; the eight groups g of a unit follow each other. A mix is then a sum over groups. A row
+ * that the dimension does not fill has 8 lanes instead of 16 (2 bits only). One-bit planes are masks: a bit per coordinate and vector.
  * Three bits are a plane of two and a plane of one. The dimension is a multiple of 32. For files *_avx512.c only. */
 #ifndef KVANT_PACKED_AVX512_H
 #define KVANT_PACKED_AVX512_H
 
 #include "metal/x86/lanes_avx512.h"
 
-enum { UNIT = 32, GROUPS = UNIT / 4, UNITS = 4, CHUNK = UNITS * UNIT, PACKED_DIM_MAX = 512 };  /* a chunk is what a mix takes at once */
+/* a chunk is what a mix takes at once */
+enum { UNIT = 32, GROUPS = UNIT / 4, UNITS = 4, CHUNK = UNITS * UNIT, PACKED_DIM_MAX = 512 };
 
 /* A codebook as bytes: centroid k is about step * level[k]. */
 typedef struct { float step; int8_t level[16]; } packed_levels;
@@ -23,8 +24,8 @@ static inline size_t packed_bytes(size_t dim, unsigned b, size_t n) { return dim
 /* Whether codes of so many bits can be laid out so. */
 static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= PACKED_DIM_MAX && (b <= 4 || b == 8); }
 
-/* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps the
- * one of the least error, each of n centroids by the share of coordinates that it has. */
+/* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps
+ * the one of the least error, each of n centroids by the share of coordinates that it has. */
 static inline packed_levels packed_levels_fit(const float *c, const double *share, size_t n)
 {
     double largest = 0, least = INFINITY;
@@ -145,9 +146,9 @@ static inline const int8_t *packed_query_plane(const packed_query_head *q, size_
     return (const int8_t *)(q + 1) + plane * dim;
 }
 
-/* One plane's rounding adds (2 max / 254)^2 / 12 per coordinate to what a score's error is, D |q|^2 / dim, on average. It is enough where
- * that is within `allowed` (a share of |q|^2); otherwise two planes are, whose own is 65536 times less. A query that is not finite gets
- * the scale NaN, and so do its scores. */
+/* One plane's rounding adds (2 max / 254)^2 / 12 per coordinate to what a score's error is, D |q|^2 / dim, on average. It is enough
+ * where that is within `allowed` (a share of |q|^2); otherwise two planes are, whose own is 65536 times less. A query that is not
+ * finite gets the scale NaN, and so do its scores. */
 static inline void packed_query(const float *y, size_t dim, double allowed, packed_query_head *q)
 {
     double square = 0;
@@ -174,9 +175,9 @@ static inline void packed_query(const float *y, size_t dim, double allowed, pack
     q->bias[1] = (int32_t)(-128 * sum[1]);
 }
 
-/* Products of nq queries (1, 2, 4 or 8) with two groups of 16 keys of b bits, norms and step apart: levels are bytes from 0 to 255, the queries'
- * bytes have signs, and the bias takes the levels' offset of 128 away. planes: of any of the queries; eight have one. ahead: bytes from here
- * to what is read next. `out` [nq][2] of sixteen products each. */
+/* Products of nq queries (1, 2, 4 or 8) with two groups of 16 keys of b bits, norms and step apart: levels are bytes from 0 to 255,
+ * the queries' bytes have signs, and the bias takes the levels' offset of 128 away. planes: of any of the queries; eight have one.
+ * ahead: bytes from here to what is read next. `out` [nq][2] of sixteen products each. */
 typedef void packed_score_op(const uint8_t *const group[2], size_t dim, const packed_levels *levels, size_t ahead,
                              const packed_query_head *const *q, __m512 (*out)[2]);
 packed_score_op *packed_score(unsigned b, size_t nq, size_t planes);
@@ -208,7 +209,8 @@ LANES_INLINE __m512i packed_value(const uint8_t *planes, size_t dim, unsigned b,
         return _mm512_maskz_set1_epi8(packed_bits(planes, row, k, g), 1);
     const unsigned width = b == 3 ? 2 : b;
     const uint8_t *from = planes + packed_bytes(row.base, width, UNIT) + g * 4 * row.lanes;
-    const __m512i codes = row.lanes == 16 ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32((__mmask16)((1u << row.lanes) - 1), from);
+    const __m512i codes = row.lanes == 16 ? _mm512_loadu_si512(from)
+        : _mm512_maskz_loadu_epi32((__mmask16)((1u << row.lanes) - 1), from);
     const __m512i low = packed_field(codes, width, k);
     if (b != 3)
         return low;
@@ -216,8 +218,8 @@ LANES_INLINE __m512i packed_value(const uint8_t *planes, size_t dim, unsigned b,
     return _mm512_or_si512(low, _mm512_maskz_set1_epi8(high, 4));
 }
 
-/* Turns around four registers of dwords [g][16 l] and [4 q + i][g], a quarter of a register each: what 16 coordinates of 16 vectors are by
- * groups of four vectors, and by coordinates. It is its own reverse. */
+/* Turns around four registers of dwords [g][16 l] and [4 q + i][g], a quarter of a register each: what 16 coordinates of 16 vectors
+ * are by groups of four vectors, and by coordinates. It is its own reverse. */
 LANES_INLINE void packed_turn(__m512i r[4], bool by_group)
 {
     const __m512i within = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
@@ -318,8 +320,9 @@ LANES_INLINE void packed_value_store(uint8_t *planes, const int32_t *index, size
 /* Weights of a chunk's 128 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high. */
 typedef struct { _Alignas(64) uint8_t high[CHUNK], low[CHUNK]; float scale; uint32_t planes; } packed_weights;
 
-/* x: 128 weights, 0 or more and finite. One plane's rounding adds 128 (max / 255)^2 / 12 to the squared length of an error that is D times the
- * sum of x^2; it is enough where that is within `allowed` (a share of the sum), and two planes are where few weights stand out. */
+/* x: 128 weights, 0 or more and finite. One plane's rounding adds 128 (max / 255)^2 / 12 to the squared length of an error that is D
+ * times the sum of x^2; it is enough where that is within `allowed` (a share of the sum), and two planes are where few weights stand
+ * out. */
 LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, packed_weights *out)
 {
     __m512 most[2] = { x[0], x[1] }, square[2] = { _mm512_mul_ps(x[0], x[0]), _mm512_mul_ps(x[1], x[1]) };
@@ -328,8 +331,10 @@ LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, pac
         most[i % 2] = _mm512_max_ps(most[i % 2], x[i]);
         square[i % 2] = _mm512_fmadd_ps(x[i], x[i], square[i % 2]);
     }
-    const float top = _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1])), sum = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1]));
-    const bool one = (float)(CHUNK / 255.0 / 255.0 / 12) * (top * top) <= allowed * sum;      /* where squares underflow, either will do */
+    const float top = _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1])),
+        sum = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1]));
+    /* where squares underflow, either will do */
+    const bool one = (float)(CHUNK / 255.0 / 255.0 / 12) * (top * top) <= allowed * sum;
     const float levels = one ? 255 : 65535;
     out->planes = one ? 1 : 2;
     out->scale = top / levels;
@@ -343,8 +348,9 @@ LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, pac
     }
 }
 
-/* Adds to acc, nq rows (1, 2, 4 or 8) of dim floats, `stride` apart, the sums over a chunk's units (`planes`: where their codes of b bits begin;
- * NULL behind the last) of weights times levels times step. n_planes: of any of the weights; eight have one. ahead: as above. */
+/* Adds to acc, nq rows (1, 2, 4 or 8) of dim floats, `stride` apart, the sums over a chunk's units (`planes`: where their codes of b
+ * bits begin; NULL behind the last) of weights times levels times step. n_planes: of any of the weights; eight have one. ahead: as
+ * above. */
 typedef void packed_mix_op(const uint8_t *const planes[UNITS], size_t dim, const packed_levels *levels, float step, size_t ahead,
                            const packed_weights *w, float *acc, size_t stride);
 packed_mix_op *packed_mix(unsigned b, size_t nq, size_t n_planes);

@@ -1,5 +1,5 @@
-/* peaks_avx512.c - what AVX-512 does at most: multiply-adds of sixteen floats, 64 products of bytes by vpdpbusd, and a sum over memory by
- * 64 bytes an instruction. See harness/measure/peaks.h. */
+/* peaks_avx512.c - what AVX-512 does at most: multiply-adds of sixteen floats, 64 products of bytes by vpdpbusd, and a sum over memory
+ * by 64 bytes an instruction. See harness/measure/peaks.h. */
 #include "harness/measure/peaks.h"
 #include "metal/x86/peaks_loop.h"
 

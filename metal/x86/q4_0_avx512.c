@@ -1,8 +1,8 @@
 /* q4_0_avx512.c - llama.cpp's four-bit blocks in the scalar code's layout: a block's 16 values are a table, looked up 16 at a time.
  * Codes and decoded vectors have the scalar code's bits. Any dimension that q4_0 takes, any rotation (which stays the scalar code's).
  *
- * Bound: 144 bytes a key-value pair at d = 128, memory's at one query; 8 operations for 32 coordinates, of which look-ups ignore the
- * bits above a nibble, so that none is masked. */
+ * Bound: arithmetic, at one query too: 8 operations for 32 coordinates, of which look-ups ignore the bits above a nibble, so that none
+ * is masked; 144 bytes a key-value pair at d = 128. */
 #include "algorithms/shared/block.h"
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"

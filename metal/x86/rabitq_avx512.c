@@ -1,10 +1,11 @@
 /* rabitq_avx512.c - RaBitQ's codes sixteen vectors at a time, the search for the nearest grid vector included, and scores and mixes by
  * vpdpbusd: a grid's coordinates are small integers, so that bytes are exact levels at every width.
  *
- * The search to 4 bits: magnitudes are sorted once, by a network; the scales at which coordinates take their k-th step are then an ascending
- * list for each k, and the lists are merged, every lane at its own pace, with the sums that judge a rounding. Scales are floats, and Haar
- * products fused: of roundings that are equally good within that, another one may be taken than by the scalar code, whose search is used as it
- * is at 8 bits. Keys and values have layouts of their own, so values have no score and keys no mix but by decode. */
+ * The search to 4 bits: magnitudes are sorted once, by a network; the scales at which coordinates take their k-th step are then an
+ * ascending list for each k, and the lists are merged, every lane at its own pace, with the sums that judge a rounding. Scales are
+ * floats, and Haar products fused: of roundings that are equally good within that, another one may be taken than by the scalar code,
+ * whose search is used as it is at 8 bits. Keys and values have layouts of their own, so values have no score and keys no mix but by
+ * decode. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
 #include "metal/x86/units_avx512.h"
@@ -59,13 +60,14 @@ LANES_INLINE __mmask16 exceeds(lanes_double a, lanes_double b, lanes_double c, l
 
 LANES_INLINE lanes_double replace(lanes_double x, __mmask16 where, lanes_double by)
 {
-    return (lanes_double) { _mm512_mask_mov_pd(x.low, (__mmask8)where, by.low), _mm512_mask_mov_pd(x.high, (__mmask8)(where >> 8), by.high) };
+    return (lanes_double) { _mm512_mask_mov_pd(x.low, (__mmask8)where, by.low),
+                            _mm512_mask_mov_pd(x.high, (__mmask8)(where >> 8), by.high) };
 }
 
-/* The scale of the best rounding, as grid_best_scale has it, of magnitudes a [n + 1][16], the last row zeros, in descending order; inverse
- * [n + 1][16] belongs to them, and dot is half their sum. Of list k the head is the scale at which the next coordinate takes step k + 1;
- * steps, a constant, is their number. Coordinates that took the last one are `top`: with what others have at most, they bound what later
- * roundings can reach. */
+/* The scale of the best rounding, as grid_best_scale has it, of magnitudes a [n + 1][16], the last row zeros, in descending order;
+ * inverse [n + 1][16] belongs to them, and dot is half their sum. Of list k the head is the scale at which the next coordinate takes
+ * step k + 1; steps, a constant, is their number. Coordinates that took the last one are `top`: with what others have at most, they
+ * bound what later roundings can reach. */
 LANES_INLINE __m512 best_scale(const float *a, const float *inverse, size_t n, unsigned steps, lanes_double dot)
 {
     const __m512 zero = _mm512_setzero_ps();
@@ -90,8 +92,10 @@ LANES_INLINE __m512 best_scale(const float *a, const float *inverse, size_t n, u
         for (unsigned k = 1; k < steps; k++)
             next = _mm512_min_ps(next, head[k]);
         /* A rounding is complete when no coordinate is left that steps at the same scale. */
-        const __mmask16 complete = _mm512_cmp_ps_mask(next, t, _CMP_GT_OQ), left = _mm512_cmp_ps_mask(next, _mm512_set1_ps(INFINITY), _CMP_LT_OQ);
-        const lanes_double dots = { _mm512_mul_pd(dot.low, dot.low), _mm512_mul_pd(dot.high, dot.high) }, squares = lanes_widen(square);
+        const __mmask16 complete = _mm512_cmp_ps_mask(next, t, _CMP_GT_OQ),
+            left = _mm512_cmp_ps_mask(next, _mm512_set1_ps(INFINITY), _CMP_LT_OQ);
+        const lanes_double dots = { _mm512_mul_pd(dot.low, dot.low), _mm512_mul_pd(dot.high, dot.high) },
+            squares = lanes_widen(square);
         const __mmask16 better = complete & exceeds(dots, best_square, best_dots, squares);
         best_dots = replace(best_dots, better, dots);
         best_square = replace(best_square, better, squares);
@@ -204,15 +208,18 @@ static lanes_double factors_of(lanes_double norm, lanes_double dot)
     return (lanes_double) { factor_of(norm.low, dot.low), factor_of(norm.high, dot.high) };
 }
 
-/* Whether a half cannot hold one of the factors. Roundings of one direction and different lengths, which are equally good, then are not. */
+/* Whether a half cannot hold one of the factors. Roundings of one direction and different lengths, which are equally good, then are
+ * not. */
 static bool beyond_half(lanes_double factor)
 {
     const __m512 x = lanes_narrow(factor);
     return (_mm512_cmp_ps_mask(x, _mm512_set1_ps(65504), _CMP_GT_OQ) |
-            (_mm512_cmp_ps_mask(x, _mm512_set1_ps(0x1p-14f), _CMP_LT_OQ) & _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ))) != 0;
+            (_mm512_cmp_ps_mask(x, _mm512_set1_ps(0x1p-14f), _CMP_LT_OQ) & _mm512_cmp_ps_mask(x, _mm512_setzero_ps(),
+                                                                                              _CMP_GT_OQ))) != 0;
 }
 
-LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code, float *scratch)
+LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code,
+                         float *scratch)
 {
     const size_t dim = t->rotation.dim;
     span s;
@@ -235,7 +242,8 @@ LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *
 
 /* ---- Decode ------------------------------------------------------------------------------------------- */
 
-LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t *code, size_t first, size_t n, float *x, float *scratch)
+LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t *code, size_t first, size_t n, float *x,
+                         float *scratch)
 {
     const size_t dim = t->rotation.dim;
     const __m512 step = _mm512_set1_ps((float)(2 / sqrt((double)dim) / (1 << b)));
@@ -246,10 +254,12 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
         units_load(&t->units.part[0], b, values, &s, (int32_t *)(void *)scratch);
         const __m512 factor = lanes_load_norms(units_norms(&t->units, &s, false), t->units.norm);
         for (size_t j = 0; j < dim; j++) {
-            const __m512i k = _mm512_load_si512(index + j * LANES), level = _mm512_sub_epi32(_mm512_add_epi32(k, k), _mm512_set1_epi32((1 << b) - 1));
+            const __m512i k = _mm512_load_si512(index + j * LANES),
+                level = _mm512_sub_epi32(_mm512_add_epi32(k, k), _mm512_set1_epi32((1 << b) - 1));
             _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(factor, _mm512_mul_ps(_mm512_cvtepi32_ps(level), step)));
         }
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim, x + done * dim);
+        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim,
+                    x + done * dim);
     }
 }
 
@@ -283,7 +293,8 @@ WIDTH(8)
 
 /* The least error that a dimension of at least 64 has at so many bits: what roundings are compared with. */
 static const struct { kvant_ops keys, values; double error; } widths[] = {
-    [1] = { SIDES(1), .5634 }, [2] = { SIDES(2), .1279 }, [3] = { SIDES(3), .0341 }, [4] = { SIDES(4), .00876 }, [8] = { SIDES(8), 2.9e-5 }
+    [1] = { SIDES(1), .5634 }, [2] = { SIDES(2), .1279 }, [3] = { SIDES(3), .0341 }, [4] = { SIDES(4), .00876 },
+    [8] = { SIDES(8), 2.9e-5 }
 };
 
 /* ---- What it is ----------------------------------------------------------------------------------------- */
@@ -320,11 +331,14 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
     part->levels.step = (float)((b == 8 ? 4 : 2) / sqrt((double)dim) / (1 << b));
     for (int c = 0; c < 1 << b && b < 8; c++)
         part->levels.level[c] = (int8_t)(2 * c - (1 << b) + 1);
-    lanes_rotation_derive(&t->rotation, units_table(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"), (float *)(void *)(t + 1));
+    lanes_rotation_derive(&t->rotation, units_table(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"),
+                          (float *)(void *)(t + 1));
 }
 
+/* products: levels are exact, and a query's rounding, half a step a coordinate, is at most sqrt(3 * query_allowed) of it by length:
+ * sqrt(3 * .0075 * .5634) at 1 bit, where it is largest. A mix has half of 1/255 of a chunk's largest weight, which is not derived. */
 const kvant_kernel kernel_rabitq_avx512 = {
     .quantizer = "rabitq", .target = "avx512", .form = form, .derive = derive,
-    .distance = 2e-5, .products = .026,
+    .distance = 2e-5, .products = .113,
     .reason = "decode: fused Haar products. Scores and mixes: a query's and weights' rounding to bytes"
 };

@@ -2,9 +2,9 @@
  * Keys and values have layouts of their own (packed_avx512.h), so values have no score and keys no mix but by decode.
  *
  * To 4 bits, centroids become bytes, and queries and weights one or two bytes, whichever keeps what that adds to the quantizer's error
- * below 1 % of it. At 8 bits they stay floats: centroids are gathered. Encoding after Hadamard or without a rotation gives the scalar code's
- * codes; after Haar, where the codes' scale is the norm alone, it multiplies by fused multiply-adds, so that a coordinate within rounding of
- * a threshold may go to the centroid beyond it. */
+ * below 1 % of it. At 8 bits they stay floats: centroids are gathered. Encoding after Hadamard or without a rotation gives the scalar
+ * code's codes; after Haar, where the codes' scale is the norm alone, it multiplies by fused multiply-adds, so that a coordinate
+ * within rounding of a threshold may go to the centroid beyond it. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
 #include "metal/x86/units_avx512.h"
@@ -53,7 +53,8 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
     return (lanes_double) { correction(t->scale, dot.low, square.low), correction(t->scale, dot.high, square.high) };
 }
 
-LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code, float *scratch)
+LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code,
+                         float *scratch)
 {
     const size_t dim = t->rotation.dim;
     span s;
@@ -72,7 +73,8 @@ LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *
 
 /* ---- Decode ------------------------------------------------------------------------------------------- */
 
-LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t *code, size_t first, size_t n, float *x, float *scratch)
+LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t *code, size_t first, size_t n, float *x,
+                         float *scratch)
 {
     const size_t dim = t->rotation.dim;
     span s;
@@ -82,8 +84,10 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
         units_load(&t->units.part[0], b, values, &s, index);
         const __m512 norm = lanes_load_norms(units_norms(&t->units, &s, false), t->units.norm);
         for (size_t j = 0; j < dim; j++)
-            _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm, lanes_centroid(&t->book, b, _mm512_load_si512(index + j * LANES))));
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim, x + done * dim);
+            _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm,
+                                                               lanes_centroid(&t->book, b, _mm512_load_si512(index + j * LANES))));
+        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim,
+                    x + done * dim);
     }
 }
 
@@ -163,12 +167,15 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
     lanes_codebook_set(&t->book, b, c, threshold);
     if (b <= 4)
         part->levels = packed_levels_of(c, threshold, b, dim);
-    lanes_rotation_derive(&t->rotation, units_table(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"), (float *)(void *)(t + 1));
+    lanes_rotation_derive(&t->rotation, units_table(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"),
+                          (float *)(void *)(t + 1));
 }
 
+/* A query is rounded to half a step where step^2 dim / 12 <= allowed |q|^2, which is at most sqrt(3 allowed) |q|: .091 at 1 bit, .015 at 4.
+ * Centroids as bytes are off by half a step, of at most 1/64 of the largest, 2.74 / sqrt(dim) at 4 bits: .022 of a direction's length. */
 const kvant_kernel kernel_turboquant_mse_avx512 = {
     .quantizer = "turboquant_mse", .target = "avx512", .form = form, .derive = derive,
-    .distance = 2e-5, .products = .026,
-    .reason = "decode: fused Haar products. Scores and mixes: centroids as bytes (half a step of 1/127 of the largest), a query's rounding "
-              "(at most sqrt(12 * .005 * D) of it)"
+    .distance = 2e-5, .products = .095,
+    .reason = "decode: fused Haar products. Scores and mixes: centroids as bytes, queries and weights as one or two; most at 1 bit, where a "
+              "query's byte may be off by .091 of its length"
 };

@@ -1,9 +1,10 @@
-/* units_avx512.h - codes in units of 32 vectors as several kernels have them: where things lie, and scores and mixes of all their parts.
- * A code is a norm, or two, and one to three parts: so many bits of each of `dim` numbers, which stand for levels of a table.
+/* units_avx512.h - codes in units of 32 vectors as several kernels have them: where things lie, and scores and mixes of all their
+ * parts. A code is a norm, or two, and one to three parts: so many bits of each of `dim` numbers, which stand for levels of a table.
  *
- * A unit is the norms of its 32 vectors, their second norms if they have some, then one part after the other, laid out as packed_avx512.h
- * says. What a part stands for is norm * factor * step * level, or that times the second norm; parts may share their codes (a sum of two
- * tables) and their query. Widths are constants where the ops are made, so that each op is compiled for its own. */
+ * A unit is the norms of its 32 vectors, their second norms if they have some, then one part after the other, laid out as
+ * packed_avx512.h says. What a part stands for is norm * factor * step * level, or that times the second norm; parts may share their
+ * codes (a sum of two tables) and their query. Widths are constants where the ops are made, so that each op is compiled for its
+ * own. */
 #ifndef KVANT_UNITS_AVX512_H
 #define KVANT_UNITS_AVX512_H
 
@@ -63,10 +64,13 @@ static inline const float *units_table(const kvant_parts *parts, const void *sta
 }
 
 /* Bytes of a part's prepared query; floats: with the rotated query itself. */
-static inline size_t units_query_bytes(size_t dim, bool floats) { return packed_query_bytes(dim) + (floats ? dim * sizeof(float) : 0); }
+static inline size_t units_query_bytes(size_t dim, bool floats)
+{
+    return packed_query_bytes(dim) + (floats ? dim * sizeof(float) : 0);
+}
 
-/* A part of b bits, placed behind what there is: t->bytes begins with the norms' (UNIT * norm each), and t->query and t->acc with 0; where
- * the part has a query and sums of its own, the caller adds theirs. */
+/* A part of b bits, placed behind what there is: t->bytes begins with the norms' (UNIT * norm each), and t->query and t->acc with 0;
+ * where the part has a query and sums of its own, the caller adds theirs. */
 static inline units_part *units_add(units *t, size_t part, size_t dim, unsigned b, double query_allowed, double weight_allowed)
 {
     units_part *p = &t->part[part];
@@ -97,7 +101,8 @@ LANES_INLINE void units_load(const units_part *p, unsigned b, bool values, const
 }
 
 /* Codes of the first n vectors, [n][dim]: sym = sym * 2^b + code, for codes of several parts. */
-LANES_INLINE void units_symbols(const units *t, const units_part *p, unsigned b, bool values, const uint8_t *code, size_t n, uint16_t *sym)
+LANES_INLINE void units_symbols(const units *t, const units_part *p, unsigned b, bool values, const uint8_t *code, size_t n,
+                                uint16_t *sym)
 {
     span s;
     for (size_t done = 0; done < n; done += s.n) {
@@ -179,7 +184,8 @@ LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b
         units_score_floats(p, c, group, 2, q, nq, out);
     else
         packed_score(b, nq, planes)(group, p->dim, &p->levels, AHEAD * t->bytes, q, out);
-    for (size_t i = 0; i < nq && b == 8 && !c; i++) {          /* codes less 128 were summed: half a step of each coordinate is missing */
+    /* codes less 128 were summed: half a step of each coordinate is missing */
+    for (size_t i = 0; i < nq && b == 8 && !c; i++) {
         const float sum = -((q[i]->planes == 2 ? 256.f : 1.f) * (float)q[i]->bias[0] + (float)q[i]->bias[1]) / 128;
         LANES_UNROLL
         for (size_t g = 0; g < 2; g++)
@@ -224,8 +230,8 @@ LANES_INLINE void units_score_groups(const units *t, units_form f, const float *
         const __m512 norm = lanes_load_norms(units_norms(t, &s[g], false), t->norm);
         LANES_UNROLL
         for (size_t i = 0; i < nq; i++)                        /* lanes begin before the first of the range: masked, not written */
-            _mm512_mask_storeu_ps((float *)((uintptr_t)(dot + i * n + at[g]) - s[g].lane * sizeof(float)), lanes_mask(s[g].lane, s[g].n),
-                                  _mm512_mul_ps(out[i][g], norm));
+            _mm512_mask_storeu_ps((float *)((uintptr_t)(dot + i * n + at[g]) - s[g].lane * sizeof(float)),
+                                  lanes_mask(s[g].lane, s[g].n), _mm512_mul_ps(out[i][g], norm));
     }
 }
 
@@ -295,7 +301,8 @@ typedef struct { const uint8_t *unit[UNITS]; size_t skip, n; __m512 norm[BLOCKS]
 LANES_INLINE void chunk_open(const units *t, bool second, chunk *c)
 {
     for (size_t i = 0; i < BLOCKS; i++) {
-        const size_t at = i * LANES, begin = at > c->skip ? at : c->skip, end = at + LANES < c->skip + c->n ? at + LANES : c->skip + c->n;
+        const size_t at = i * LANES, begin = at > c->skip ? at : c->skip,
+            end = at + LANES < c->skip + c->n ? at + LANES : c->skip + c->n;
         const span s = { c->unit[i / 2], i % 2, 0, LANES };
         c->lanes[i] = begin < end ? lanes_mask(begin - at, end - begin) : 0;
         c->norm[i] = c->lanes[i] ? lanes_load_norms(units_norms(t, &s, false), t->norm) : _mm512_setzero_ps();
@@ -328,8 +335,8 @@ LANES_INLINE void chunk_part(const __m512 x[BLOCKS], bool negative, __m512 part[
 }
 
 /* Four vectors of a unit at a time, sixteen coordinates each. */
-LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const float *c, const chunk *at, const __m512 (*x)[BLOCKS], size_t nq,
-                                   float *acc)
+LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const float *c, const chunk *at, const __m512 (*x)[BLOCKS],
+                                   size_t nq, float *acc)
 {
     float w[8][CHUNK];
     for (size_t i = 0; i < nq; i++)
@@ -353,7 +360,8 @@ LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const fl
 }
 
 /* One part of a chunk, by its weights as bytes. */
-LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b, const chunk *c, const packed_weights *w, size_t nq, float *acc)
+LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b, const chunk *c, const packed_weights *w, size_t nq,
+                                 float *acc)
 {
     const uint8_t *planes[UNITS];
     const float step = p->levels.step * p->factor;
@@ -384,7 +392,8 @@ LANES_INLINE void units_mix_half(const units_part *p, const __m512 x[BLOCKS], fl
 }
 
 /* Weights that attention does not have: both signs, one after the other; what is not finite makes all NaN. */
-static __attribute__((noinline)) void units_weigh_signs(const units_part *p, const __m512 x[BLOCKS], bool negative, packed_weights *out)
+static __attribute__((noinline)) void units_weigh_signs(const units_part *p, const __m512 x[BLOCKS], bool negative,
+                                                        packed_weights *out)
 {
     __m512 part[BLOCKS];
     __mmask16 wrong = 0;
@@ -395,7 +404,8 @@ static __attribute__((noinline)) void units_weigh_signs(const units_part *p, con
     out->scale = wrong ? NAN : negative ? -out->scale : out->scale;
 }
 
-/* Parts of a chunk that share their weights x [nq][BLOCKS]; `good`: these are finite and none is negative. bits1 and bits2 may be 0. */
+/* Parts of a chunk that share their weights x [nq][BLOCKS]; `good`: these are finite and none is negative. bits1 and bits2 may be
+ * 0. */
 LANES_INLINE void units_mix_parts(const units *t, const units_part *p, unsigned bits0, unsigned bits1, unsigned bits2, const chunk *c,
                                   const __m512 (*x)[BLOCKS], bool good, size_t nq, float *acc)
 {
@@ -417,8 +427,8 @@ LANES_INLINE void units_mix_parts(const units *t, const units_part *p, unsigned 
 }
 
 /* nq queries, a constant of at most 8. */
-LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, const chunk *at, const float *w, size_t stride, size_t nq,
-                                  float *acc)
+LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, const chunk *at, const float *w, size_t stride,
+                                  size_t nq, float *acc)
 {
     __m512 x[8][BLOCKS];
     bool good = true;
@@ -464,8 +474,9 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
 
 /* ---- The ops --------------------------------------------------------------------------------------------- */
 
-/* Of a width called `tag`, from the file's own encode and decode, which take a state `tables` with a `units` in it, `width`, a constant that
- * they know what to do with, and whether the layout is that of values. `centroids` are its float centroids, or NULL: an expression of t. */
+/* Of a width called `tag`, from the file's own encode and decode, which take a state `tables` with a `units` in it, `width`, a
+ * constant that they know what to do with, and whether the layout is that of values. `centroids` are its float centroids, or NULL: an
+ * expression of t. */
 #define UNITS_OPS(tag, width, form, centroids) \
     static void encode_keys_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
     { \
@@ -483,7 +494,8 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
     { \
         decode(state, width, true, code, first, n, x, scratch); \
     } \
-    static void score_##tag(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot, \
+    static void score_##tag(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, \
+                            float *dot, \
                             void *scratch) \
     { \
         const tables *t = state; \
@@ -513,6 +525,7 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
 #define UNITS_KEYS(tag) \
     { .encode = encode_keys_##tag, .decode = decode_keys_##tag, .query = query, .score = score_##tag, .symbols = symbols_keys_##tag }
 #define UNITS_VALUES(tag) \
-    { .encode = encode_values_##tag, .decode = decode_values_##tag, .mix = mix_##tag, .finish = finish, .symbols = symbols_values_##tag }
+    { .encode = encode_values_##tag, .decode = decode_values_##tag, .mix = mix_##tag, .finish = finish, \
+      .symbols = symbols_values_##tag }
 
 #endif
