@@ -221,9 +221,19 @@ static void test_real_model(void **state)
     cJSON_Delete(index);
 }
 
+static double distance_of(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += ((double)a[j] - (double)b[j]) * ((double)a[j] - (double)b[j]);
+    return sqrt(sum);
+}
+
 /* Quantized caches by both paths. The keys that the paths compute differ in their last bits, and where one lies on a code's
  * threshold the code flips: one coordinate moves by a step. So the bound is on the mean over all logits: the flips that a
- * relative error of 2^-20 makes likely are too few to move it by more than 2e-3 of the logits' spread. */
+ * relative error of 2^-20 makes likely are too few to move it by more than 2e-3 of the logits' spread. Kernels may approximate what
+ * decode multiplies, by a share of the quantizer's own error, and what is a little off in one layer flips codes in the next: they are
+ * held to a part of what quantizing does to the logits. */
 static void test_quantized_paths(void **state)
 {
     (void)state;
@@ -251,25 +261,33 @@ static void test_quantized_paths(void **state)
         int *ids = conformance_ids(cJSON_GetObjectItemCaseSensitive(entry, "tokens"), &n);
         assert_int_equal(lm_open(data_path(relative), 0, &model, NULL), KVANT_OK);
         const size_t values = n * lm_model_shape(model)->n_vocab;
+        const kvcache_policy f16 = { .key = side_of("f16", ""), .value = side_of("f16", "") };
+        float *reference = run_policy(model, &f16, ids, n, 96), *zero = calloc(values, sizeof *zero);
+        assert_non_null(zero);
         for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
-            const kvcache_policy policy = { .key = side_of(policies[i].key, policies[i].key_args),
-                                            .value = side_of(policies[i].value, policies[i].value_args),
-                                            .sink = policies[i].sink, .window = policies[i].window };
+            kvcache_policy policy = { .key = side_of(policies[i].key, policies[i].key_args),
+                                      .value = side_of(policies[i].value, policies[i].value_args),
+                                      .sink = policies[i].sink, .window = policies[i].window, .isa = "scalar" };
             float *decode = run_policy(model, &policy, ids, n, 1);
+            policy.isa = NULL;
+            float *by_kernel = run_policy(model, &policy, ids, n, 1);
+            const double size = distance_of(decode, zero, values), effect = distance_of(decode, reference, values) / size;
             for (uint32_t piece = 13; piece <= 96; piece += 83) {
+                policy.isa = "scalar";
                 float *prefill = run_policy(model, &policy, ids, n, piece);
-                double sum = 0, difference = 0;
-                for (size_t j = 0; j < values; j++) {
-                    sum += (double)decode[j] * (double)decode[j];
-                    difference += ((double)prefill[j] - (double)decode[j]) * ((double)prefill[j] - (double)decode[j]);
-                }
-                print_message("%-22s %s / %s, sink %u, window %u, pieces of %u: relative difference %.2g\n", files[f],
-                              policies[i].key, policies[i].value, policy.sink, policy.window, piece, sqrt(difference / sum));
-                assert_true(sqrt(difference / sum) <= 2e-3);
+                const double off = distance_of(prefill, decode, values) / size, kernel = distance_of(prefill, by_kernel, values) / size;
+                print_message("%-22s %s / %s, sink %u, window %u, pieces of %u: relative difference %.2g, by kernels %.2g; what the "
+                              "quantizers do: %.2g\n", files[f], policies[i].key, policies[i].value, policy.sink, policy.window, piece,
+                              off, kernel, effect);
+                assert_true(off <= 2e-3);
+                assert_true(kernel <= 2e-3 + .5 * effect);
                 free(prefill);
             }
             free(decode);
+            free(by_kernel);
         }
+        free(zero);
+        free(reference);
         lm_close(model);
         free(ids);
     }
