@@ -3,6 +3,7 @@
 #include "harness/check/check_internal.h"
 #include "harness/kernels.h"
 #include "harness/version.h"
+#include "tests/kernel_added.h"
 #include "tests/kernel_timing.h"
 
 #include <gsl/gsl_errno.h>
@@ -268,78 +269,6 @@ static const char *run_case(const test_case *t, const kvant_codec *fast, const k
     return wrong || intact ? wrong : "writes outside of its arrays";
 }
 
-/* ---- What approximate products add ------------------------------------------------------------------------ */
-
-#define ROUNDING 1e-3              /* a kernel that states more approximates */
-#define ADDED .01                  /* of the quantizer's own squared error */
-enum { SAMPLE = 1024, SAMPLE_QUERIES = 16, TILE = 128 };
-
-/* Squares of what the kernel's scores (mixes) are off those of its decoded vectors, over squares of what these are off the originals'.
- * Weights are softmaxes of scores, from flat ones to such that a few tokens have it all. */
-static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
-{
-    enum { QUERIES = SAMPLE_QUERIES };
-    size_t d = c->shape.dim;
-    float *x = kvant_alloc(SAMPLE * d * sizeof *x), *y = kvant_alloc(SAMPLE * d * sizeof *y),
-        *q = kvant_alloc(QUERIES * d * sizeof *q);
-    float *w = kvant_alloc(QUERIES * SAMPLE * sizeof *w), *acc = kvant_alloc(QUERIES * c->acc * sizeof *acc);
-    float *out = kvant_alloc(QUERIES * d * sizeof *out);
-    uint8_t *code = kvant_alloc(kvant_bytes(c, SAMPLE));
-    void *prepared = kvant_alloc(QUERIES * c->query), *scratch = kvant_alloc(c->scratch);
-    fill(rng, RANDOM, x, SAMPLE, d);
-    fill(rng, RANDOM, q, QUERIES, d);
-    kvant_encode(c, x, 0, SAMPLE, code, scratch);
-    kvant_decode(c, code, 0, SAMPLE, y, scratch);
-    kvant_query(c, q, QUERIES, prepared, scratch);
-    kvant_score(c, prepared, QUERIES, code, 0, SAMPLE, w, scratch);
-    double off = 0, own = 0;
-    for (size_t i = 0; i < QUERIES; i++) {
-        const double sharpness = (double)(1 << i % 4) / sqrt((double)d);
-        for (size_t v = 0; v < SAMPLE; v++) {
-            double exact = 0, decoded = 0;
-            for (size_t k = 0; k < d; k++) {
-                exact += (double)q[i * d + k] * x[v * d + k];
-                decoded += (double)q[i * d + k] * y[v * d + k];
-            }
-            off += (w[i * SAMPLE + v] - decoded) * (w[i * SAMPLE + v] - decoded);
-            own += (decoded - exact) * (decoded - exact);
-            w[i * SAMPLE + v] = (float)exp(sharpness * exact - 3 * sharpness * sqrt((double)d));
-        }
-    }
-    for (size_t v = 0; v < SAMPLE; v += TILE) {        /* as attention does: tile by tile */
-        float tile[QUERIES * TILE];
-        for (size_t i = 0; i < QUERIES; i++)
-            memcpy(tile + i * TILE, w + i * SAMPLE + v, TILE * sizeof *tile);
-        kvant_mix(c, tile, QUERIES, code, v, TILE, acc, scratch);
-    }
-    kvant_finish(c, acc, QUERIES, out, scratch);
-    added[0] = off / own;
-    added[1] = 0;
-    for (size_t i = 0; i < QUERIES; i++) {             /* outputs differ in length: each counts alike */
-        double mixed_off = 0, mixed_own = 0;
-        for (size_t k = 0; k < d; k++) {
-            double exact = 0, decoded = 0;
-            for (size_t v = 0; v < SAMPLE; v++) {
-                exact += (double)w[i * SAMPLE + v] * x[v * d + k];
-                decoded += (double)w[i * SAMPLE + v] * y[v * d + k];
-            }
-            mixed_off += (out[i * d + k] - decoded) * (out[i * d + k] - decoded);
-            mixed_own += (decoded - exact) * (decoded - exact);
-        }
-        added[1] += mixed_off / mixed_own / QUERIES;
-    }
-    free(x), free(y), free(q), free(w), free(acc), free(out), free(code), free(prepared), free(scratch);
-}
-
-/* Of the ops that the kernel has itself; true when they add little. */
-static bool measure_added(const kvant_codec *c, gsl_rng *rng, double added[2])
-{
-    measure_ops(c, rng, added);
-    added[0] = c->ops.score ? added[0] : NAN;
-    added[1] = c->ops.mix ? added[1] : NAN;
-    return !(added[0] > ADDED) && !(added[1] > ADDED);
-}
-
 /* ---- All cases of a kernel ------------------------------------------------------------------------------------- */
 
 enum { KERNEL, SCALAR };
@@ -373,7 +302,7 @@ static void check_shape(const kvant_kernel *k, const check_variant *variant, con
     const char *wrong = kvant_open(q, shape, &variant->args, k->target, &codec[KERNEL], &err) ||
                         kvant_open(q, shape, &variant->args, "scalar", &codec[SCALAR], &err) ? err.text
                             : check_cases(k, codec, rng, told);
-    if (!wrong && k->products > ROUNDING && !measure_added(&codec[KERNEL], rng, added))
+    if (!wrong && k->products > ADDED_ROUNDING && !added_is_little(&codec[KERNEL], rng, added))
         wrong = "adds too much";
     printf("[%s] %s_%s %s d=%u %s", wrong ? "  FAILED  " : "       OK ", k->quantizer, k->target, sides[shape->side], shape->dim,
            variant->given);
@@ -386,8 +315,8 @@ static void check_shape(const kvant_kernel *k, const check_variant *variant, con
     kvant_close(&codec[SCALAR]);
 }
 
-/* Drawing, and the scalar code's multiplying by, large Haar matrices takes most of the time: beyond 128 coordinates all but the defaults go
- * by Hadamard. */
+/* Drawing, and the scalar code's multiplying by, large Haar matrices takes most of the time: beyond 128 coordinates all but the
+ * defaults go by Hadamard. */
 static check_variant variant_of(const kvant_quantizer *q, const check_variant *variant, uint32_t dim)
 {
     check_variant v = *variant;

@@ -231,9 +231,9 @@ static double distance_of(const float *a, const float *b, size_t n)
 
 /* Quantized caches by both paths. The keys that the paths compute differ in their last bits, and where one lies on a code's
  * threshold the code flips: one coordinate moves by a step. So the bound is on the mean over all logits: the flips that a
- * relative error of 2^-20 makes likely are too few to move it by more than 2e-3 of the logits' spread. Kernels may approximate what
- * decode multiplies, by a share of the quantizer's own error, and what is a little off in one layer flips codes in the next: they are
- * held to a part of what quantizing does to the logits. */
+ * relative error of 2^-20 makes likely are too few to move it by more than 2e-3 of the logits' spread. Kernels may approximate
+ * what decode multiplies, by 1 % of the quantizer's own squared error, which is a tenth by length, and what is a little off in
+ * one layer flips codes in the next: they are held to twice that of what quantizing does to the logits. */
 static void test_quantized_paths(void **state)
 {
     (void)state;
@@ -275,12 +275,13 @@ static void test_quantized_paths(void **state)
             for (uint32_t piece = 13; piece <= 96; piece += 83) {
                 policy.isa = "scalar";
                 float *prefill = run_policy(model, &policy, ids, n, piece);
-                const double off = distance_of(prefill, decode, values) / size, kernel = distance_of(prefill, by_kernel, values) / size;
+                const double off = distance_of(prefill, decode, values) / size;
+                const double kernel = distance_of(prefill, by_kernel, values) / size;
                 print_message("%-22s %s / %s, sink %u, window %u, pieces of %u: relative difference %.2g, by kernels %.2g; what the "
                               "quantizers do: %.2g\n", files[f], policies[i].key, policies[i].value, policy.sink, policy.window, piece,
                               off, kernel, effect);
                 assert_true(off <= 2e-3);
-                assert_true(kernel <= 2e-3 + .5 * effect);
+                assert_true(kernel <= 2e-3 + .2 * effect);
                 free(prefill);
             }
             free(decode);

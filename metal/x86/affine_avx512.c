@@ -43,24 +43,9 @@ static void decode(const void *state, const uint8_t *code, size_t first, size_t 
     }
 }
 
-static void score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot,
-                  void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].score(s, prepared, nq, code, n, dot);
-}
-
-static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].mix(s, w, nq, code, n, acc);
-}
-
 static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f)
 {
-    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = score, f->ops.mix = mix;
+    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = groups_score, f->ops.mix = groups_mix;
     return cpu_avx512() && groups_fit(shape->dim, (uint32_t)kvant_arg(&quantizer_affine, "group_size", args));
 }
 

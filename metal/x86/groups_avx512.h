@@ -193,4 +193,9 @@ typedef struct {
 
 extern const groups_ops groups_ops_of[9];          /* by bits, from 1 on */
 
+/* The ops score and mix of a method whose state begins with an affine_vector. */
+void groups_score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot,
+                  void *scratch);
+void groups_mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch);
+
 #endif

@@ -22,25 +22,10 @@ static void decode(const void *state, const uint8_t *code, size_t first, size_t 
     groups_ops_of[s->b].decode(s, code, n, x);
 }
 
-static void score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot,
-                  void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].score(s, prepared, nq, code, n, dot);
-}
-
-static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].mix(s, w, nq, code, n, acc);
-}
-
 static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f)
 {
     const int axis = (int)kvant_arg(&quantizer_kivi, "axis", args);
-    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = score, f->ops.mix = mix;
+    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = groups_score, f->ops.mix = groups_mix;
     return cpu_avx512() && axis != AXIS_CHANNEL && (axis == AXIS_TOKEN || shape->side != KVANT_KEY) &&
            groups_fit(shape->dim, (uint32_t)kvant_arg(&quantizer_kivi, "group_size", args));
 }

@@ -24,15 +24,15 @@ static inline size_t packed_bytes(size_t dim, unsigned b, size_t n) { return dim
 /* Whether codes of so many bits can be laid out so. */
 static inline bool packed_fits(size_t dim, unsigned b) { return dim % 32 == 0 && dim <= PACKED_DIM_MAX && (b <= 4 || b == 8); }
 
-/* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 64 steps
- * the one of the least error, each of n centroids by the share of coordinates that it has. */
+/* Level 127 at the largest centroid leaves rounding errors of up to half a step; other steps meet the centroids better. Of 32
+ * steps, up to 1/96 of the largest, the one of the least error, each of n centroids by the share of coordinates that it has. */
 static inline packed_levels packed_levels_fit(const float *c, const double *share, size_t n)
 {
     double largest = 0, least = INFINITY;
     packed_levels best = { 1, { 0 } };
     for (size_t k = 0; k < n; k++)
         largest = fmax(largest, fabs((double)c[k]));
-    for (int top = 127; top > 63 && largest > 0; top--) {
+    for (int top = 127; top > 95 && largest > 0; top--) {
         packed_levels p = { (float)(largest / top), { 0 } };
         double error = 0;
         for (size_t k = 0; k < n; k++) {

@@ -69,13 +69,18 @@ static inline size_t units_query_bytes(size_t dim, bool floats)
     return packed_query_bytes(dim) + (floats ? dim * sizeof(float) : 0);
 }
 
+/* A query's byte is off by half a step at most, and so the query by sqrt(3 query_allowed) of its length, .0147 of it: few bits
+ * would allow more on average, but one query may be all worst cases. Gaussian ones of up to 3.7 standard deviations still have
+ * one plane. */
+#define UNITS_QUERY 7.2e-5
+
 /* A part of b bits, placed behind what there is: t->bytes begins with the norms' (UNIT * norm each), and t->query and t->acc with 0;
  * where the part has a query and sums of its own, the caller adds theirs. */
 static inline units_part *units_add(units *t, size_t part, size_t dim, unsigned b, double query_allowed, double weight_allowed)
 {
     units_part *p = &t->part[part];
-    *p = (units_part) { .dim = (uint32_t)dim, .at = t->bytes, .query = t->query, .acc = t->acc, .query_allowed = query_allowed,
-                        .weight_allowed = weight_allowed, .factor = 1 };
+    *p = (units_part) { .dim = (uint32_t)dim, .at = t->bytes, .query = t->query, .acc = t->acc,
+                        .query_allowed = fmin(query_allowed, UNITS_QUERY), .weight_allowed = weight_allowed, .factor = 1 };
     t->bytes += packed_bytes(dim, b, UNIT);
     return p;
 }
@@ -471,61 +476,5 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
         done += at.n;
     }
 }
-
-/* ---- The ops --------------------------------------------------------------------------------------------- */
-
-/* Of a width called `tag`, from the file's own encode and decode, which take a state `tables` with a `units` in it, `width`, a
- * constant that they know what to do with, and whether the layout is that of values. `centroids` are its float centroids, or NULL: an
- * expression of t. */
-#define UNITS_OPS(tag, width, form, centroids) \
-    static void encode_keys_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
-    { \
-        encode(state, width, false, x, first, n, code, scratch); \
-    } \
-    static void encode_values_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
-    { \
-        encode(state, width, true, x, first, n, code, scratch); \
-    } \
-    static void decode_keys_##tag(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
-    { \
-        decode(state, width, false, code, first, n, x, scratch); \
-    } \
-    static void decode_values_##tag(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
-    { \
-        decode(state, width, true, code, first, n, x, scratch); \
-    } \
-    static void score_##tag(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, \
-                            float *dot, \
-                            void *scratch) \
-    { \
-        const tables *t = state; \
-        (void)scratch; \
-        units_score(&t->units, form, centroids, prepared, nq, code, first, n, dot); \
-    } \
-    static void mix_##tag(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, \
-                          void *scratch) \
-    { \
-        const tables *t = state; \
-        (void)scratch; \
-        units_mix(&t->units, form, centroids, w, nq, code, first, n, acc); \
-    }
-
-/* The same of the file's own `symbols`. */
-#define UNITS_SYMBOLS(tag, width) \
-    static void symbols_keys_##tag(const void *state, const uint8_t *code, size_t n, uint16_t *sym) \
-    { \
-        symbols(state, width, false, code, n, sym); \
-    } \
-    static void symbols_values_##tag(const void *state, const uint8_t *code, size_t n, uint16_t *sym) \
-    { \
-        symbols(state, width, true, code, n, sym); \
-    }
-
-/* What the sides have; query and finish are the file's own. */
-#define UNITS_KEYS(tag) \
-    { .encode = encode_keys_##tag, .decode = decode_keys_##tag, .query = query, .score = score_##tag, .symbols = symbols_keys_##tag }
-#define UNITS_VALUES(tag) \
-    { .encode = encode_values_##tag, .decode = decode_values_##tag, .mix = mix_##tag, .finish = finish, \
-      .symbols = symbols_values_##tag }
 
 #endif
