@@ -87,4 +87,17 @@ static inline size_t count_files(const char *folder)
     return n;
 }
 
+/* A test's set-up and tear-down: its state is the folder. */
+static inline int make_scratch(void **state)
+{
+    *state = scratch_make();
+    return 0;
+}
+
+static inline int drop_scratch(void **state)
+{
+    scratch_remove(*state);
+    return 0;
+}
+
 #endif

@@ -6,18 +6,6 @@
 
 #include <cjson/cJSON.h>
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 /* Cells of experiment "e", and one of another that must not come along. */
 static char *made_store(const char *folder, const char *name)
 {

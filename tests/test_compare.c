@@ -11,18 +11,6 @@
 
 enum { CHUNKS = 8 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 /* A quantizer's cell of a probe: its label, its config, its bits; `where` sets pairings apart. */
 typedef struct { const char *probe, *quantizer, *path, *model; int bits; double stored; } made;
 

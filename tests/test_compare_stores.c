@@ -6,18 +6,6 @@
 
 enum { CHUNKS = 8, REPEATS = 5 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static int64_t run_of(store *s, const char *cpu)
 {
     int64_t run = 0;

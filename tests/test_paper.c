@@ -8,18 +8,6 @@
 
 #include <math.h>
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static const char spec_text[] =
     "{ \"name\": \"p\", \"title\": \"T\", \"paper\": \"arXiv 1\", \"minutes\": 20, \"golden\": 1e-9, \"probe\": \"distortion\",\n"
     "  \"data\": {\"dataset\": \"synthetic\", \"distribution\": \"sphere\", \"dim\": 64, \"n\": 8}, \"vector\": \"affine\",\n"

@@ -6,18 +6,6 @@
 
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static store *begin(void **state, const char *name, int64_t *run)
 {
     if (system("gnuplot --version > /dev/null 2>&1") != 0) {

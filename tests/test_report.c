@@ -10,18 +10,6 @@
 static const double REFERENCE_NLL[4] = { 1.25, 2.5, 3.125, 2.0 }, WORSE_NLL[4] = { 1.5, 2.625, 3.625, 2.0 },
                     NEAR_NLL[4] = { 1.3125, 2.5, 3.0625, 2.0625 }, BELOW_NLL[4] = { 1.125, 2.375, 3.0, 1.75 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static void config_of(char config[256], const char *quantizer, int bits, const char *path)
 {
     snprintf(config, 256, "{\"data\":{\"name\":\"prose\",\"params\":{}},\"key\":{\"params\":{\"bits\":%d},\"quantizer\":\"%s\"},"

@@ -8,18 +8,6 @@
 static const char EVIL[] = "a\\b{c}$d&e#f_g%h^i~j<k>'l'\"m\"[n]*o--p|q`r` \xff\xc3\xa9\xe2\x89\xa4\xf0\x9f\x98\x80\n\x1b[31m";
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static void put(store *s, int64_t run, uint32_t ordinal, const char *label, double asked, const double nll[4])
 {
     char key[32];

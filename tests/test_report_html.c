@@ -13,18 +13,6 @@ static const char EVIL[] =
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 }, BELOW[4] = { 1.125, 2.375, 3.0, 1.75 },
                     NEAR[4] = { 1.3125, 2.5, 3.0625, 2.0625 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static void put(store *s, int64_t run, uint32_t ordinal, const char *label, double bits, const double nll[4])
 {
     char key[32];

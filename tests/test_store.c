@@ -10,18 +10,6 @@
 
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 /* Runs `body` in a child, as nobody when `drop` is set; returns its wait status. */
 static int in_child(int (*body)(const char *path), const char *path, bool drop)
 {

@@ -5,18 +5,6 @@
 
 static const double REFERENCE_NLL[4] = { 1.25, 2.5, 3.125, 2.0 }, WORSE_NLL[4] = { 1.5, 2.625, 3.625, 2.0 };
 
-static int make_scratch(void **state)
-{
-    *state = scratch_make();
-    return 0;
-}
-
-static int drop_scratch(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 static void assert_near(double value, double expected, double tolerance)
 {
     if (!(fabs(value - expected) <= tolerance))

@@ -2,12 +2,11 @@
  * Fails when the spec expects values that were not met, so that a published table can be a test. */
 #include "harness/cli.h"
 #include "harness/experiment/experiment.h"
+#include "harness/options.h"
 #include "harness/report/compare.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 static const cli_option options[] = {
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },
@@ -37,13 +36,6 @@ static bool parse_format(const cli *c, report_format *format)
         return false;
     }
     return true;
-}
-
-/* Columns of the terminal; no limit where stdout is none. */
-static size_t terminal_width(void)
-{
-    struct winsize size;
-    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 60 ? size.ws_col : 0;
 }
 
 /* One of what can be asked of an experiment; false, with words on stderr, when it is more, or no experiment is named. */
@@ -79,7 +71,7 @@ static kvant_status write_report(const cli *c, store *s, report_format format, c
         metrics[i] = cli_get_nth(c, "metric", (int)i);
     const report_options o = {
         .experiment = cli_arg(c, 0), .probe = cli_get(c, "probe"), .metrics = n ? metrics : NULL, .format = format,
-        .width = terminal_width(), .plots = cli_share("plots"), .whole = cli_get(c, "whole") != NULL,
+        .width = option_width(), .plots = cli_share("plots"), .whole = cli_get(c, "whole") != NULL,
     };
     kvant_status status = what ? compare_write(s, &o, what, out, err) : report_write(s, &o, out, met, err);
     free(metrics);

@@ -71,10 +71,9 @@ static bool apart(const cJSON *a, const cJSON *b)
 static kvant_status tell(store *s, const cJSON *block, const cJSON *best, const cJSON *cell, const char *metric, bool *told,
                          kvant_error *err)
 {
-    const bool by_unit = *member_text(block, "model") && (!strcmp(member_text(block, "probe"), "distortion") ||
-                                                          !strcmp(member_text(block, "probe"), "attention"));
     differences d = { 0 };
-    kvant_status status = compare_clusters(s, cell, best, false, !strcmp(metric, "perplexity") ? "nll" : metric, by_unit, &d, err);
+    kvant_status status = compare_clusters(s, cell, best, false, !strcmp(metric, "perplexity") ? "nll" : metric,
+                                           compare_by_unit(block), &d, err);
     if (status)
         return status;
     const stats_interval t = d.n > 1 ? stats_t(stats_clustered(d.x, d.w, d.n), .95) : (stats_interval){ NAN, NAN };
