@@ -89,15 +89,19 @@ LANES_INLINE __m512i packed_level(__m512i table, __m512i codes, unsigned b, int 
 /* Rows of a group's plane, 64 bytes each. */
 LANES_INLINE size_t packed_rows(size_t dim, unsigned b) { return dim * b / 32; }
 
-/* Codes of coordinates 32 R + 4 k ... 32 R + 4 k + 3 of a group's vectors, k = 0 ... 7, as bytes: such 32 coordinates are b rows. */
+/* Fields of coordinates 32 R + 4 k ... 32 R + 4 k + 3 of a plane's vectors, k = 0 ... 7, as bytes: such 32 coordinates are b rows. */
+LANES_INLINE __m512i packed_key_field(const uint8_t *plane, unsigned b, size_t R, unsigned k)
+{
+    return packed_field(_mm512_loadu_si512(plane + (R * b + k * b / 8) * 64), b, k % (8 / b));
+}
+
+/* Their codes: 3 bits are a plane of 2 and one of 1. */
 LANES_INLINE __m512i packed_key(const uint8_t *group, size_t dim, unsigned b, size_t R, unsigned k)
 {
-    if (b == 3) {
-        const __m512i low = packed_key(group, dim, 2, R, k);
-        const __m512i high = packed_key(group + packed_rows(dim, 2) * 64, dim, 1, R, k);
-        return _mm512_or_si512(low, _mm512_slli_epi16(high, 2));
-    }
-    return packed_field(_mm512_loadu_si512(group + (R * b + k * b / 8) * 64), b, k % (8 / b));
+    if (b != 3)
+        return packed_key_field(group, b, R, k);
+    const __m512i high = packed_key_field(group + packed_rows(dim, 2) * 64, 1, R, k);
+    return _mm512_or_si512(packed_key_field(group, 2, R, k), _mm512_slli_epi16(high, 2));
 }
 
 /* Writes codes index [dim][16] of a group's lanes in the mask. */

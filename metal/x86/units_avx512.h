@@ -205,11 +205,12 @@ LANES_INLINE void units_score_groups(const units *t, units_form f, const float *
     __m512 out[8][2], more[8][2];
     const units_part *p = t->part;
     units_products(t, &p[0], f.bits0, c, s, prepared, nq, planes, out);
+    const float scale0 = c ? 1 : p[0].levels.step * p[0].factor;
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         LANES_UNROLL
-        for (size_t g = 0; g < 2 && !c; g++)
-            out[i][g] = _mm512_mul_ps(out[i][g], _mm512_set1_ps(p[0].levels.step * p[0].factor));
+        for (size_t g = 0; g < 2; g++)
+            out[i][g] = _mm512_mul_ps(out[i][g], _mm512_set1_ps(scale0));
     if (f.bits1) {
         units_products(t, &p[1], f.bits1, NULL, s, prepared, nq, planes, more);
         LANES_UNROLL
