@@ -42,9 +42,9 @@ endif
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wstrict-prototypes -Wvla -Werror
 OPT_release := -O3
 OPT_clang   := -O3
-OPT_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-OPT_tsan    := -O1 -g -fsanitize=thread
-OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+OPT_asan    := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT_tsan    := -O1 -g1 -fsanitize=thread
+OPT_fuzz    := -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPT_debug   := -O0 -g
 OPT_clang-debug := -O0 -g
 OPT     := $(OPT_$(MODE))
@@ -116,9 +116,13 @@ $(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
 	$(call say,$(CC) $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-# Loops unrolled to tens of thousands of instructions, which sanitizers take ten minutes to compile: checkkernels has them between guard
-# pages instead.
-$(B)/metal/x86/packed_%.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS))
+# Kernels are loops unrolled to tens of thousands of instructions, which take minutes to compile when every load is checked in place:
+# sanitizers check their addresses alone, by calls.
+CALLS_asan := -fsanitize=address --param asan-instrumentation-with-call-threshold=0
+CALLS_fuzz := -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0
+ifneq ($(CALLS_$(MODE)),)
+$(B)/metal/x86/%_avx512.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) $(CALLS_$(MODE))
+endif
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
