@@ -10,17 +10,20 @@
     static void encode_##b(const affine_vector *s, const float *x, size_t n, uint8_t *code) { groups_encode(b, s, x, n, code); } \
     static void decode_##b(const affine_vector *s, const uint8_t *code, size_t n, float *x) \
     { \
-        const rows r = groups_rows(s); \
+        const groups_of of = groups_begin(s); \
+        const rows r = groups_rows(&of); \
         rows_decode(&r, floats_##b, code, n, x); \
     } \
     static void score_##b(const affine_vector *s, const float *prepared, size_t nq, const uint8_t *code, size_t n, float *dot) \
     { \
-        const rows r = groups_rows(s); \
+        const groups_of of = groups_begin(s); \
+        const rows r = groups_rows(&of); \
         rows_score(&r, floats_##b, prepared, s->d + s->groups, nq, code, n, dot); \
     } \
     static void mix_##b(const affine_vector *s, const float *w, size_t nq, const uint8_t *code, size_t n, float *acc) \
     { \
-        const rows r = groups_rows(s); \
+        const groups_of of = groups_begin(s); \
+        const rows r = groups_rows(&of); \
         rows_mix(&r, floats_##b, w, nq, code, n, acc, s->d + s->groups); \
     }
 

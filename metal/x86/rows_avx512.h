@@ -21,6 +21,13 @@ typedef void rows_floats(const void *state, const uint8_t *code, size_t unit, __
 /* d: a multiple of 32; bytes: from one vector's code to the next. */
 typedef struct { const void *state; size_t d, bytes; } rows;
 
+/* Processors fetch ahead within a page of memory, and pages are short: a vector's lines a page further on are asked for. */
+ROWS_INLINE void rows_ahead(const rows *r, const uint8_t *code)
+{
+    for (size_t at = 0; at < r->bytes; at += 64)
+        _mm_prefetch((const char *)((uintptr_t)code + 4096 + at), _MM_HINT_T0);
+}
+
 /* The sums of four vectors' lanes. */
 ROWS_INLINE __m128 rows_sums(__m512 a, __m512 b, __m512 c, __m512 d)
 {
@@ -41,6 +48,8 @@ ROWS_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float
     float out[8];
     for (size_t i = 0; i < 8; i++)
         sum[i] = _mm512_setzero_ps();
+    for (size_t v = 0; v < nv; v++)
+        rows_ahead(r, code + v * r->bytes);
     for (size_t u = 0; u < r->d / ROWS_UNIT; u++)
         for (size_t v = 0; v < nv; v++) {
             __m512 x[2];
@@ -98,7 +107,9 @@ ROWS_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *
     for (size_t i = 0; i < nq; i++)
         for (size_t h = 0; h < 2 * units; h++)
             sum[i * 2 * units + h] = _mm512_loadu_ps(acc + i * stride + unit * ROWS_UNIT + 16 * h);
-    for (size_t v = 0; v < n; v++)
+    for (size_t v = 0; v < n; v++) {
+        if (unit == 0)
+            rows_ahead(r, code + v * r->bytes);
         for (size_t u = 0; u < units; u++) {
             __m512 x[2];
             floats(r->state, code + v * r->bytes, unit + u, x);
@@ -107,6 +118,7 @@ ROWS_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *
                     sum[(i * units + u) * 2 + h] = _mm512_fmadd_ps(_mm512_set1_ps(w[i * width + v]), x[h],
                                                                    sum[(i * units + u) * 2 + h]);
         }
+    }
     for (size_t i = 0; i < nq; i++)
         for (size_t h = 0; h < 2 * units; h++)
             _mm512_storeu_ps(acc + i * stride + unit * ROWS_UNIT + 16 * h, sum[i * 2 * units + h]);
