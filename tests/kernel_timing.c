@@ -15,7 +15,7 @@ enum { N = 1024, QUERIES = 64, MOST_QUERIES = 8, ROUNDS = 7, MOST_ROUNDS = 200 }
 static const double enough = 4e-3;                 /* seconds of an op's kernel and scalar rounds together, when there were ROUNDS */
 
 /* Keys or values, of the kernel or of scalar code. */
-typedef struct { kvant_codec codec; const float *x; uint8_t *code; float *out; void *prepared, *scratch; size_t nq; } side;
+typedef struct { kvant_codec codec; const float *x, *w; uint8_t *code; float *out; void *prepared, *scratch; size_t nq; } side;
 
 static void run_encode(side *s) { kvant_encode(&s->codec, s->x, 0, N, s->code, s->scratch); }
 static void run_decode(side *s) { kvant_decode(&s->codec, s->code, 0, N, s->out, s->scratch); }
@@ -25,7 +25,7 @@ static void run_query(side *s)
         kvant_query(&s->codec, s->x + i * s->codec.shape.dim, s->nq, s->prepared, s->scratch);
 }
 static void run_score(side *s) { kvant_score(&s->codec, s->prepared, s->nq, s->code, 0, N, s->out, s->scratch); }
-static void run_mix(side *s) { kvant_mix(&s->codec, s->x, s->nq, s->code, 0, N, s->out, s->scratch); }
+static void run_mix(side *s) { kvant_mix(&s->codec, s->w, s->nq, s->code, 0, N, s->out, s->scratch); }
 
 static const struct { kvant_side side; const char *name; size_t nq; void (*run)(side *s); } ops[] = {
     { KVANT_KEY, "encode", 0, run_encode }, { KVANT_KEY, "decode", 0, run_decode }, { KVANT_KEY, "query", 1, run_query },
@@ -44,9 +44,9 @@ static void side_close(side *s)
     kvant_close(&s->codec);
 }
 
-/* x [N][dim], which serves as weights too. Codes and a prepared query are there afterwards. */
+/* x [N][dim], weights w [MOST_QUERIES][N]. Codes and a prepared query are there afterwards. */
 static kvant_status side_open(side *s, const kvant_quantizer *q, const kvant_args *args, uint32_t dim, kvant_side of, const char *isa,
-                              const float *x, kvant_error *err)
+                              const float *x, const float *w, kvant_error *err)
 {
     const kvant_shape shape = { .dim = dim, .side = of, .seed = 1 };
     kvant_status status = kvant_open(q, &shape, args, isa, &s->codec, err);
@@ -56,6 +56,7 @@ static kvant_status side_open(side *s, const kvant_quantizer *q, const kvant_arg
         return status;
     const size_t floats = N * (size_t)dim + MOST_QUERIES * (N + s->codec.acc);
     s->x = x;
+    s->w = w;
     s->code = kvant_alloc(kvant_bytes(&s->codec, N));
     s->out = kvant_alloc(floats * sizeof *s->out);
     s->prepared = kvant_alloc(MOST_QUERIES * s->codec.query + 1);
@@ -178,7 +179,7 @@ static void print_ops(const table *t, side kernel[2], side scalar[2])
 }
 
 static bool print_table(const kvant_quantizer *q, const char *target, const kvant_args *args, const char *given, uint32_t dim,
-                        const float *x, cJSON *rows)
+                        const float *x, const float *w, cJSON *rows)
 {
     side sides[2][2];                              /* of the kernel and of scalar code, keys and values */
     const table t = { q->name, target, given, dim, rows };
@@ -186,7 +187,7 @@ static bool print_table(const kvant_quantizer *q, const char *target, const kvan
     kvant_status status = KVANT_OK;
     memset(sides, 0, sizeof sides);
     for (int i = 0; i < 4 && !status; i++)
-        status = side_open(&sides[i / 2][i % 2], q, args, dim, (kvant_side)(i % 2), i / 2 ? "scalar" : target, x, &err);
+        status = side_open(&sides[i / 2][i % 2], q, args, dim, (kvant_side)(i % 2), i / 2 ? "scalar" : target, x, w, &err);
     if (status)
         fprintf(stderr, "checkkernels: %s\n", err.text);
     else
@@ -224,12 +225,14 @@ bool timing_tables(const char *quantizer, const char *target, cJSON *rows)
     kvant_error err = { "" };
     const kvant_quantizer *q = kvant_find(quantizer, &err);
     gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-    float *x = kvant_alloc((size_t)N * dims[2] * sizeof *x);
-    bool done = q && rng && x;
+    float *x = kvant_alloc((size_t)N * dims[2] * sizeof *x), *w = kvant_alloc(MOST_QUERIES * N * sizeof *w);
+    bool done = q && rng && x && w;
     if (!done)
         fprintf(stderr, "checkkernels: %s\n", q ? "no memory" : err.text);
     for (size_t i = 0; done && i < (size_t)N * dims[2]; i++)
         x[i] = (float)gsl_ran_gaussian_ziggurat(rng, 1);
+    for (size_t i = 0; done && i < (size_t)MOST_QUERIES * N; i++)       /* a softmax's, of Gaussian scores, before it is divided */
+        w[i] = expf(x[i] - 4);
     const size_t n = done ? check_variants(q->params, variants) : 0;
     /* The defaults at every dimension; other bits and choices at 128. */
     for (size_t i = 0; done && i < sizeof dims / sizeof *dims; i++)
@@ -238,12 +241,13 @@ bool timing_tables(const char *quantizer, const char *target, cJSON *rows)
             char given[CHECK_TEXT + 32];
             const kvant_args hadamard = fast(q->params, variants[j].args, &faster);
             if (takes(q, target, &variants[j].args, dims[i]))
-                done = print_table(q, target, &variants[j].args, variants[j].given, dims[i], x, rows);
+                done = print_table(q, target, &variants[j].args, variants[j].given, dims[i], x, w, rows);
             snprintf(given, sizeof given, "%s%srotation=hadamard", variants[j].given, *variants[j].given ? "," : "");
             if (done && faster && (variants[j].by_bits || (j == 0 && dims[i] != 128)) && takes(q, target, &hadamard, dims[i]))
-                done = print_table(q, target, &hadamard, given, dims[i], x, rows);
+                done = print_table(q, target, &hadamard, given, dims[i], x, w, rows);
         }
     free(x);
+    free(w);
     if (rng)
         gsl_rng_free(rng);
     return done;

@@ -129,6 +129,22 @@ LANES_INLINE void mix(const uint8_t *const planes[UNITS], size_t dim, unsigned b
     }
 }
 
+/* See packed_add_op: a byte of a group's four is a vector's. */
+LANES_INLINE void add(const uint8_t *planes, size_t dim, unsigned b, __m512i table, size_t v, float weight, float *acc)
+{
+    const __m128i up = _mm_cvtsi32_si128((int)(24 - v % 4 * 8));
+    packed_row row;
+    for (size_t d = 0; d < dim; d += row.lanes * packed_fields(b)) {
+        row = packed_row_of(dim, b, d);
+        for (unsigned k = 0; k < packed_fields(b); k++) {
+            const __mmask16 mask = (__mmask16)((1u << row.lanes) - 1);
+            const __m512i four = packed_level(table, packed_value(planes, dim, b, row, k, v / 4), b, 0);
+            const __m512 level = _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_sll_epi32(four, up), 24));
+            float *to = acc + row.base + k * row.lanes;
+            _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(level, _mm512_set1_ps(weight), _mm512_maskz_loadu_ps(mask, to)));
+        }
+    }
+}
 
 /* ---- Tables --------------------------------------------------------------------------------------------- */
 
@@ -144,6 +160,12 @@ LANES_INLINE void mix(const uint8_t *const planes[UNITS], size_t dim, unsigned b
     { \
         mix(planes, dim, b, packed_table(levels, 0), step, ahead, w, nq, n_planes, acc, stride); \
     }
+#define ADD(b) \
+    static void add_##b(const uint8_t *planes, size_t dim, const packed_levels *levels, size_t v, float weight, float *acc) \
+    { \
+        add(planes, dim, b, packed_table(levels, 0), v, weight, acc); \
+    }
+ADD(1) ADD(2) ADD(3) ADD(4) ADD(8)
 #define ALL(b, OP) OP(b, 1, 1) OP(b, 1, 2) OP(b, 2, 1) OP(b, 2, 2) OP(b, 4, 1) OP(b, 4, 2) OP(b, 8, 1)
 ALL(1, SCORE) ALL(2, SCORE) ALL(3, SCORE) ALL(4, SCORE) ALL(8, SCORE)
 ALL(1, MIX) ALL(2, MIX) ALL(3, MIX) ALL(4, MIX) ALL(8, MIX)
@@ -163,4 +185,10 @@ packed_mix_op *packed_mix(unsigned b, size_t nq, size_t n_planes)
 {
     static packed_mix_op *const ops[9][4][2] = { ROW(mix, 1), ROW(mix, 2), ROW(mix, 3), ROW(mix, 4), ROW(mix, 8) };
     return ops[b][__builtin_ctzl(nq)][n_planes - 1];
+}
+
+packed_add_op *packed_add(unsigned b)
+{
+    static packed_add_op *const ops[9] = { [1] = add_1, [2] = add_2, [3] = add_3, [4] = add_4, [8] = add_8 };
+    return ops[b];
 }

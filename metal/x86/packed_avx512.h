@@ -321,15 +321,57 @@ LANES_INLINE void packed_value_store(uint8_t *planes, const int32_t *index, size
     }
 }
 
-/* Weights of a chunk's 128 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high. */
-typedef struct { _Alignas(64) uint8_t high[CHUNK], low[CHUNK]; float scale; uint32_t planes; } packed_weights;
+/* Weights of a chunk's 128 vectors as bytes without sign: w is about scale * (256 high + low) (two planes) or scale * high, and of the
+ * few vectors at[] `more` than that. */
+enum { PACKED_MORE = 4 };
+typedef struct {
+    _Alignas(64) uint8_t high[CHUNK], low[CHUNK];
+    float scale, more[PACKED_MORE];
+    uint8_t at[PACKED_MORE];
+    uint32_t planes, n_more;
+} packed_weights;
 
-/* x: 128 weights, 0 or more and finite. One plane's rounding adds 128 (max / 255)^2 / 12 to the squared length of an error that is D
- * times the sum of x^2; it is enough where that is within `allowed` (a share of the sum), and two planes are where few weights stand
- * out. */
+/* What stands out above `clip`; false: more than PACKED_MORE do. */
+static inline bool packed_stand_out(const __m512 x[CHUNK / LANES], float clip, packed_weights *out)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < CHUNK / LANES; i++) {
+        uint32_t above = _mm512_cmp_ps_mask(x[i], _mm512_set1_ps(clip), _CMP_GT_OQ);
+        if (n + (uint32_t)__builtin_popcount(above) > PACKED_MORE)
+            return false;
+        if (!above)
+            continue;
+        float w[LANES];
+        _mm512_storeu_ps(w, x[i]);
+        for (; above; above &= above - 1, n++) {
+            const int lane = __builtin_ctz(above);
+            out->at[n] = (uint8_t)(i * LANES + lane);
+            out->more[n] = w[lane] - clip;
+        }
+    }
+    out->n_more = n;
+    return true;
+}
+
+/* Numbers from 0 to 255 as bytes. */
+LANES_INLINE void packed_bytes_of(const __m512i v[CHUNK / LANES], uint8_t *bytes)
+{
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    LANES_UNROLL
+    for (int i = 0; i < CHUNK / LANES; i += 4) {
+        const __m512i a = _mm512_packus_epi32(v[i], v[i + 1]), b = _mm512_packus_epi32(v[i + 2], v[i + 3]);
+        _mm512_store_si512(bytes + i * LANES, _mm512_permutexvar_epi32(in_order, _mm512_packus_epi16(a, b)));
+    }
+}
+
+/* x: 128 weights, 0 or more and finite. Rounding to steps of s adds 128 s^2 / 12 to the squared length of an error that is D times the
+ * sum of x^2, and `allowed`, a share of that sum, says how large s may be. Weights above 255 s, of which there are 128 / (12 * 255^2
+ * allowed) at most (3 at 4 bits), have the rest apart; where they are many, as at 8 bits, two planes are taken, whose own rounding is
+ * 65536 times less. */
 LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, packed_weights *out)
 {
     __m512 most[2] = { x[0], x[1] }, square[2] = { _mm512_mul_ps(x[0], x[0]), _mm512_mul_ps(x[1], x[1]) };
+    __m512i v[CHUNK / LANES];
     LANES_UNROLL
     for (int i = 2; i < CHUNK / LANES; i++) {
         most[i % 2] = _mm512_max_ps(most[i % 2], x[i]);
@@ -337,20 +379,32 @@ LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, pac
     }
     const float top = _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1])),
         sum = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1]));
-    /* where squares underflow, either will do */
-    const bool one = (float)(CHUNK / 255.0 / 255.0 / 12) * (top * top) <= allowed * sum;
-    const float levels = one ? 255 : 65535;
-    out->planes = one ? 1 : 2;
-    out->scale = top / levels;
-    const __m512 by = _mm512_set1_ps(top > 0x1p-100f ? levels / top : 0);      /* less than that is nothing */
-    const __m128i shift = _mm_cvtsi32_si128(one ? 0 : 8);
+    const float clip = 255 * sqrtf((float)(12.0 / CHUNK) * allowed * sum);     /* where squares underflow, 0: two planes will do */
+    out->n_more = 0;
+    out->planes = top <= clip || packed_stand_out(x, clip, out) ? 1 : 2;
+    const float largest = out->n_more ? clip : top, levels = out->planes == 1 ? 255 : 65535;
+    out->scale = largest / levels;
+    const __m512 by = _mm512_set1_ps(largest > 0x1p-100f ? levels / largest : 0);      /* less than that is nothing */
+    LANES_UNROLL
+    for (int i = 0; i < CHUNK / LANES; i++)
+        v[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_min_ps(x[i], _mm512_set1_ps(largest)), by));
+    if (out->planes == 1) {
+        packed_bytes_of(v, out->high);
+        return;
+    }
+    __m512i low[CHUNK / LANES];
     LANES_UNROLL
     for (int i = 0; i < CHUNK / LANES; i++) {
-        const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], by));
-        _mm_store_si128((__m128i *)(void *)(out->high + 16 * i), _mm512_cvtepi32_epi8(_mm512_srl_epi32(v, shift)));
-        _mm_store_si128((__m128i *)(void *)(out->low + 16 * i), _mm512_cvtepi32_epi8(v));
+        low[i] = _mm512_and_si512(v[i], _mm512_set1_epi32(255));
+        v[i] = _mm512_srli_epi32(v[i], 8);
     }
+    packed_bytes_of(v, out->high);
+    packed_bytes_of(low, out->low);
 }
+
+/* Adds to acc [dim] one vector of a unit, the v-th of 32, times weight. */
+typedef void packed_add_op(const uint8_t *planes, size_t dim, const packed_levels *levels, size_t v, float weight, float *acc);
+packed_add_op *packed_add(unsigned b);
 
 /* Adds to acc, nq rows (1, 2, 4 or 8) of dim floats, `stride` apart, the sums over a chunk's units (`planes`: where their codes of b
  * bits begin; NULL behind the last) of weights times levels times step. n_planes: of any of the weights; eight have one. ahead: as

@@ -383,6 +383,9 @@ LANES_INLINE void units_mix_part(const units *t, const units_part *p, unsigned b
     else                                                       /* registers for four queries' planes */
         for (size_t i = 0; i < nq; i += 4)
             packed_mix(b, nq < 4 ? nq : 4, 2)(planes, p->dim, &p->levels, step, ahead, w + i, acc + i * t->acc, t->acc);
+    for (size_t i = 0; i < nq; i++)
+        for (uint32_t k = 0; k < w[i].n_more; k++)
+            packed_add(b)(planes[w[i].at[k] / UNIT], p->dim, &p->levels, w[i].at[k] % UNIT, w[i].more[k] * step, acc + i * t->acc);
 }
 
 /* At 8 bits codes less 128 were mixed: half a step of each vector is missing. */
@@ -408,6 +411,8 @@ static __attribute__((noinline)) void units_weigh_signs(const units_part *p, con
     chunk_part(x, negative, part);
     packed_weigh(part, (float)p->weight_allowed, out);
     out->scale = wrong ? NAN : negative ? -out->scale : out->scale;
+    for (uint32_t k = 0; k < out->n_more; k++)
+        out->more[k] = negative ? -out->more[k] : out->more[k];
 }
 
 /* Parts of a chunk that share their weights x [nq][BLOCKS]; `good`: these are finite and none is negative. bits1 and bits2 may be
