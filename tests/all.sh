@@ -26,8 +26,10 @@ HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the
 # fuzzer, streamed weights in the test of architectures. Kernels stand between guard pages instead.
 LONG='checkkernels|test_oracles|test_attention|test_states|test_weights|test_weights_choice'
-# Tests of code without threads tell the thread sanitizer nothing.
-SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
+# What another compiler's codes.sh and smaller tests say of it, too.
+SAME='test_oracles|test_weights_choice'
+# Tests of code without threads tell the thread sanitizer nothing; whole runs take it minutes, and their parts have tests of their own.
+SEQUENTIAL='test_run|test_properties|test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
 test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|
 test_store|test_util|test_variant|test_views|test_formula|test_spec_variant|test_paper|test_compare_stores|test_bundle'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
@@ -97,12 +99,12 @@ check)
     ;;
 test)
     build release tests kvant && stage gcc $(programs release none)
-    build clang tests && stage clang $(programs clang "$HUGE")
+    build clang tests && stage clang $(programs clang "$HUGE|$SAME")
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
-    # One after another: some of them build, too.
-    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/golden.sh tests/codes.sh \
-        tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
+    stage scripts tests/kill.sh tests/checks.sh tests/tables.sh tests/threads.sh tests/golden.sh tests/cli.sh tests/runner.sh
+    # One after another: they build, too.
+    sh tests/run.sh "$counts" scripts tests/codes.sh tests/install.sh tests/plugin.sh
     fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)

@@ -152,31 +152,41 @@ static inline const int8_t *packed_query_plane(const packed_query_head *q, size_
 
 /* One plane's rounding adds (2 max / 254)^2 / 12 per coordinate to what a score's error is, D |q|^2 / dim, on average. It is enough
  * where that is within `allowed` (a share of |q|^2); otherwise two planes are, whose own is 65536 times less. A query that is not
- * finite gets the scale NaN, and so do its scores. */
+ * finite gets the scale NaN, and so do its scores. dim: a multiple of 16. */
 static inline void packed_query(const float *y, size_t dim, double allowed, packed_query_head *q)
 {
-    double square = 0;
-    float most = 0;
-    bool finite = true;
-    for (size_t j = 0; j < dim; j++) {
-        square += (double)y[j] * y[j];
-        most = fmaxf(most, fabsf(y[j]));
-        finite = finite && isfinite(y[j]);
-    }
-    const double step = 2.0 * most / 254;
-    q->planes = step * step / 12 * (double)dim <= allowed * square ? 1 : 2;
-    const double scale = most > 0 ? (double)most / (q->planes == 1 ? 127 : 32512) : 1;
     int8_t *high = (int8_t *)(q + 1), *low = high + dim;
-    int64_t sum[2] = { 0, 0 };
-    for (size_t j = 0; j < dim && finite; j++) {
-        const long v = lrint(y[j] / scale), h = q->planes == 1 ? v : (v + 128) >> 8;
-        high[j] = (int8_t)h;
-        low[j] = (int8_t)(q->planes == 1 ? 0 : v - 256 * h);
-        sum[0] += high[j], sum[1] += low[j];
+    __m512 top = _mm512_setzero_ps(), square = top;
+    __mmask16 finite = 0xffff;
+    for (size_t j = 0; j < dim; j += LANES) {
+        const __m512 x = _mm512_abs_ps(_mm512_loadu_ps(y + j));
+        finite &= _mm512_cmp_ps_mask(x, _mm512_set1_ps(FLT_MAX), _CMP_LE_OQ);
+        top = _mm512_max_ps(top, x);
     }
-    q->scale = finite ? (float)scale : NAN;
-    q->bias[0] = (int32_t)(-128 * sum[0]);
-    q->bias[1] = (int32_t)(-128 * sum[1]);
+    const float most = _mm512_reduce_max_ps(top), up = most < 0x1p-60f ? 0x1p80f : 1, inverse = most > 0 ? 1 / (most * up) : 0;
+    for (size_t j = 0; j < dim; j += LANES) {
+        const __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y + j), _mm512_set1_ps(up)), _mm512_set1_ps(inverse));
+        square = _mm512_fmadd_ps(x, x, square);
+    }
+    q->planes = 4. / (254 * 254) / 12 * (double)dim <= allowed * (double)_mm512_reduce_add_ps(square) ? 1 : 2;
+    const float levels = q->planes == 1 ? 127 : 32512;
+    __m512i sum[2] = { _mm512_setzero_si512(), _mm512_setzero_si512() };
+    for (size_t j = 0; j < dim; j += LANES) {
+        const __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y + j), _mm512_set1_ps(up)), _mm512_set1_ps(inverse));
+        const __m512i v = _mm512_maskz_cvtps_epi32(finite, _mm512_mul_ps(x, _mm512_set1_ps(levels)));
+        __m512i h = v, l = _mm512_setzero_si512();
+        if (q->planes == 2) {
+            h = _mm512_srai_epi32(_mm512_add_epi32(v, _mm512_set1_epi32(128)), 8);
+            l = _mm512_sub_epi32(v, _mm512_slli_epi32(h, 8));
+        }
+        _mm_storeu_si128((__m128i *)(void *)(high + j), _mm512_cvtepi32_epi8(h));
+        _mm_storeu_si128((__m128i *)(void *)(low + j), _mm512_cvtepi32_epi8(l));
+        sum[0] = _mm512_add_epi32(sum[0], h);
+        sum[1] = _mm512_add_epi32(sum[1], l);
+    }
+    q->scale = finite == 0xffff ? most / levels : NAN;
+    for (int p = 0; p < 2; p++)
+        q->bias[p] = -128 * _mm512_reduce_add_epi32(sum[p]);
 }
 
 /* Products of nq queries (1, 2, 4 or 8) with two groups of 16 keys of b bits, norms and step apart: levels are bytes from 0 to 255,
