@@ -3,7 +3,7 @@
 #include "metal/x86/groups_avx512.h"
 
 #define WIDTH(b) \
-    ROWS_INLINE void floats_##b(const void *state, const uint8_t *code, size_t unit, __m512 x[2]) \
+    LANES_INLINE void floats_##b(const void *state, const uint8_t *code, size_t unit, __m512 x[2]) \
     { \
         groups_floats(b, state, code, unit, x); \
     } \

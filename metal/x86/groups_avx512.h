@@ -16,10 +16,10 @@
 /* Groups are whole units of 32 coordinates. */
 static inline bool groups_fit(uint32_t dim, uint32_t g) { return dim % ROWS_UNIT == 0 && g % ROWS_UNIT == 0 && dim % g == 0; }
 
-ROWS_INLINE size_t groups_heads(const affine_vector *s) { return s->groups * (s->scheme == AFFINE_SYMMETRIC ? 2u : 4u); }
+LANES_INLINE size_t groups_heads(const affine_vector *s) { return s->groups * (s->scheme == AFFINE_SYMMETRIC ? 2u : 4u); }
 
 /* Lane i: the 16 bits that begin in the byte where code i does. Shuffles work within 16 bytes, so all four have the same. */
-ROWS_INLINE __m512i groups_shuffle(unsigned b)
+LANES_INLINE __m512i groups_shuffle(unsigned b)
 {
     int32_t at[16];
     for (unsigned i = 0; i < 16; i++) {
@@ -29,7 +29,7 @@ ROWS_INLINE __m512i groups_shuffle(unsigned b)
     return _mm512_loadu_si512(at);
 }
 
-ROWS_INLINE __m512i groups_shifts(unsigned b)
+LANES_INLINE __m512i groups_shifts(unsigned b)
 {
     int32_t by[16];
     for (unsigned i = 0; i < 16; i++)
@@ -38,7 +38,7 @@ ROWS_INLINE __m512i groups_shifts(unsigned b)
 }
 
 /* 0 ... 2^b - 1, again and again: by what lies above a code's bits a look-up is not misled. */
-ROWS_INLINE __m512 groups_levels(unsigned b)
+LANES_INLINE __m512 groups_levels(unsigned b)
 {
     float level[16];
     for (unsigned i = 0; i < 16; i++)
@@ -47,7 +47,7 @@ ROWS_INLINE __m512 groups_levels(unsigned b)
 }
 
 /* 16 codes, in 2 b bytes, in the low bits of lanes; above b bits anything. */
-ROWS_INLINE __m512i groups_load(unsigned b, const uint8_t *packed)
+LANES_INLINE __m512i groups_load(unsigned b, const uint8_t *packed)
 {
     __m512i all;
     if (b == 8)
@@ -67,7 +67,7 @@ ROWS_INLINE __m512i groups_load(unsigned b, const uint8_t *packed)
     return _mm512_srlv_epi32(_mm512_shuffle_epi8(all, groups_shuffle(b)), groups_shifts(b));
 }
 
-ROWS_INLINE __m512 groups_codes(unsigned b, const uint8_t *packed)
+LANES_INLINE __m512 groups_codes(unsigned b, const uint8_t *packed)
 {
     const __m512i codes = groups_load(b, packed);
     return b <= 4 ? _mm512_permutexvar_ps(codes, groups_levels(b))
@@ -76,10 +76,10 @@ ROWS_INLINE __m512 groups_codes(unsigned b, const uint8_t *packed)
 
 /* What `rows` call the state. A unit's group is unit * part >> 16, exactly, without a division for every unit. */
 typedef struct { const affine_vector *s; size_t part; } groups_of;
-ROWS_INLINE groups_of groups_begin(const affine_vector *s) { return (groups_of) { s, (65536 * ROWS_UNIT + s->g - 1) / s->g }; }
+LANES_INLINE groups_of groups_begin(const affine_vector *s) { return (groups_of) { s, (65536 * ROWS_UNIT + s->g - 1) / s->g }; }
 
 /* scale * code + zero, rounded twice as in the scalar code. */
-ROWS_INLINE void groups_floats(unsigned b, const groups_of *of, const uint8_t *code, size_t unit, __m512 x[2])
+LANES_INLINE void groups_floats(unsigned b, const groups_of *of, const uint8_t *code, size_t unit, __m512 x[2])
 {
     const affine_vector *s = of->s;
     const size_t group = unit * of->part >> 16;
@@ -107,7 +107,7 @@ ROWS_INLINE void groups_floats(unsigned b, const groups_of *of, const uint8_t *c
 /* ---- Encode ------------------------------------------------------------------------------------------- */
 
 /* quantize_group of affine_groups.c; max and min have its comparisons, their second operand where those are false. */
-ROWS_INLINE __m512i groups_quantize(__m512 x, __m512 scale, __m512 zero, float levels)
+LANES_INLINE __m512i groups_quantize(__m512 x, __m512 scale, __m512 zero, float levels)
 {
     const __mmask16 none = _mm512_cmp_ps_mask(scale, _mm512_setzero_ps(), _CMP_EQ_OQ);
     const __m512 divisor = _mm512_mask_mov_ps(scale, none, _mm512_set1_ps(INFINITY));
@@ -116,7 +116,7 @@ ROWS_INLINE __m512i groups_quantize(__m512 x, __m512 scale, __m512 zero, float l
 }
 
 /* Sixteen codes to 2 b bytes: neighbours are joined until eight codes are one number of b bytes. */
-ROWS_INLINE void groups_store(unsigned b, __m512i codes, uint8_t *packed)
+LANES_INLINE void groups_store(unsigned b, __m512i codes, uint8_t *packed)
 {
     const __m128i bytes = _mm512_cvtepi32_epi8(codes);
     if (b == 8) {
@@ -144,7 +144,7 @@ static inline affine_head groups_head_at_zero(affine_scheme scheme, unsigned b, 
 }
 
 /* n vectors; where an extreme is 0 it has the sign of the first that is. */
-ROWS_INLINE void groups_encode(unsigned b, const affine_vector *s, const float *x, size_t n, uint8_t *code)
+LANES_INLINE void groups_encode(unsigned b, const affine_vector *s, const float *x, size_t n, uint8_t *code)
 {
     const float levels = (float)((1u << b) - 1);
     const size_t bytes = affine_code_bytes(s), heads = groups_heads(s);
@@ -187,7 +187,7 @@ ROWS_INLINE void groups_encode(unsigned b, const affine_vector *s, const float *
 
 /* ---- The ops, for every width -------------------------------------------------------------------------- */
 
-ROWS_INLINE rows groups_rows(const groups_of *of) { return (rows) { of, of->s->d, affine_code_bytes(of->s) }; }
+LANES_INLINE rows groups_rows(const groups_of *of) { return (rows) { of, of->s->d, affine_code_bytes(of->s) }; }
 
 typedef struct {
     void (*encode)(const affine_vector *s, const float *x, size_t n, uint8_t *code);

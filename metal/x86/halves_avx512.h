@@ -31,17 +31,6 @@ LANES_INLINE void halves_decode(halves_load load, const uint16_t *half, size_t n
         _mm512_mask_storeu_ps(x + i, halves_mask(n - i), halves_at(load, half + i, n - i));
 }
 
-/* The sums of four registers, in the lanes of one. */
-static inline __m128 halves_sums(const __m512 s[4])
-{
-    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(s[0], s[1]), _mm512_unpackhi_ps(s[0], s[1]));
-    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(s[2], s[3]), _mm512_unpackhi_ps(s[2], s[3]));
-    const __m512 c = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))),
-                                   _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))));
-    const __m256 d = _mm256_add_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
-}
-
 /* Processors fetch ahead within a page of memory, and pages are short: the line a page further on is asked for. */
 LANES_INLINE void halves_ahead(const uint16_t *at) { _mm_prefetch((const char *)((uintptr_t)at + 4096), _MM_HINT_T0); }
 
@@ -71,7 +60,7 @@ LANES_INLINE void halves_score_four(halves_load load, const float *q, size_t nq,
     }
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
-        _mm_mask_storeu_ps(dot + i * n, (__mmask8)((1u << nv) - 1), halves_sums(sum[i]));
+        _mm_mask_storeu_ps(dot + i * n, (__mmask8)((1u << nv) - 1), lanes_sums(sum[i][0], sum[i][1], sum[i][2], sum[i][3]));
 }
 
 LANES_INLINE void halves_score_queries(halves_load load, const float *q, size_t nq, const uint16_t *half, size_t d, float *dot,

@@ -340,4 +340,19 @@ LANES_INLINE __m512 lanes_centroid(const lanes_codebook *book, unsigned b, __m51
     return b <= 4 ? _mm512_permutexvar_ps(index, _mm512_load_ps(book->c)) : _mm512_i32gather_ps(index, book->c, 4);
 }
 
+/* ---- Four registers' lanes to four numbers --------------------------------------------------------------- */
+
+#define LANES_FOUR(name, op) \
+    LANES_INLINE __m128 name(__m512 a, __m512 b, __m512 c, __m512 d) \
+    { \
+        const __m512 ab = _mm512_##op##_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); \
+        const __m512 cd = _mm512_##op##_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)); \
+        const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd); \
+        const __m512 four = _mm512_##op##_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y))); \
+        const __m256 two = _mm256_##op##_ps(_mm512_castps512_ps256(four), _mm512_extractf32x8_ps(four, 1)); \
+        return _mm_##op##_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1)); \
+    }
+LANES_FOUR(lanes_sums, add)
+LANES_FOUR(lanes_largest, max)
+
 #endif

@@ -374,21 +374,31 @@ LANES_INLINE void packed_bytes_of(const __m512i v[CHUNK / LANES], uint8_t *bytes
     }
 }
 
-/* x: 128 weights, 0 or more and finite. Rounding to steps of s adds 128 s^2 / 12 to the squared length of an error that is D times the
- * sum of x^2, and `allowed`, a share of that sum, says how large s may be. Weights above 255 s, of which there are 128 / (12 * 255^2
- * allowed) at most (3 at 4 bits), have the rest apart; where they are many, as at 8 bits, two planes are taken, whose own rounding is
- * 65536 times less. */
-LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, packed_weights *out)
+/* The largest of 128 weights, and the sum of their squares, of up to four queries. */
+LANES_INLINE void packed_survey(const __m512 (*x)[CHUNK / LANES], size_t nq, float top[4], float sum[4])
 {
-    __m512 most[2] = { x[0], x[1] }, square[2] = { _mm512_mul_ps(x[0], x[0]), _mm512_mul_ps(x[1], x[1]) };
-    __m512i v[CHUNK / LANES];
+    __m512 most[4], square[4];
     LANES_UNROLL
-    for (int i = 2; i < CHUNK / LANES; i++) {
-        most[i % 2] = _mm512_max_ps(most[i % 2], x[i]);
-        square[i % 2] = _mm512_fmadd_ps(x[i], x[i], square[i % 2]);
-    }
-    const float top = _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1])),
-        sum = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1]));
+    for (size_t i = 0; i < 4; i++)
+        most[i] = square[i] = _mm512_setzero_ps();
+    LANES_UNROLL
+    for (int k = 0; k < CHUNK / LANES; k++)
+        LANES_UNROLL
+        for (size_t i = 0; i < nq; i++) {
+            most[i] = _mm512_max_ps(most[i], x[i][k]);
+            square[i] = _mm512_fmadd_ps(x[i][k], x[i][k], square[i]);
+        }
+    _mm_storeu_ps(top, lanes_largest(most[0], most[1], most[2], most[3]));
+    _mm_storeu_ps(sum, lanes_sums(square[0], square[1], square[2], square[3]));
+}
+
+/* x: 128 weights, 0 or more and finite, their largest and the sum of their squares. Rounding to steps of s adds 128 s^2 / 12 to the
+ * squared length of an error that is D times that sum, and `allowed`, a share of it, says how large s may be. Weights above 255 s, of
+ * which there are 128 / (12 * 255^2 allowed) at most (3 at 4 bits), have the rest apart; where they are many, as at 8 bits, two planes
+ * are taken, whose own rounding is 65536 times less. */
+LANES_INLINE void packed_weigh_one(const __m512 x[CHUNK / LANES], float top, float sum, float allowed, packed_weights *out)
+{
+    __m512i v[CHUNK / LANES];
     const float clip = 255 * sqrtf((float)(12.0 / CHUNK) * allowed * sum);     /* where squares underflow, 0: two planes will do */
     out->n_more = 0;
     out->planes = top <= clip || packed_stand_out(x, clip, out) ? 1 : 2;
@@ -410,6 +420,18 @@ LANES_INLINE void packed_weigh(const __m512 x[CHUNK / LANES], float allowed, pac
     }
     packed_bytes_of(v, out->high);
     packed_bytes_of(low, out->low);
+}
+
+/* Those of nq queries, a constant. */
+LANES_INLINE void packed_weigh(const __m512 (*x)[CHUNK / LANES], size_t nq, float allowed, packed_weights *out)
+{
+    for (size_t first = 0; first < nq; first += 4) {
+        float top[4], sum[4];
+        const size_t n = nq < 4 ? nq : 4;
+        packed_survey(x + first, n, top, sum);
+        for (size_t i = 0; i < n; i++)
+            packed_weigh_one(x[first + i], top[i], sum[i], allowed, &out[first + i]);
+    }
 }
 
 /* Adds to acc [dim] one vector of a unit, the v-th of 32, times weight. */

@@ -10,7 +10,7 @@
 
 enum { BYTES = 2 + NIBBLES };
 
-ROWS_INLINE void floats(const void *state, const uint8_t *code, size_t unit, __m512 x[2])
+LANES_INLINE void floats(const void *state, const uint8_t *code, size_t unit, __m512 x[2])
 {
     const uint8_t *block = code + unit * BYTES;
     const __m512 steps = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
@@ -22,7 +22,7 @@ ROWS_INLINE void floats(const void *state, const uint8_t *code, size_t unit, __m
 }
 
 /* block_extreme, given the largest magnitude (or NaN): the first coordinate that has it. */
-ROWS_INLINE float extreme(const float *x, __m512 a, __m512 b, float largest)
+LANES_INLINE float extreme(const float *x, __m512 a, __m512 b, float largest)
 {
     const __m512 m = _mm512_set1_ps(largest);
     const unsigned at = (unsigned)_mm512_cmp_ps_mask(_mm512_abs_ps(a), m, _CMP_EQ_OQ) |
@@ -30,7 +30,7 @@ ROWS_INLINE float extreme(const float *x, __m512 a, __m512 b, float largest)
     return largest > 0 ? x[__builtin_ctz(at)] : largest;
 }
 
-ROWS_INLINE __m512i codes_of(__m512 x, __m512 inverse)
+LANES_INLINE __m512i codes_of(__m512 x, __m512 inverse)
 {
     const __m512 shifted = _mm512_add_ps(_mm512_mul_ps(x, inverse), _mm512_set1_ps(8.5f));
     return _mm512_min_epi32(_mm512_cvttps_epi32(shifted), _mm512_set1_epi32(15));

@@ -12,12 +12,12 @@
 
 enum { BYTES = 2 + BLOCK };
 
-ROWS_INLINE __m512 widened(const uint8_t *codes)
+LANES_INLINE __m512 widened(const uint8_t *codes)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes)));
 }
 
-ROWS_INLINE void floats(const void *state, const uint8_t *code, size_t unit, __m512 x[2])
+LANES_INLINE void floats(const void *state, const uint8_t *code, size_t unit, __m512 x[2])
 {
     const uint8_t *block = code + unit * BYTES;
     const __m512 scale = rows_half(block);
@@ -27,7 +27,7 @@ ROWS_INLINE void floats(const void *state, const uint8_t *code, size_t unit, __m
 }
 
 /* roundf: to the nearest integer, halves away from zero. What truncation leaves is exact. */
-ROWS_INLINE __m128i rounded(__m512 x)
+LANES_INLINE __m128i rounded(__m512 x)
 {
     __m512i whole = _mm512_cvttps_epi32(x);
     const __m512 rest = _mm512_sub_ps(x, _mm512_cvtepi32_ps(whole)), half = _mm512_set1_ps(.5f);

@@ -6,12 +6,7 @@
 #ifndef KVANT_ROWS_AVX512_H
 #define KVANT_ROWS_AVX512_H
 
-#include <immintrin.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#define ROWS_INLINE static inline __attribute__((always_inline))
+#include "metal/x86/lanes_avx512.h"
 
 enum { ROWS_UNIT = 32, ROWS_TILE = 64 /* vectors whose codes stay in L1 while a mix goes over their coordinates */ };
 
@@ -22,26 +17,15 @@ typedef void rows_floats(const void *state, const uint8_t *code, size_t unit, __
 typedef struct { const void *state; size_t d, bytes; } rows;
 
 /* Processors fetch ahead within a page of memory, and pages are short: a vector's lines a page further on are asked for. */
-ROWS_INLINE void rows_ahead(const rows *r, const uint8_t *code)
+LANES_INLINE void rows_ahead(const rows *r, const uint8_t *code)
 {
     for (size_t at = 0; at < r->bytes; at += 64)
         _mm_prefetch((const char *)((uintptr_t)code + 4096 + at), _MM_HINT_T0);
 }
 
-/* The sums of four vectors' lanes. */
-ROWS_INLINE __m128 rows_sums(__m512 a, __m512 b, __m512 c, __m512 d)
-{
-    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
-    const __m512 four = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
-    const __m256 two = _mm256_add_ps(_mm512_castps512_ps256(four), _mm512_extractf32x8_ps(four, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1));
-}
-
 /* nq queries, `stride` floats apart, against nv vectors, nq * nv = 4 or 8 but for the last ones: dot [nq][.], `n` floats apart, gets
  * the products plus `add` [nq]. Inlined with constants, so that sums are registers; a score does not depend on its neighbours. */
-ROWS_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
+LANES_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
                                  const uint8_t *code, size_t nv, float *dot, size_t n)
 {
     __m512 sum[8];
@@ -58,16 +42,16 @@ ROWS_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float
                 for (size_t h = 0; h < 2; h++)
                     sum[i * nv + v] = _mm512_fmadd_ps(_mm512_loadu_ps(q + i * stride + u * ROWS_UNIT + 16 * h), x[h], sum[i * nv + v]);
         }
-    _mm_storeu_ps(out, rows_sums(sum[0], sum[1], sum[2], sum[3]));
+    _mm_storeu_ps(out, lanes_sums(sum[0], sum[1], sum[2], sum[3]));
     if (nq * nv > 4)
-        _mm_storeu_ps(out + 4, rows_sums(sum[4], sum[5], sum[6], sum[7]));
+        _mm_storeu_ps(out + 4, lanes_sums(sum[4], sum[5], sum[6], sum[7]));
     for (size_t i = 0; i < nq; i++)
         for (size_t v = 0; v < nv; v++)
             dot[i * n + v] = out[i * nv + v] + add[i];
 }
 
 /* One to four queries against n vectors; dot's rows are `width` floats apart. */
-ROWS_INLINE void rows_score_few(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
+LANES_INLINE void rows_score_few(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
                                 const uint8_t *code, size_t n, float *dot, size_t width)
 {
     size_t v = 0;
@@ -86,7 +70,7 @@ ROWS_INLINE void rows_score_few(const rows *r, rows_floats *floats, const float 
 }
 
 /* The same for any number of queries. */
-ROWS_INLINE void rows_score(const rows *r, rows_floats *floats, const float *q, size_t stride, size_t nq, const uint8_t *code,
+LANES_INLINE void rows_score(const rows *r, rows_floats *floats, const float *q, size_t stride, size_t nq, const uint8_t *code,
                             size_t n, float *dot)
 {
     static const float none[4] = { 0 };
@@ -100,7 +84,7 @@ ROWS_INLINE void rows_score(const rows *r, rows_floats *floats, const float *q, 
 }
 
 /* Adds `units` units from `unit` on of n vectors to nq accumulators, `stride` floats apart; weights' rows are `width` apart. */
-ROWS_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code,
+LANES_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code,
                                size_t n, size_t unit, size_t units, float *acc, size_t stride)
 {
     __m512 sum[16];
@@ -125,7 +109,7 @@ ROWS_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *
 }
 
 /* All coordinates of a tile, for 1, 2, 4 or 8 queries: 8 (1 query) or 16 accumulators. */
-ROWS_INLINE void rows_mix_few(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code,
+LANES_INLINE void rows_mix_few(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code,
                               size_t n, float *acc, size_t stride)
 {
     const size_t wide = nq <= 2 ? 4 : nq == 4 ? 2 : 1;
@@ -137,7 +121,7 @@ ROWS_INLINE void rows_mix_few(const rows *r, rows_floats *floats, const float *w
 }
 
 /* acc [nq], `stride` floats apart, += sums of w [nq][n] times vectors. */
-ROWS_INLINE void rows_mix(const rows *r, rows_floats *floats, const float *w, size_t nq, const uint8_t *code, size_t n, float *acc,
+LANES_INLINE void rows_mix(const rows *r, rows_floats *floats, const float *w, size_t nq, const uint8_t *code, size_t n, float *acc,
                           size_t stride)
 {
     for (size_t done = 0, step; done < n; done += step) {
@@ -156,7 +140,7 @@ ROWS_INLINE void rows_mix(const rows *r, rows_floats *floats, const float *w, si
 }
 
 /* The one half at an address, in all lanes. */
-ROWS_INLINE __m512 rows_half(const uint8_t *from)
+LANES_INLINE __m512 rows_half(const uint8_t *from)
 {
     short half;
     memcpy(&half, from, sizeof half);
@@ -164,7 +148,7 @@ ROWS_INLINE __m512 rows_half(const uint8_t *from)
 }
 
 /* Magnitudes' largest, as a float; NaN when one of the 32 is not finite. */
-ROWS_INLINE float rows_largest(__m512 a, __m512 b)
+LANES_INLINE float rows_largest(__m512 a, __m512 b)
 {
     const __m512 x = _mm512_abs_ps(a), y = _mm512_abs_ps(b), infinite = _mm512_castsi512_ps(_mm512_set1_epi32(0x7f800000));
     if (_mm512_cmp_ps_mask(x, infinite, _CMP_NLT_UQ) | _mm512_cmp_ps_mask(y, infinite, _CMP_NLT_UQ))
@@ -173,7 +157,7 @@ ROWS_INLINE float rows_largest(__m512 a, __m512 b)
 }
 
 /* Decodes n vectors to x [n][d]. */
-ROWS_INLINE void rows_decode(const rows *r, rows_floats *floats, const uint8_t *code, size_t n, float *x)
+LANES_INLINE void rows_decode(const rows *r, rows_floats *floats, const uint8_t *code, size_t n, float *x)
 {
     for (size_t v = 0; v < n; v++, code += r->bytes, x += r->d)
         for (size_t u = 0; u < r->d / ROWS_UNIT; u++) {

@@ -317,18 +317,17 @@ LANES_INLINE void chunk_open(const units *t, bool second, chunk *c)
     }
 }
 
-/* Weights w [n] times norms, zero where the range has no vector. True when all are finite and none is negative. */
-LANES_INLINE bool chunk_weights(const chunk *c, const float *w, __m512 x[BLOCKS])
+/* Weights w [n] times norms, zero where the range has no vector; the largest of what they are as integers is kept in `bits`, which for
+ * one that is not finite or negative is above FLT_MAX. */
+LANES_INLINE void chunk_weights(const chunk *c, const float *w, __m512 x[BLOCKS], __m512i *bits)
 {
     const float *at = (const float *)((uintptr_t)w - c->skip * sizeof(float));         /* masked: not read before w */
-    __m512i bits = _mm512_setzero_si512();
     LANES_UNROLL
     for (int i = 0; i < BLOCKS; i++) {
         const float *from = (const float *)((uintptr_t)at + (uintptr_t)i * 64);
         x[i] = _mm512_maskz_mul_ps(c->lanes[i], _mm512_maskz_loadu_ps(c->lanes[i], from), c->norm[i]);
-        bits = _mm512_max_epu32(bits, _mm512_castps_si512(x[i]));
+        *bits = _mm512_max_epu32(*bits, _mm512_castps_si512(x[i]));
     }
-    return !_mm512_cmp_epu32_mask(bits, _mm512_set1_epi32(0x7f7fffff), _MM_CMPINT_NLE);
 }
 
 /* Those of one sign, as magnitudes. */
@@ -404,12 +403,12 @@ LANES_INLINE void units_mix_half(const units_part *p, const __m512 x[BLOCKS], fl
 static __attribute__((noinline)) void units_weigh_signs(const units_part *p, const __m512 x[BLOCKS], bool negative,
                                                         packed_weights *out)
 {
-    __m512 part[BLOCKS];
+    __m512 part[1][BLOCKS];
     __mmask16 wrong = 0;
     for (int i = 0; i < BLOCKS; i++)
         wrong |= _mm512_cmp_ps_mask(_mm512_abs_ps(x[i]), _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ);
-    chunk_part(x, negative, part);
-    packed_weigh(part, (float)p->weight_allowed, out);
+    chunk_part(x, negative, part[0]);
+    packed_weigh((const __m512 (*)[BLOCKS])part, 1, (float)p->weight_allowed, out);
     out->scale = wrong ? NAN : negative ? -out->scale : out->scale;
     for (uint32_t k = 0; k < out->n_more; k++)
         out->more[k] = negative ? -out->more[k] : out->more[k];
@@ -422,11 +421,10 @@ LANES_INLINE void units_mix_parts(const units *t, const units_part *p, unsigned 
 {
     packed_weights bytes[8];
     for (int negative = 0; negative < (good ? 1 : 2); negative++) {
-        for (size_t i = 0; i < nq; i++)
-            if (good)
-                packed_weigh(x[i], (float)p->weight_allowed, &bytes[i]);
-            else
-                units_weigh_signs(p, x[i], negative, &bytes[i]);
+        if (good)
+            packed_weigh(x, nq, (float)p->weight_allowed, bytes);
+        for (size_t i = 0; i < nq && !good; i++)
+            units_weigh_signs(p, x[i], negative, &bytes[i]);
         units_mix_part(t, p, bits0, c, bytes, nq, acc);
         if (bits1)
             units_mix_part(t, p + 1, bits1, c, bytes, nq, acc);
@@ -442,9 +440,10 @@ LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, 
                                   size_t nq, float *acc)
 {
     __m512 x[8][BLOCKS];
-    bool good = true;
+    __m512i bits = _mm512_setzero_si512();
     for (size_t i = 0; i < nq; i++)
-        good = chunk_weights(at, w + i * stride, x[i]) && good;
+        chunk_weights(at, w + i * stride, x[i], &bits);
+    const bool good = !_mm512_cmp_epu32_mask(bits, _mm512_set1_epi32(0x7f7fffff), _MM_CMPINT_NLE);
     if (c) {
         units_mix_floats(t, t->part, c, at, (const __m512 (*)[BLOCKS])x, nq, acc);
         return;
@@ -465,10 +464,11 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
 {
     for (size_t done = 0; done < n;) {
         const size_t from = first % UNIT + done;
-        chunk at = { .skip = from % UNIT };
+        chunk at;                                              /* chunk_open sets the rest: to clear a kilobyte would take a while */
+        at.skip = from % UNIT;
         at.n = CHUNK - at.skip < n - done ? CHUNK - at.skip : n - done;
-        for (size_t u = 0; u * UNIT < at.skip + at.n; u++)
-            at.unit[u] = code + (from / UNIT + u) * t->bytes;
+        for (size_t u = 0; u < UNITS; u++)
+            at.unit[u] = u * UNIT < at.skip + at.n ? code + (from / UNIT + u) * t->bytes : NULL;
         chunk_open(t, f.second1, &at);
         size_t i = 0;
         for (; i + 8 <= nq; i += 8)
