@@ -243,6 +243,23 @@ static const char *compare_codes(const test_case *t, side *kernel, const side *s
     return compare_vectors(x, (const float *)(void *)scalar->decoded.data, t->n, t->d, t->kernel->distance);
 }
 
+/* A code does not depend on how many vectors were coded with it: as decode steps append them, block by block, they decode alike. */
+static const char *compare_appended(const test_case *t, side *kernel)
+{
+    const kvant_codec *c = kernel->codec;
+    const size_t block = c->plan.block, bytes = t->n * t->d * sizeof(float);
+    float *before = malloc(bytes), *x = (float *)(void *)kernel->decoded.data;
+    if (!before)
+        return "no memory";
+    kvant_decode(c, kernel->code.data, 0, t->n, before, kernel->scratch.data);
+    for (size_t v = 0; v < t->n; v += block)
+        kvant_encode(c, (const float *)(void *)kernel->x.data + v * t->d, v, block, kernel->code.data, kernel->scratch.data);
+    kvant_decode(c, kernel->code.data, 0, t->n, x, kernel->scratch.data);
+    const char *wrong = memcmp(x, before, bytes) ? "appended one by one, vectors have other codes" : NULL;
+    free(before);
+    return wrong;
+}
+
 static const char *run_case(const test_case *t, const kvant_codec *fast, const kvant_codec *slow, gsl_rng *rng)
 {
     side kernel = { .codec = fast }, scalar = { .codec = slow };
@@ -262,6 +279,7 @@ static const char *run_case(const test_case *t, const kvant_codec *fast, const k
         exercise(&kernel, t, (const float *)(void *)x.data, qs, ws);
         wrong = compare(t, &kernel, &scalar, qs, ws);
         wrong = wrong ? wrong : compare_codes(t, &kernel, &scalar);
+        wrong = wrong ? wrong : compare_appended(t, &kernel);
     }
     bool intact = side_close(&kernel);
     intact = side_close(&scalar) && intact && area_intact(&x) && area_intact(&queries) && area_intact(&weights);

@@ -276,6 +276,85 @@ LANES_INLINE float *lanes_inverse_rotation(const lanes_rotation *r, const float 
     return block;
 }
 
+/* ---- One vector --------------------------------------------------------------------------------------- */
+
+/* u [dim] = x / norm, or 0 where there is no direction; the bits are lanes_normalise's. */
+static inline void row_direction(const float *x, size_t dim, double norm, float *u)
+{
+    const double inverse = norm > 0 ? 1 / norm : 0;
+    for (size_t j = 0; j < dim; j++)
+        u[j] = inverse > 0 ? (float)(x[j] * inverse) : 0;
+}
+
+/* lanes_hadamard of one vector, with its bits: the stages within a register, then those between registers. width: 16 or more. */
+static inline void row_hadamard(float *x, size_t dim, size_t width)
+{
+    for (size_t j = 0; j < dim; j += LANES) {
+        __m512 r = _mm512_loadu_ps(x + j), other = _mm512_permute_ps(r, 0xb1);
+        r = _mm512_mask_sub_ps(_mm512_add_ps(r, other), 0xaaaa, other, r);
+        other = _mm512_permute_ps(r, 0x4e);
+        r = _mm512_mask_sub_ps(_mm512_add_ps(r, other), 0xcccc, other, r);
+        other = _mm512_shuffle_f32x4(r, r, 0xb1);
+        r = _mm512_mask_sub_ps(_mm512_add_ps(r, other), 0xf0f0, other, r);
+        other = _mm512_shuffle_f32x4(r, r, 0x4e);
+        _mm512_storeu_ps(x + j, _mm512_mask_sub_ps(_mm512_add_ps(r, other), 0xff00, other, r));
+    }
+    for (size_t half = LANES; half < width; half *= 2)
+        for (size_t i = 0; i < dim; i += 2 * half)
+            for (size_t j = i; j < i + half; j += LANES) {
+                const __m512 a = _mm512_loadu_ps(x + j), b = _mm512_loadu_ps(x + j + half);
+                _mm512_storeu_ps(x + j, _mm512_add_ps(a, b));
+                _mm512_storeu_ps(x + j + half, _mm512_sub_ps(a, b));
+            }
+}
+
+static inline void row_sign(const float *x, const float *signs, size_t dim, float *y)
+{
+    for (size_t j = 0; j < dim; j += LANES)
+        _mm512_storeu_ps(y + j, _mm512_mul_ps(_mm512_loadu_ps(signs + j), _mm512_loadu_ps(x + j)));
+}
+
+/* lanes_matrix of one vector, with its bits; rows is a multiple of 32. */
+static inline void row_matrix(const float *packed, size_t rows, size_t cols, const float *x, float *y)
+{
+    enum { BLOCKS = 4 };
+    for (size_t i = 0; i < rows; i += BLOCKS * MATRIX_ROWS, packed += BLOCKS * MATRIX_ROWS * cols) {
+        __m256 sum[BLOCKS];
+        for (int k = 0; k < BLOCKS; k++)
+            sum[k] = _mm256_setzero_ps();
+        for (size_t j = 0; j < cols; j++)
+            for (size_t k = 0; k < BLOCKS; k++)
+                sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(packed + (k * cols + j) * MATRIX_ROWS), _mm256_set1_ps(x[j]), sum[k]);
+        for (size_t k = 0; k < BLOCKS; k++)
+            _mm256_storeu_ps(y + i + k * MATRIX_ROWS, sum[k]);
+    }
+}
+
+/* Whether a rotation of a vector by itself, row_rotate, is there. */
+LANES_INLINE bool row_rotates(const lanes_rotation *r) { return r->dim % 32 == 0; }
+
+/* y [dim] = the rotation of x, or its inverse, with the bits of lanes_forward (not exact) and lanes_inverse_rotation. */
+static inline void row_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, float *y)
+{
+    const size_t dim = r->dim;
+    if (r->kind == ROTATION_HAAR) {
+        row_matrix(table + (inverse ? dim * dim : 0), dim, dim, x, y);
+    } else if (r->kind == ROTATION_HADAMARD && inverse) {
+        memcpy(y, x, dim * sizeof *y);
+        row_hadamard(y, dim, r->width);
+        row_sign(y, table, dim, y);
+    } else if (r->kind == ROTATION_HADAMARD) {
+        row_sign(x, table, dim, y);
+        row_hadamard(y, dim, r->width);
+    } else {
+        memcpy(y, x, dim * sizeof *y);
+    }
+}
+
+/* ---- Rotations of rows ---------------------------------------------------------------------------------- */
+
+enum { LANES_FEW = 6 };            /* as many vectors are faster one by one than in sixteen lanes */
+
 /* The ops `query` and `finish` of a rotated method: n vectors [n][dim]; scratch holds two blocks. */
 static inline void lanes_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y,
                                 float *scratch)
@@ -283,6 +362,11 @@ static inline void lanes_rotate(const lanes_rotation *r, const float *table, boo
     const size_t dim = r->dim;
     for (size_t done = 0, step; done < n; done += step, x += step * dim, y += step * dim) {
         step = n - done < LANES ? n - done : LANES;
+        if (step <= LANES_FEW && row_rotates(r)) {
+            for (size_t i = 0; i < step; i++)
+                row_rotate(r, table, inverse, x + i * dim, y + i * dim);
+            continue;
+        }
         lanes_load(x, 0, step, dim, scratch);
         float *other = scratch + dim * LANES;
         lanes_store(inverse ? lanes_inverse_rotation(r, table, scratch, other) : lanes_forward(r, table, false, scratch, other), 0,

@@ -53,6 +53,34 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
     return (lanes_double) { correction(t->scale, dot.low, square.low), correction(t->scale, dot.high, square.high) };
 }
 
+/* What a vector alone, which is what a decode step appends, is coded by: its codes are those that it has in a lane. */
+static bool codes_alone(const tables *t) { return row_rotates(&t->rotation) && !(t->exact && t->rotation.kind == ROTATION_HAAR); }
+
+LANES_INLINE void encode_alone(const tables *t, unsigned b, bool values, const float *x, const span *s, float *scratch)
+{
+    const size_t dim = t->rotation.dim;
+    int32_t *index = (int32_t *)(void *)scratch, k[LANES];
+    float *u = scratch + dim * LANES, *y = u + dim;
+    double norm = norm_of(x, dim), dot = 0, square = 0;
+    row_direction(x, dim, norm, u);
+    row_rotate(&t->rotation, table_of(t), false, u, y);
+    for (size_t j = 0; j < dim; j += LANES) {
+        _mm512_storeu_si512(k, lanes_index(&t->book, b, _mm512_loadu_ps(y + j)));
+        for (size_t l = 0; l < LANES; l++)
+            index[(j + l) * LANES + s->lane] = k[l];
+        for (size_t l = 0; l < LANES && t->scale != SCALE_NORM; l++) {
+            const double c = (double)t->book.c[k[l]];
+            dot += (double)y[j + l] * c;
+            square += c * c;
+        }
+    }
+    if (t->scale != SCALE_NORM)
+        norm *= _mm512_cvtsd_f64(correction(t->scale, _mm512_set1_pd(dot), _mm512_set1_pd(square)));
+    const __m512d all = _mm512_set1_pd(norm);
+    lanes_store_norms((lanes_double) { all, all }, t->units.norm, lanes_mask(s->lane, 1), units_norms(&t->units, s, false));
+    units_store(&t->units.part[0], b, values, s, index);
+}
+
 LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code,
                          float *scratch)
 {
@@ -60,6 +88,10 @@ LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
+        if (s.n == 1 && codes_alone(t)) {
+            encode_alone(t, b, values, x + done * dim, &s, scratch);
+            continue;
+        }
         lanes_load(x + done * dim, s.lane, s.n, dim, scratch);
         lanes_double norm = lanes_normalise(scratch, dim);
         float *block = lanes_forward(&t->rotation, table_of(t), t->exact, scratch, scratch + dim * LANES);

@@ -140,11 +140,16 @@ LANES_INLINE void units_query(const units *t, const lanes_rotation *r, const flo
     const size_t dim = r->dim;
     for (size_t i = 0, step; i < nq; i += step) {
         step = nq - i < LANES ? nq - i : LANES;
-        float *other = scratch + dim * LANES;
-        lanes_load(q + i * dim, 0, step, dim, scratch);
-        float *block = lanes_forward(r, table, false, scratch, other);
-        float *rows = block == scratch ? other : scratch;
-        lanes_store(block, 0, step, dim, rows);
+        float *other = scratch + dim * LANES, *rows = scratch;
+        if (step <= LANES_FEW && row_rotates(r)) {
+            for (size_t k = 0; k < step; k++)
+                row_rotate(r, table, false, q + (i + k) * dim, rows + k * dim);
+        } else {
+            lanes_load(q + i * dim, 0, step, dim, scratch);
+            float *block = lanes_forward(r, table, false, scratch, other);
+            rows = block == scratch ? other : scratch;
+            lanes_store(block, 0, step, dim, rows);
+        }
         units_prepare(t, &t->part[0], floats, rows, step, (char *)prepared + i * t->query);
     }
 }
