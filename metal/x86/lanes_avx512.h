@@ -50,18 +50,26 @@ static inline void lanes_transpose(__m512 r[16])
         r[i] = t[i];
 }
 
-/* x [n][dim] into lanes first ... first+n-1 of a block; the other lanes become zero. dim is a multiple of 8. */
-static inline void lanes_load(const float *x, size_t first, size_t n, size_t dim, float *block)
+/* Rows of x, `stride` floats apart, dim of each, into lanes first ... first+n-1 of a block; the other lanes become zero. dim is a multiple
+ * of 8. */
+static inline void lanes_load_rows(const float *x, size_t stride, size_t first, size_t n, size_t dim, float *block)
 {
     for (size_t j = 0; j < dim; j += LANES) {
         const __mmask16 columns = lanes_mask(0, dim - j < LANES ? dim - j : LANES);
         __m512 r[16];
         for (size_t i = 0; i < LANES; i++)
-            r[i] = i >= first && i < first + n ? _mm512_maskz_loadu_ps(columns, x + (i - first) * dim + j) : _mm512_setzero_ps();
+            r[i] = i >= first && i < first + n ? _mm512_maskz_loadu_ps(columns, x + (i - first) * stride + j)
+                                                   : _mm512_setzero_ps();
         lanes_transpose(r);
         for (size_t k = 0; k < LANES && j + k < dim; k++)
             _mm512_store_ps(block + (j + k) * LANES, r[k]);
     }
+}
+
+/* The same of x [n][dim]. */
+static inline void lanes_load(const float *x, size_t first, size_t n, size_t dim, float *block)
+{
+    lanes_load_rows(x, dim, first, n, dim, block);
 }
 
 /* The reverse: lanes first ... first+n-1 of a block to x [n][dim]. */
@@ -98,7 +106,8 @@ static inline lanes_double lanes_add_product(lanes_double sum, lanes_double a, l
     return (lanes_double) { _mm512_fmadd_pd(a.low, b.low, sum.low), _mm512_fmadd_pd(a.high, b.high, sum.high) };
 }
 
-/* norm_of and normalise of direction.c: lengths, NaN where a coordinate is not finite, and the block becomes directions. */
+/* norm_of and normalise of direction.c: lengths, NaN where a coordinate is not finite, and for the latter the block becomes
+ * directions. */
 static inline __m512d lanes_root(__m512d square)
 {
     const __mmask8 finite = _mm512_cmp_pd_mask(square, _mm512_set1_pd(INFINITY), _CMP_LT_OQ);
@@ -111,14 +120,19 @@ static inline __m512d lanes_inverse(__m512d norm)
     return _mm512_maskz_div_pd(some, _mm512_set1_pd(1), norm);
 }
 
-static inline lanes_double lanes_normalise(float *block, size_t dim)
+static inline lanes_double lanes_norm(const float *block, size_t dim)
 {
     lanes_double square = { _mm512_setzero_pd(), _mm512_setzero_pd() };
     for (size_t j = 0; j < dim; j++) {
         const lanes_double x = lanes_widen(_mm512_load_ps(block + j * LANES));
         square = lanes_add_product(square, x, x);
     }
-    const lanes_double norm = { lanes_root(square.low), lanes_root(square.high) };
+    return (lanes_double) { lanes_root(square.low), lanes_root(square.high) };
+}
+
+static inline lanes_double lanes_normalise(float *block, size_t dim)
+{
+    const lanes_double norm = lanes_norm(block, dim);
     const __m512d low = lanes_inverse(norm.low), high = lanes_inverse(norm.high);
     const __mmask16 some = (__mmask16)(_mm512_cmp_pd_mask(low, _mm512_setzero_pd(), _CMP_GT_OQ) |
                                        _mm512_cmp_pd_mask(high, _mm512_setzero_pd(), _CMP_GT_OQ) << 8);
@@ -201,23 +215,28 @@ static inline void lanes_matrix(const float *packed, size_t rows, size_t cols, c
     }
 }
 
-/* The same with the bits of the scalar code's rows: eight partial sums each, as vector_dot has them, and no fusion. cols is a multiple
+/* Row i of the product with the bits of the scalar code: eight partial sums, as vector_dot has them, and no fusion. cols is a multiple
  * of 8. */
+LANES_INLINE __m512 lanes_row_exact(const float *packed, size_t i, size_t cols, const float *x)
+{
+    const float *row = packed + i / MATRIX_ROWS * MATRIX_ROWS * cols + i % MATRIX_ROWS;
+    __m512 sum[8];
+    for (int k = 0; k < 8; k++)
+        sum[k] = _mm512_setzero_ps();
+    for (size_t j = 0; j < cols; j += 8)
+        for (size_t k = 0; k < 8; k++)
+            sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(_mm512_set1_ps(row[(j + k) * MATRIX_ROWS]),
+                                                         _mm512_load_ps(x + (j + k) * LANES)));
+    const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
+    const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
+    return _mm512_add_ps(a, b);
+}
+
+/* All rows so. */
 static inline void lanes_matrix_exact(const float *packed, size_t rows, size_t cols, const float *x, float *y)
 {
-    for (size_t i = 0; i < rows; i++) {
-        const float *row = packed + i / MATRIX_ROWS * MATRIX_ROWS * cols + i % MATRIX_ROWS;
-        __m512 sum[8];
-        for (int k = 0; k < 8; k++)
-            sum[k] = _mm512_setzero_ps();
-        for (size_t j = 0; j < cols; j += 8)
-            for (size_t k = 0; k < 8; k++)
-                sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(_mm512_set1_ps(row[(j + k) * MATRIX_ROWS]),
-                                                             _mm512_load_ps(x + (j + k) * LANES)));
-        const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
-        const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
-        _mm512_store_ps(y + i * LANES, _mm512_add_ps(a, b));
-    }
+    for (size_t i = 0; i < rows; i++)
+        _mm512_store_ps(y + i * LANES, lanes_row_exact(packed, i, cols, x));
 }
 
 /* ---- Rotations --------------------------------------------------------------------------------------- */
