@@ -215,6 +215,42 @@ static inline void lanes_matrix(const float *packed, size_t rows, size_t cols, c
     }
 }
 
+/* Some eights of rows for one vector: 8 sums each, which wait for one another less than those of a single eight would. */
+LANES_INLINE void lanes_eights(const float *packed, size_t eights, size_t cols, const float *x, float *y)
+{
+    __m256 sum[8];
+    LANES_UNROLL
+    for (size_t k = 0; k < eights; k++)
+        sum[k] = _mm256_setzero_ps();
+    for (size_t j = 0; j < cols; j++) {
+        const __m256 column = _mm256_set1_ps(x[j]);
+        LANES_UNROLL
+        for (size_t k = 0; k < eights; k++)
+            sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(packed + (k * cols + j) * MATRIX_ROWS), column, sum[k]);
+    }
+    LANES_UNROLL
+    for (size_t k = 0; k < eights; k++)
+        _mm256_storeu_ps(y + k * MATRIX_ROWS, sum[k]);
+}
+
+/* Up to so many vectors are multiplied one by one, as queries are: with the bits of sixteen at a time, a sixth of which one takes. */
+enum { LANES_FEW = 4 };
+
+/* x [n][cols], `stride` floats apart, to y [n][rows] = P x. */
+static inline void lanes_matrix_few(const float *packed, size_t rows, size_t cols, const float *x, size_t stride, size_t n, float *y)
+{
+    for (size_t v = 0; v < n; v++, x += stride)
+        for (size_t i = 0, eights; i < rows; i += eights * MATRIX_ROWS, y += eights * MATRIX_ROWS) {
+            eights = rows - i >= 8 * MATRIX_ROWS ? 8 : rows - i >= 4 * MATRIX_ROWS ? 4 : 1;
+            if (eights == 8)
+                lanes_eights(packed + i * cols, 8, cols, x, y);
+            else if (eights == 4)
+                lanes_eights(packed + i * cols, 4, cols, x, y);
+            else
+                lanes_eights(packed + i * cols, 1, cols, x, y);
+        }
+}
+
 /* Row i of the product with the bits of the scalar code: eight partial sums, as vector_dot has them, and no fusion. cols is a multiple
  * of 8. */
 LANES_INLINE __m512 lanes_row_exact(const float *packed, size_t i, size_t cols, const float *x)
@@ -295,6 +331,16 @@ LANES_INLINE float *lanes_inverse_rotation(const lanes_rotation *r, const float 
     return block;
 }
 
+/* Few vectors [n][dim], one by one and with the same bits. */
+static inline void lanes_rotate_few(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y)
+{
+    const size_t dim = r->dim;
+    if (r->kind == ROTATION_HAAR)
+        lanes_matrix_few(table + (inverse ? dim * dim : 0), dim, dim, x, dim, n, y);
+    else
+        (inverse ? rotation_inverse : rotation_forward)((rotation_kind)r->kind, r->dim, table, x, n, y);
+}
+
 /* The ops `query` and `finish` of a rotated method: n vectors [n][dim]; scratch holds two blocks. */
 static inline void lanes_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y,
                                 float *scratch)
@@ -302,6 +348,10 @@ static inline void lanes_rotate(const lanes_rotation *r, const float *table, boo
     const size_t dim = r->dim;
     for (size_t done = 0, step; done < n; done += step, x += step * dim, y += step * dim) {
         step = n - done < LANES ? n - done : LANES;
+        if (step <= LANES_FEW) {
+            lanes_rotate_few(r, table, inverse, x, step, y);
+            continue;
+        }
         lanes_load(x, 0, step, dim, scratch);
         float *other = scratch + dim * LANES;
         lanes_store(inverse ? lanes_inverse_rotation(r, table, scratch, other) : lanes_forward(r, table, false, scratch, other), 0,

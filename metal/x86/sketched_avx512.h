@@ -116,25 +116,33 @@ LANES_INLINE void decode(const tables *t, unsigned first_bits, bool values, cons
 
 /* ---- Queries and sums ----------------------------------------------------------------------------------- */
 
+/* A packed matrix times up to 16 vectors, x [n][cols], `stride` floats apart: y [n][rows]. work holds a block of each. */
+static inline void sketched_multiply(const float *packed, size_t rows, size_t cols, const float *x, size_t stride, size_t n, float *y,
+                                     float *work)
+{
+    if (n <= LANES_FEW) {
+        lanes_matrix_few(packed, rows, cols, x, stride, n, y);
+        return;
+    }
+    lanes_load_rows(x, stride, 0, n, cols, work);
+    lanes_matrix(packed, rows, cols, work, work + cols * LANES);
+    lanes_store(work + cols * LANES, 0, n, rows, y);
+}
+
 /* Pi q as bytes, where there is a first stage, and S Pi q. */
 static void query(const void *state, const float *q, size_t nq, void *prepared, void *scratch)
 {
     const tables *t = state;
     const size_t dim = t->form.dim, m = t->form.m;
+    float *both = scratch, *projected = both + 2 * dim * LANES, *work = projected + m * LANES;
     for (size_t i = 0, step; i < nq; i += step) {
         char *to = (char *)prepared + i * t->units.query;
-        float *y = scratch, *other = y + dim * LANES, *projected = other + dim * LANES, *rows = projected + m * LANES;
         step = nq - i < LANES ? nq - i : LANES;
-        lanes_load(q + i * dim, 0, step, dim, y);
-        float *block = lanes_forward(&t->rotation, table_of(t), false, y, other);
-        lanes_matrix(sketch_of(t), m, dim, block, projected);
-        lanes_store(projected, 0, step, m, rows);
-        units_prepare(&t->units, signs_of(t), false, rows, step, to);
-        if (!t->form.first)
-            continue;
-        rows = block == y ? other : y;
-        lanes_store(block, 0, step, dim, rows);
-        units_prepare(&t->units, &t->units.part[0], false, rows, step, to);
+        const float *rows = units_rotate(&t->rotation, table_of(t), q + i * dim, step, both);
+        sketched_multiply(sketch_of(t), m, dim, rows, dim, step, projected, work);
+        units_prepare(&t->units, signs_of(t), false, projected, step, to);
+        if (t->form.first)
+            units_prepare(&t->units, &t->units.part[0], false, rows, step, to);
     }
 }
 
@@ -142,17 +150,15 @@ static void query(const void *state, const float *q, size_t nq, void *prepared, 
 static void finish(const void *state, const float *acc, size_t nq, float *out, void *scratch)
 {
     const tables *t = state;
-    const size_t dim = t->form.dim, m = t->form.m, stride = t->units.acc;
-    float *y = scratch, *other = y + dim * LANES, *sums = other + dim * LANES;
+    const size_t dim = t->form.dim, stride = t->units.acc;
+    float *both = scratch, *y = both + 2 * dim * LANES, *work = y + dim * LANES;
     for (size_t i = 0, step; i < nq; i += step, acc += step * stride) {
         step = nq - i < LANES ? nq - i : LANES;
-        lanes_load_rows(acc + signs_of(t)->acc, stride, 0, step, m, sums);
-        lanes_matrix(transposed_of(t), dim, m, sums, y);
-        if (t->form.first)
-            lanes_load_rows(acc, stride, 0, step, dim, other);
-        for (size_t j = 0; j < dim && t->form.first; j++)
-            _mm512_store_ps(y + j * LANES, _mm512_add_ps(_mm512_load_ps(y + j * LANES), _mm512_load_ps(other + j * LANES)));
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), y, other), 0, step, dim, out + i * dim);
+        sketched_multiply(transposed_of(t), dim, t->form.m, acc + signs_of(t)->acc, stride, step, y, work);
+        for (size_t v = 0; v < step && t->form.first; v++)
+            for (size_t j = 0; j < dim; j++)
+                y[v * dim + j] += acc[v * stride + j];
+        lanes_rotate(&t->rotation, table_of(t), true, y, step, out + i * dim, both);
     }
 }
 
@@ -170,7 +176,7 @@ static inline void sketched_form(const sketched *s, kvant_form *f)
     f->tile = UNIT;
     f->query = (s->first ? units_query_bytes(s->dim, false) : 0) + units_query_bytes(s->m, false);
     f->acc = (s->first ? s->dim : 0) + s->m;
-    f->scratch = 2 * ((size_t)s->dim + s->m) * LANES * sizeof(float);
+    f->scratch = (4 * (size_t)s->dim + 2 * (size_t)s->m) * LANES * sizeof(float);
     f->derived = sizeof(tables) + (lanes_rotation_floats(s->rotation, s->dim) + 2 * (size_t)s->m * s->dim) * sizeof(float);
 }
 
