@@ -155,28 +155,36 @@ static inline const int8_t *packed_query_plane(const packed_query_head *q, size_
  * finite gets the scale NaN, and so do its scores. */
 static inline void packed_query(const float *y, size_t dim, double allowed, packed_query_head *q)
 {
-    double square = 0;
-    float most = 0;
-    bool finite = true;
-    for (size_t j = 0; j < dim; j++) {
-        square += (double)y[j] * y[j];
-        most = fmaxf(most, fabsf(y[j]));
-        finite = finite && isfinite(y[j]);
+    lanes_double square = { _mm512_setzero_pd(), _mm512_setzero_pd() };
+    __m512 largest = _mm512_setzero_ps();
+    __mmask16 wrong = 0;
+    for (size_t j = 0; j < dim; j += LANES) {
+        const __m512 x = _mm512_loadu_ps(y + j), size = _mm512_abs_ps(x);
+        const lanes_double w = lanes_widen(x);
+        square = lanes_add_product(square, w, w);
+        largest = _mm512_max_ps(largest, size);
+        wrong |= _mm512_cmp_ps_mask(size, _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ);
     }
+    const float most = _mm512_reduce_max_ps(largest);
     const double step = 2.0 * most / 254;
-    q->planes = step * step / 12 * (double)dim <= allowed * square ? 1 : 2;
+    q->planes = step * step / 12 * (double)dim <= allowed * _mm512_reduce_add_pd(_mm512_add_pd(square.low, square.high)) ? 1 : 2;
     const double scale = most > 0 ? (double)most / (q->planes == 1 ? 127 : 32512) : 1;
+    const __m512d by = _mm512_set1_pd(scale);
     int8_t *high = (int8_t *)(q + 1), *low = high + dim;
-    int64_t sum[2] = { 0, 0 };
-    for (size_t j = 0; j < dim && finite; j++) {
-        const long v = lrint(y[j] / scale), h = q->planes == 1 ? v : (v + 128) >> 8;
-        high[j] = (int8_t)h;
-        low[j] = (int8_t)(q->planes == 1 ? 0 : v - 256 * h);
-        sum[0] += high[j], sum[1] += low[j];
+    __m512i sum[2] = { _mm512_setzero_si512(), _mm512_setzero_si512() };
+    for (size_t j = 0; j < dim && !wrong; j += LANES) {
+        const lanes_double w = lanes_widen(_mm512_loadu_ps(y + j));
+        const __m256i first = _mm512_cvtpd_epi32(_mm512_div_pd(w.low, by)), second = _mm512_cvtpd_epi32(_mm512_div_pd(w.high, by));
+        const __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+        const __m512i h = q->planes == 1 ? v : _mm512_srai_epi32(_mm512_add_epi32(v, _mm512_set1_epi32(128)), 8);
+        const __m512i l = q->planes == 1 ? _mm512_setzero_si512() : _mm512_sub_epi32(v, _mm512_slli_epi32(h, 8));
+        _mm_storeu_si128((__m128i *)(void *)(high + j), _mm512_cvtepi32_epi8(h));
+        _mm_storeu_si128((__m128i *)(void *)(low + j), _mm512_cvtepi32_epi8(l));
+        sum[0] = _mm512_add_epi32(sum[0], h), sum[1] = _mm512_add_epi32(sum[1], l);
     }
-    q->scale = finite ? (float)scale : NAN;
-    q->bias[0] = (int32_t)(-128 * sum[0]);
-    q->bias[1] = (int32_t)(-128 * sum[1]);
+    q->scale = wrong ? NAN : (float)scale;
+    q->bias[0] = -128 * _mm512_reduce_add_epi32(sum[0]);
+    q->bias[1] = -128 * _mm512_reduce_add_epi32(sum[1]);
 }
 
 /* Products of nq queries (1, 2, 4 or 8) with two groups of 16 keys of b bits, norms and step apart: levels are bytes from 0 to 255,
