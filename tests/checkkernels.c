@@ -344,12 +344,28 @@ static check_variant variant_of(const kvant_quantizer *q, const check_variant *v
     return v;
 }
 
+/* Numbers of signs, which layouts, sums and bounds go by, are no choices that check_variants tries. */
+static size_t add_sketches(const kvant_quantizer *q, check_variant *all, size_t n)
+{
+    static const char *const given[] = {
+        "m=32", "m=96,sketch=gaussian,norm=f32", "m=1024", "m=128,bits=4,sketch=orthogonal,rotation=hadamard",
+        "m=64,bits=5,sketch=orthogonal,rotation=hadamard", "m=1024,bits=3,sketch=orthogonal,rotation=hadamard",
+        "m=160,bits=2,residual_norm=constant,norm=f32,rotation=hadamard", "m=96,bits=1,rotation=none"
+    };
+    for (size_t i = 0; i < sizeof given / sizeof *given && n < CHECK_VARIANTS; i++) {
+        all[n] = (check_variant) { .args = kvant_defaults(q->params) };
+        if (!kvant_parse(q->params, given[i], &all[n].args, NULL))
+            snprintf(all[n++].given, sizeof all->given, "%s", given[i]);
+    }
+    return n;
+}
+
 static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
 {
     static const uint32_t dims[] = { 9, 64, 72, 80, 96, 100, 128, 256 };
     static check_variant variants[CHECK_VARIANTS];
     const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
-    size_t n = q ? check_variants(q->params, variants) : 0, shapes = 0;
+    size_t n = q ? add_sketches(q, variants, check_variants(q->params, variants)) : 0, shapes = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims * n * 2; i++) {       /* vectors have the form of keys */
         const check_variant variant = variant_of(q, &variants[i / 2 % n], dims[i / 2 / n]);
         const kvant_shape shape = { .dim = dims[i / 2 / n], .side = i % 2 ? KVANT_VALUE : KVANT_KEY, .seed = 1 };

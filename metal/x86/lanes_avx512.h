@@ -50,18 +50,26 @@ static inline void lanes_transpose(__m512 r[16])
         r[i] = t[i];
 }
 
-/* x [n][dim] into lanes first ... first+n-1 of a block; the other lanes become zero. dim is a multiple of 8. */
-static inline void lanes_load(const float *x, size_t first, size_t n, size_t dim, float *block)
+/* Rows of x, `stride` floats apart, dim of each, into lanes first ... first+n-1 of a block; the other lanes become zero. dim is a multiple
+ * of 8. */
+static inline void lanes_load_rows(const float *x, size_t stride, size_t first, size_t n, size_t dim, float *block)
 {
     for (size_t j = 0; j < dim; j += LANES) {
         const __mmask16 columns = lanes_mask(0, dim - j < LANES ? dim - j : LANES);
         __m512 r[16];
         for (size_t i = 0; i < LANES; i++)
-            r[i] = i >= first && i < first + n ? _mm512_maskz_loadu_ps(columns, x + (i - first) * dim + j) : _mm512_setzero_ps();
+            r[i] = i >= first && i < first + n ? _mm512_maskz_loadu_ps(columns, x + (i - first) * stride + j)
+                                                   : _mm512_setzero_ps();
         lanes_transpose(r);
         for (size_t k = 0; k < LANES && j + k < dim; k++)
             _mm512_store_ps(block + (j + k) * LANES, r[k]);
     }
+}
+
+/* The same of x [n][dim]. */
+static inline void lanes_load(const float *x, size_t first, size_t n, size_t dim, float *block)
+{
+    lanes_load_rows(x, dim, first, n, dim, block);
 }
 
 /* The reverse: lanes first ... first+n-1 of a block to x [n][dim]. */
@@ -98,7 +106,8 @@ static inline lanes_double lanes_add_product(lanes_double sum, lanes_double a, l
     return (lanes_double) { _mm512_fmadd_pd(a.low, b.low, sum.low), _mm512_fmadd_pd(a.high, b.high, sum.high) };
 }
 
-/* norm_of and normalise of direction.c: lengths, NaN where a coordinate is not finite, and the block becomes directions. */
+/* norm_of and normalise of direction.c: lengths, NaN where a coordinate is not finite, and for the latter the block becomes
+ * directions. */
 static inline __m512d lanes_root(__m512d square)
 {
     const __mmask8 finite = _mm512_cmp_pd_mask(square, _mm512_set1_pd(INFINITY), _CMP_LT_OQ);
@@ -111,14 +120,19 @@ static inline __m512d lanes_inverse(__m512d norm)
     return _mm512_maskz_div_pd(some, _mm512_set1_pd(1), norm);
 }
 
-static inline lanes_double lanes_normalise(float *block, size_t dim)
+static inline lanes_double lanes_norm(const float *block, size_t dim)
 {
     lanes_double square = { _mm512_setzero_pd(), _mm512_setzero_pd() };
     for (size_t j = 0; j < dim; j++) {
         const lanes_double x = lanes_widen(_mm512_load_ps(block + j * LANES));
         square = lanes_add_product(square, x, x);
     }
-    const lanes_double norm = { lanes_root(square.low), lanes_root(square.high) };
+    return (lanes_double) { lanes_root(square.low), lanes_root(square.high) };
+}
+
+static inline lanes_double lanes_normalise(float *block, size_t dim)
+{
+    const lanes_double norm = lanes_norm(block, dim);
     const __m512d low = lanes_inverse(norm.low), high = lanes_inverse(norm.high);
     const __mmask16 some = (__mmask16)(_mm512_cmp_pd_mask(low, _mm512_setzero_pd(), _CMP_GT_OQ) |
                                        _mm512_cmp_pd_mask(high, _mm512_setzero_pd(), _CMP_GT_OQ) << 8);
@@ -201,23 +215,64 @@ static inline void lanes_matrix(const float *packed, size_t rows, size_t cols, c
     }
 }
 
-/* The same with the bits of the scalar code's rows: eight partial sums each, as vector_dot has them, and no fusion. cols is a multiple
+/* Some eights of rows for one vector: 8 sums each, which wait for one another less than those of a single eight would. */
+LANES_INLINE void lanes_eights(const float *packed, size_t eights, size_t cols, const float *x, float *y)
+{
+    __m256 sum[8];
+    LANES_UNROLL
+    for (size_t k = 0; k < eights; k++)
+        sum[k] = _mm256_setzero_ps();
+    for (size_t j = 0; j < cols; j++) {
+        const __m256 column = _mm256_set1_ps(x[j]);
+        LANES_UNROLL
+        for (size_t k = 0; k < eights; k++)
+            sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(packed + (k * cols + j) * MATRIX_ROWS), column, sum[k]);
+    }
+    LANES_UNROLL
+    for (size_t k = 0; k < eights; k++)
+        _mm256_storeu_ps(y + k * MATRIX_ROWS, sum[k]);
+}
+
+/* Up to so many vectors are multiplied one by one, as queries are: with the bits of sixteen at a time, a sixth of which one takes. */
+enum { LANES_FEW = 6 };
+
+/* x [n][cols], `stride` floats apart, to y [n][rows] = P x. */
+static inline void lanes_matrix_few(const float *packed, size_t rows, size_t cols, const float *x, size_t stride, size_t n, float *y)
+{
+    for (size_t v = 0; v < n; v++, x += stride)
+        for (size_t i = 0, eights; i < rows; i += eights * MATRIX_ROWS, y += eights * MATRIX_ROWS) {
+            eights = rows - i >= 8 * MATRIX_ROWS ? 8 : rows - i >= 4 * MATRIX_ROWS ? 4 : 1;
+            if (eights == 8)
+                lanes_eights(packed + i * cols, 8, cols, x, y);
+            else if (eights == 4)
+                lanes_eights(packed + i * cols, 4, cols, x, y);
+            else
+                lanes_eights(packed + i * cols, 1, cols, x, y);
+        }
+}
+
+/* Row i of the product with the bits of the scalar code: eight partial sums, as vector_dot has them, and no fusion. cols is a multiple
  * of 8. */
+LANES_INLINE __m512 lanes_row_exact(const float *packed, size_t i, size_t cols, const float *x)
+{
+    const float *row = packed + i / MATRIX_ROWS * MATRIX_ROWS * cols + i % MATRIX_ROWS;
+    __m512 sum[8];
+    for (int k = 0; k < 8; k++)
+        sum[k] = _mm512_setzero_ps();
+    for (size_t j = 0; j < cols; j += 8)
+        for (size_t k = 0; k < 8; k++)
+            sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(_mm512_set1_ps(row[(j + k) * MATRIX_ROWS]),
+                                                         _mm512_load_ps(x + (j + k) * LANES)));
+    const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
+    const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
+    return _mm512_add_ps(a, b);
+}
+
+/* All rows so. */
 static inline void lanes_matrix_exact(const float *packed, size_t rows, size_t cols, const float *x, float *y)
 {
-    for (size_t i = 0; i < rows; i++) {
-        const float *row = packed + i / MATRIX_ROWS * MATRIX_ROWS * cols + i % MATRIX_ROWS;
-        __m512 sum[8];
-        for (int k = 0; k < 8; k++)
-            sum[k] = _mm512_setzero_ps();
-        for (size_t j = 0; j < cols; j += 8)
-            for (size_t k = 0; k < 8; k++)
-                sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(_mm512_set1_ps(row[(j + k) * MATRIX_ROWS]),
-                                                             _mm512_load_ps(x + (j + k) * LANES)));
-        const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
-        const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
-        _mm512_store_ps(y + i * LANES, _mm512_add_ps(a, b));
-    }
+    for (size_t i = 0; i < rows; i++)
+        _mm512_store_ps(y + i * LANES, lanes_row_exact(packed, i, cols, x));
 }
 
 /* ---- Rotations --------------------------------------------------------------------------------------- */
@@ -314,46 +369,26 @@ static inline void row_sign(const float *x, const float *signs, size_t dim, floa
         _mm512_storeu_ps(y + j, _mm512_mul_ps(_mm512_loadu_ps(signs + j), _mm512_loadu_ps(x + j)));
 }
 
-/* lanes_matrix of one vector, with its bits; rows is a multiple of 32. */
-static inline void row_matrix(const float *packed, size_t rows, size_t cols, const float *x, float *y)
-{
-    enum { BLOCKS = 4 };
-    for (size_t i = 0; i < rows; i += BLOCKS * MATRIX_ROWS, packed += BLOCKS * MATRIX_ROWS * cols) {
-        __m256 sum[BLOCKS];
-        for (int k = 0; k < BLOCKS; k++)
-            sum[k] = _mm256_setzero_ps();
-        for (size_t j = 0; j < cols; j++)
-            for (size_t k = 0; k < BLOCKS; k++)
-                sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(packed + (k * cols + j) * MATRIX_ROWS), _mm256_set1_ps(x[j]), sum[k]);
-        for (size_t k = 0; k < BLOCKS; k++)
-            _mm256_storeu_ps(y + i + k * MATRIX_ROWS, sum[k]);
-    }
-}
-
-/* Whether a rotation of a vector by itself, row_rotate, is there. */
-LANES_INLINE bool row_rotates(const lanes_rotation *r) { return r->dim % 32 == 0; }
-
-/* y [dim] = the rotation of x, or its inverse, with the bits of lanes_forward (not exact) and lanes_inverse_rotation. */
-static inline void row_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, float *y)
+/* Few vectors [n][dim], one by one and with the bits of lanes_forward (not exact) and lanes_inverse_rotation. */
+static inline void lanes_rotate_few(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y)
 {
     const size_t dim = r->dim;
     if (r->kind == ROTATION_HAAR) {
-        row_matrix(table + (inverse ? dim * dim : 0), dim, dim, x, y);
-    } else if (r->kind == ROTATION_HADAMARD && inverse) {
-        memcpy(y, x, dim * sizeof *y);
-        row_hadamard(y, dim, r->width);
-        row_sign(y, table, dim, y);
-    } else if (r->kind == ROTATION_HADAMARD) {
-        row_sign(x, table, dim, y);
-        row_hadamard(y, dim, r->width);
+        lanes_matrix_few(table + (inverse ? dim * dim : 0), dim, dim, x, dim, n, y);
+    } else if (r->kind == ROTATION_NONE || r->width % LANES) {
+        (inverse ? rotation_inverse : rotation_forward)((rotation_kind)r->kind, r->dim, table, x, n, y);
     } else {
-        memcpy(y, x, dim * sizeof *y);
+        for (; n; n--, x += dim, y += dim) {
+            if (inverse)
+                memcpy(y, x, dim * sizeof *y);
+            else
+                row_sign(x, table, dim, y);
+            row_hadamard(y, dim, r->width);
+            if (inverse)
+                row_sign(y, table, dim, y);
+        }
     }
 }
-
-/* ---- Rotations of rows ---------------------------------------------------------------------------------- */
-
-enum { LANES_FEW = 6 };            /* as many vectors are faster one by one than in sixteen lanes */
 
 /* The ops `query` and `finish` of a rotated method: n vectors [n][dim]; scratch holds two blocks. */
 static inline void lanes_rotate(const lanes_rotation *r, const float *table, bool inverse, const float *x, size_t n, float *y,
@@ -362,9 +397,8 @@ static inline void lanes_rotate(const lanes_rotation *r, const float *table, boo
     const size_t dim = r->dim;
     for (size_t done = 0, step; done < n; done += step, x += step * dim, y += step * dim) {
         step = n - done < LANES ? n - done : LANES;
-        if (step <= LANES_FEW && row_rotates(r)) {
-            for (size_t i = 0; i < step; i++)
-                row_rotate(r, table, inverse, x + i * dim, y + i * dim);
+        if (step <= LANES_FEW) {
+            lanes_rotate_few(r, table, inverse, x, step, y);
             continue;
         }
         lanes_load(x, 0, step, dim, scratch);

@@ -54,7 +54,7 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
 }
 
 /* What a vector alone, which is what a decode step appends, is coded by: its codes are those that it has in a lane. */
-static bool codes_alone(const tables *t) { return row_rotates(&t->rotation) && !(t->exact && t->rotation.kind == ROTATION_HAAR); }
+static bool codes_alone(const tables *t) { return t->rotation.dim % LANES == 0 && !(t->exact && t->rotation.kind == ROTATION_HAAR); }
 
 LANES_INLINE void encode_alone(const tables *t, unsigned b, bool values, const float *x, const span *s, float *scratch)
 {
@@ -63,7 +63,7 @@ LANES_INLINE void encode_alone(const tables *t, unsigned b, bool values, const f
     float *u = scratch + dim * LANES, *y = u + dim;
     double norm = norm_of(x, dim), dot = 0, square = 0;
     row_direction(x, dim, norm, u);
-    row_rotate(&t->rotation, table_of(t), false, u, y);
+    lanes_rotate_few(&t->rotation, table_of(t), false, u, 1, y);
     for (size_t j = 0; j < dim; j += LANES) {
         _mm512_storeu_si512(k, lanes_index(&t->book, b, _mm512_loadu_ps(y + j)));
         for (size_t l = 0; l < LANES; l++)

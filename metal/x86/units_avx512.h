@@ -133,23 +133,29 @@ LANES_INLINE void units_prepare(const units *t, const units_part *p, bool floats
     }
 }
 
+/* Rotates up to 16 vectors q; returns rows in scratch, which holds two blocks. */
+LANES_INLINE float *units_rotate(const lanes_rotation *r, const float *table, const float *q, size_t n, float *scratch)
+{
+    const size_t dim = r->dim;
+    if (n <= LANES_FEW) {
+        lanes_rotate_few(r, table, false, q, n, scratch);
+        return scratch;
+    }
+    float *other = scratch + dim * LANES;
+    lanes_load(q, 0, n, dim, scratch);
+    float *block = lanes_forward(r, table, false, scratch, other);
+    float *rows = block == scratch ? other : scratch;
+    lanes_store(block, 0, n, dim, rows);
+    return rows;
+}
+
 /* The op `query` of one part on rotated vectors; scratch holds two blocks. */
 LANES_INLINE void units_query(const units *t, const lanes_rotation *r, const float *table, bool floats, const float *q, size_t nq,
                               void *prepared, float *scratch)
 {
-    const size_t dim = r->dim;
     for (size_t i = 0, step; i < nq; i += step) {
         step = nq - i < LANES ? nq - i : LANES;
-        float *other = scratch + dim * LANES, *rows = scratch;
-        if (step <= LANES_FEW && row_rotates(r)) {
-            for (size_t k = 0; k < step; k++)
-                row_rotate(r, table, false, q + (i + k) * dim, rows + k * dim);
-        } else {
-            lanes_load(q + i * dim, 0, step, dim, scratch);
-            float *block = lanes_forward(r, table, false, scratch, other);
-            rows = block == scratch ? other : scratch;
-            lanes_store(block, 0, step, dim, rows);
-        }
+        const float *rows = units_rotate(r, table, q + i * r->dim, step, scratch);
         units_prepare(t, &t->part[0], floats, rows, step, (char *)prepared + i * t->query);
     }
 }
