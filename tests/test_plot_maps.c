@@ -166,10 +166,34 @@ static void errors(void **state)
     store_close(s);
 }
 
+/* Two levels of one cell: each with its own range, density and figures. */
+static void angles(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "angles.db", &run);
+    store_cell cell = made_cell("p", "polarquant 4b", 3.875);
+    cell.probe = "angles";
+    put(s, run, 0, cell, "{}", "angle_ks_1", 0.0123, 0, 0);
+    put_result(s, "p", "angle_chi2_1", -1, 1.25, 0.2);
+    put_result(s, "p", "angle_ks_2", -1, 0.0456, 0);
+    put_result(s, "p", "angle_chi2_2", -1, 77.5, 0.2);
+    for (uint32_t bin = 0; bin < 64; bin++)
+        for (uint32_t level = 1; level <= 2; level++)
+            assert_ok(store_sample(s, "p", 0, &(probe_sample){ "angle_count", level, bin, level == 1 ? 10 : bin, 1 }, err));
+    char *svg = draw(state, s, "angles", NULL);
+    static const char *const words[] = { "polarquant 4b, level 1", "polarquant 4b, level 2", "KS 0.0123, \u03c7\u00b2/dof 1.25",
+                                         "KS 0.0456, \u03c7\u00b2/dof 77.5", "angle, radians", "line: analytic density", "\u03c0/4", "2\u03c0" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    free(svg);
+    store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grid), cmocka_unit_test(layers), cmocka_unit_test(journey), cmocka_unit_test(errors),
+        cmocka_unit_test(angles),
         cmocka_unit_test(tikz_is_escaped), cmocka_unit_test(tikz_is_drawn),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
