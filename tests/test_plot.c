@@ -184,9 +184,19 @@ static void needles(void **state)
         *svg_path = text_format("%s.svg", base);
     char *expected = text_format("%s.svg\n%s.png\n%s.pdf\n", base, base, base), *svg = svg_text(svg_path);
     assert_string_equal(files, expected);
-    static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5" };
+    static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5",
+                                         /* where both were asked */
+                                         "affine_x 4b \u2212 f16", "\u22124 of 4", "\u22124" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_says(svg, words[i]);
+    char *alone = in_folder(*state, "alone.svg"), *maps;
+    static const char *const without[] = { "differences=0", NULL };
+    free(draw(s, "needle", alone, NULL, without));
+    maps = svg_text(alone);
+    assert_says(maps, "0/4");
+    assert_null(strstr(maps, "\u2212 f16"));
+    free(maps);
+    free(alone);
     assert_int_equal(count_files(folder), 3);            /* and nothing else was left there */
     static const char *const magic[] = { "<?xml", "\x89PNG", "%PDF" };
     for (size_t i = 0; i < 3; i++) {

@@ -182,7 +182,8 @@ static void angles(void **state)
             assert_ok(store_sample(s, "p", 0, &(probe_sample){ "angle_count", level, bin, level == 1 ? 10 : bin, 1 }, err));
     char *svg = draw(state, s, "angles", NULL);
     static const char *const words[] = { "polarquant 4b, level 1", "polarquant 4b, level 2", "KS 0.0123, \u03c7\u00b2/dof 1.25",
-                                         "KS 0.0456, \u03c7\u00b2/dof 77.5", "angle, radians", "line: analytic density", "\u03c0/4", "2\u03c0" };
+                                         "KS 0.0456, \u03c7\u00b2/dof 77.5", "angle, radians", "line: analytic density",
+                                         "\u03c0/4", "2\u03c0" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_says(svg, words[i]);
     free(svg);
