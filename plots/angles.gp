@@ -1,8 +1,9 @@
 # Small multiples, a row for each cell and a column for each level: shares of angles as boxes, the analytic density as a line. Boxes
 # that leave the line are what the codebook of that level was not solved for.
-ACROSS = int(FIRST[9])
+EACH = PIXELS ? 195 : 270
+ACROSS = fit(int(FIRST[9]), 70, EACH)
 DOWN = int(ceil(1.0 * N / ACROSS))
-WIDTH = ACROSS < 2 ? 600 : 70 + 270 * ACROSS
+WIDTH = ACROSS < 2 && !PIXELS ? 600 : 70 + EACH * ACROSS
 HEIGHT = 150 + 210 * DOWN
 load STYLE
 
@@ -23,7 +24,7 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': angles by level' . (FIRS
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - 75.0 / HEIGHT spacing 60.0 / WIDTH, 85.0 / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
-    set title SERIES[i] . sprintf("\nKS %.4f, χ²/dof %.3g", KS[i], CHI[i]) font ',11' offset 0, -0.6
+    set title SERIES[i] . sprintf("\nKS %.4f, χ²/dof %.3g", KS[i], CHI[i]) font (PIXELS ? ',9' : ',11') offset 0, -0.6
     RANGE = LEVEL[i] < 2 ? 2 * pi : pi / 2
     TOP = 1.12 * (MOST[i] > peak(LEVEL[i]) ? MOST[i] : peak(LEVEL[i]))
     set xrange [0:RANGE]

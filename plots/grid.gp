@@ -1,6 +1,6 @@
 # Small multiples: a grid of value bits by key bits per quantizer, dark where the value is worse, the figure and its error in the cells.
 # One scale for all panels, so that they can be compared; where below the diagonal is darker than above, keys need the bits.
-ACROSS = N < 3 ? N : 3
+ACROSS = fit(N < 3 ? N : 3, 90, 340)
 DOWN = int(ceil(1.0 * N / ACROSS))
 WIDTH = 90 + 340 * ACROSS
 HEIGHT = 130 + 330 * DOWN

@@ -2,7 +2,7 @@
 # in its title (half as much again at least): what is to be seen is where a quantizer is bad, and not how bad one is beside another.
 LAYERS = int(FIRST[9])
 HEADS = int(FIRST[10])
-ACROSS = N < 2 ? 1 : 2
+ACROSS = fit(N < 2 ? 1 : 2, 30, 60 + (16 * LAYERS < 340 ? 340 : 16 * LAYERS > 800 ? 800 : 16 * LAYERS))
 DOWN = int(ceil(1.0 * N / ACROSS))
 TALL = 22 * HEADS < 60 ? 60 : 22 * HEADS > 400 ? 400 : 22 * HEADS
 WIDTH = 90 + ACROSS * (16 * LAYERS < 340 ? 340 : 16 * LAYERS > 800 ? 800 : 16 * LAYERS) + 60 * (ACROSS - 1)

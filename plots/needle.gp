@@ -7,7 +7,8 @@ do for [i = 1:N] { stats DATA index i - 1 skip 1 using (IS_DIFFERENCE[i] = int($
 MAPS = 0
 do for [i = 1:N] { MAPS = MAPS + !IS_DIFFERENCE[i] }
 LABELS = int(FIRST[10])
-COLUMNS_OF_PANELS = int(FIRST[11]) > 1 && MAPS == LABELS * int(FIRST[11]) && LABELS < 7 ? LABELS : MAPS < 4 ? MAPS : 4
+EACH = PIXELS ? 190 : 260
+COLUMNS_OF_PANELS = fit(int(FIRST[11]) > 1 && MAPS == LABELS * int(FIRST[11]) && LABELS < 7 ? LABELS : MAPS < 4 ? MAPS : 4, 80, EACH)
 # Slots from 1, row by row: differences begin a row, under the reference's map there is none, and so do the maps behind them.
 array SLOT[N]
 LAST = 0
@@ -19,7 +20,7 @@ do for [i = 1:N] {
     SLOT[i] = LAST
 }
 ROWS_OF_PANELS = int(ceil(1.0 * LAST / COLUMNS_OF_PANELS))
-WIDTH = COLUMNS_OF_PANELS < 2 ? 600 : 80 + 260 * COLUMNS_OF_PANELS
+WIDTH = COLUMNS_OF_PANELS < 2 && !PIXELS ? 600 : 80 + EACH * COLUMNS_OF_PANELS
 HEIGHT = 120 + 240 * ROWS_OF_PANELS
 load STYLE
 
@@ -37,7 +38,7 @@ stats DATA skip 1 using 2 name 'C' nooutput
 stats DATA skip 1 using 3 name 'R' nooutput
 set xrange [0.5:C_max + 0.5]
 set yrange [R_max + 0.5:0.5]
-SMALL = C_max > 5 || R_max > 6 ? ',8' : ',12'
+SMALL = C_max > 5 || R_max > 6 || PIXELS ? ',8' : ',12'
 
 # Margins in pixels: titles and tics do not grow with the picture.
 set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS \
@@ -52,7 +53,7 @@ do for [i = 1:N] {
     LAST = SLOT[i]
     eval IS_DIFFERENCE[i] ? CHANGES : SHARES
     stats DATA index i - 1 skip 1 using (HEAD = strcol(8), $6) nooutput
-    set title SERIES[i] . "\n" . HEAD font ',12' offset 0, -0.5
+    set title SERIES[i] . "\n" . HEAD font (PIXELS ? ',9' : ',12') offset 0, -0.5
     plot DATA index i - 1 skip 1 using 2:3:($2 - 0.48):($2 + 0.48):($3 - 0.47):($3 + 0.47):6:xtic(4):ytic(5) with boxxyerror \
              fillstyle solid noborder fillcolor palette, \
          DATA index i - 1 skip 1 using 2:3:(is_dark(i, $6) ? strcol(7) : '') with labels font SMALL textcolor '#ffffff', \

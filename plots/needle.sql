@@ -42,7 +42,9 @@ SELECT series, column, row, length, depth, value, right || '/' || CAST(n AS INTE
        label, first
 FROM map
 UNION ALL
-SELECT series || ' − ' || other, column, row, length, depth, change, replace(printf('%+d', more), '-', '−'),
-       replace(printf('%+d of %d', all_more, asked), '-', '−'), '', 0, 0, 1, setting, reference, bits_stored, label, first
+SELECT series || ' − ' || other, column, row, length, depth, change,
+       CASE more WHEN 0 THEN '0' ELSE replace(printf('%+d', more), '-', '−') END,
+       CASE all_more WHEN 0 THEN '0' ELSE replace(printf('%+d', all_more), '-', '−') END || printf(' of %d', asked),
+       '', 0, 0, 1, setting, reference, bits_stored, label, first
 FROM difference
 ORDER BY setting, is_difference, reference DESC, bits_stored, label, first, row, column

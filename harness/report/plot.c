@@ -123,13 +123,24 @@ static const char *suffix_of(const char *path)
     return NULL;
 }
 
-/* DIR/EXPERIMENT-PLOT[-METRIC or QUESTION].FORMAT, where --out names no file; characters that a path should not have become '_'. */
+/* Columns of two-column papers, nearly alike everywhere: texts of 11 pixels are about 6 points there. */
+static const plot_width widths[] = { { "single", 3.375, 460 }, { "double", 7.0, 940 } };
+
+const plot_width *plot_width_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (!strcmp(widths[i].name, name))
+            return &widths[i];
+    return NULL;
+}
+
+/* DIR/EXPERIMENT-PLOT[-METRIC or QUESTION][-WIDTH].FORMAT, where --out names no file; what a path should not have becomes '_'. */
 static char *file_name(const plot_options *o, const char *experiment, const char *metric, const char *format)
 {
     if (suffix_of(o->out))
         return strdup(o->out);
-    char *name = metric ? text_format("%s-%s-%s.%s", experiment, o->name, metric, format_suffix(format))
-                        : text_format("%s-%s.%s", experiment, o->name, format_suffix(format));
+    char *name = text_format("%s-%s%s%s%s%s.%s", experiment, o->name, metric ? "-" : "", metric ? metric : "", o->width ? "-" : "",
+                             o->width ? o->width : "", format_suffix(format));
     for (char *c = name; c && *c; c++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+", *c) || (c == name && *c == '.'))
             *c = '_';
@@ -156,6 +167,8 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
             return kvant_fail(err, KVANT_INVALID, "--format %s: the file %.200s is to be written, which ends otherwise", *f, o->out);
         else if (!format_suffix(*f))
             return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png, pdf or tikz", *f);
+    if (o->width && !plot_width_named(o->width))
+        return kvant_fail(err, KVANT_INVALID, "--width %.40s: must be single or double", o->width);
     char *experiment = NULL;
     plot_data data = { .title = NULL };
     kvant_status status = check_name(o, err);

@@ -69,6 +69,9 @@ static kvant_status write_script(const plot_options *o, const char *experiment, 
     assign(&script, "EXPERIMENT", experiment);
     assign(&script, "METRIC", data->metric ? data->metric : "");
     assign(&script, "TITLE", data->title);
+    const plot_width *width = o->width ? plot_width_named(o->width) : NULL;
+    text_add(&script, "INCHES = %.4g\nPIXELS = %d\n", width ? width->inches : 0, width ? width->pixels : 0);
+    text_add(&script, "fit(n, base, each) = !PIXELS || n < 2 || base + each * n <= PIXELS ? n : fit(n - 1, base, each)\n");
     text_add(&script, "%sload ", data->variables.data);
     gnuplot_string(&script, drawing ? drawing : "");
     text_add(&script, "\n");

@@ -27,6 +27,10 @@ void plot_data_free(plot_data *d);
 /* A gnuplot string in single quotes: nothing in it is expanded. */
 void gnuplot_string(text *t, const char *value);
 
+/* Widths of columns of a paper. NULL: no such name. */
+typedef struct { const char *name; double inches; int pixels; } plot_width;
+const plot_width *plot_width_named(const char *name);
+
 /* Draws the rows by FOLDER/NAME.gp into `file`. */
 kvant_status plot_gnuplot(const plot_options *options, const char *experiment, const plot_data *data, const char *format,
                           const char *file, kvant_error *err);
