@@ -166,6 +166,34 @@ static void errors(void **state)
     store_close(s);
 }
 
+/* One biased method, one that is not; of other bits only where these are asked for. */
+static void products(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "products.db", &run);
+    static const char *const labels[] = { "turboquant_mse 2b", "turboquant_prod 2b", "affine 3b" };
+    for (uint32_t i = 0; i < 3; i++) {
+        store_cell cell = made_cell((const char *[]){ "m", "p", "a" }[i], labels[i], i < 2 ? 2 : 3);
+        cell.probe = "distortion";
+        put(s, run, i, cell, labels[i][0] == 'a' ? "{\"a\":3}" : i ? "{\"p\":2}" : "{\"m\":2}", "ip_variance_at_90", 0.1, 0, 0);
+        for (int degrees = 0; degrees < 90; degrees += 30) {
+            char *bias = text_format("ip_bias_at_%d", degrees), *variance = text_format("ip_variance_at_%d", degrees);
+            put_result(s, cell.key, bias, 0, i ? 0 : -0.1 * degrees / 90, 0.001);
+            put_result(s, cell.key, variance, -1, 0.1 + 0.001 * degrees, 0.001);
+            free(bias);
+            free(variance);
+        }
+    }
+    char *svg = draw(state, s, "products", NULL);
+    static const char *const words[] = { "turboquant_mse 2b", "turboquant_prod 2b", "bias", "d \u00d7 variance",
+                                         "true inner product of unit vectors", "bars: 95 % interval" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    assert_null(strstr(svg, "affine 3b"));
+    free(svg);
+    store_close(s);
+}
+
 /* Two levels of one cell: each with its own range, density and figures. */
 static void angles(void **state)
 {
@@ -194,7 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grid), cmocka_unit_test(layers), cmocka_unit_test(journey), cmocka_unit_test(errors),
-        cmocka_unit_test(angles),
+        cmocka_unit_test(angles), cmocka_unit_test(products),
         cmocka_unit_test(tikz_is_escaped), cmocka_unit_test(tikz_is_drawn),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
