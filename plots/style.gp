@@ -22,12 +22,16 @@ if (FORMAT eq 'pdf' && INCHES > 0) {
     set terminal pdfcairo size SIZE * WIDTH / 96.0, SIZE * HEIGHT / 96.0 noenhanced font 'Sans,14' fontscale 0.72 * SIZE \
         linewidth SIZE pointscale SIZE
 }
-# Its sizes are no expressions; centimetres, for fonts in points.
+# Its sizes are no expressions; centimetres, for fonts in points. One font for all texts: smaller in columns, where panels are narrow.
 TEX = (INCHES > 0 ? 72.0 / 96 * SIZE : 1) * 2.54 / 72
-TEX_FONT = INCHES > 0 ? 13 * 72.0 / 96 * SIZE : 13
+TEX_FONT = INCHES > 0 ? 11 * 72.0 / 96 * SIZE : 13
 if (FORMAT eq 'tikz') {
     eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{%.3g}{%.3g}\\selectfont'", WIDTH * TEX, HEIGHT * TEX, TEX_FONT, \
                  TEX_FONT * 15 / 13)
+}
+if (FORMAT eq 'cairolatex') {
+    eval sprintf("set terminal cairolatex pdf input colortext header '\\fontsize{%.3g}{%.3g}\\selectfont' size %.2fcm,%.2fcm", \
+                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX, HEIGHT * TEX)
 }
 set output OUTPUT
 

@@ -423,7 +423,7 @@ static void errors(void **state)
     static const char *const jpeg[] = { "jpeg", NULL }, *const png[] = { "png", NULL }, *const typo[] = { "metrik=nll", NULL },
                       *const bare[] = { "metric", NULL }, *const nothing[] = { "metric=nmse", NULL };
     o = (plot_options){ plots_folder(), "pareto", "e", out, jpeg, NULL, NULL };
-    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png, pdf or tikz");
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png, pdf, tikz or cairolatex");
     o = (plot_options){ plots_folder(), "pareto", "e", "x.svg", png, NULL, NULL };
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "ends otherwise");
     o = (plot_options){ plots_folder(), "pareto", "e", out, NULL, typo, NULL };

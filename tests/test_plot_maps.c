@@ -91,6 +91,56 @@ static void tikz_is_drawn(void **state)
     store_close(s);
 }
 
+static void cairolatex_is_escaped(void **state)
+{
+    (void)state;
+    text out = { 0 };
+    plot_cairolatex_escape("    \\def\\a_b{%\n      \\put(1,2){\\makebox(0,0)[l]{\\strut{}x_2 & {z}}}%\n"
+                           "      \\put(1,2){\\rotatebox{-270}{\\makebox(0,0){\\strut{}y_1 {%}}}}%\n"
+                           "      \\put(1,2){\\makebox(0,0){\\strut{}$-10$}}%\n"
+                           "    \\put(0,0){\\includegraphics[width={1bp},height={2bp}]{/tmp/picture}}%\n", "e_1-graphics", &out);
+    assert_string_equal(out.data, "    \\def\\a_b{%\n      \\put(1,2){\\makebox(0,0)[l]{\\strut{}x\\_2 \\& \\{z\\}}}%\n"
+                        "      \\put(1,2){\\rotatebox{-270}{\\makebox(0,0){\\strut{}y\\_1 \\{\\%\\}}}}%\n"
+                        "      \\put(1,2){\\makebox(0,0){\\strut{}$-10$}}%\n"
+                        "    \\put(0,0){\\includegraphics[width={1bp},height={2bp}]{e_1-graphics}}%\n");
+    text_free(&out);
+}
+
+/* Two files that belong together, and one .tex is not to be written twice. */
+static void cairolatex_is_drawn(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "cairo.db", &run);
+    put(s, run, 0, made_cell("a", "turboquant_mse 2b", 2), "{}", "encode_ns", 800, 0, 0);
+    char *folder = in_folder(*state, "cairo"), *file = in_folder(folder, "e-journey-encode_ns-single.tex"), *tex = NULL, *pdf = NULL,
+        *graphics = in_folder(folder, "e-journey-encode_ns-single-graphics.pdf");
+    static const char *const formats[] = { "cairolatex", NULL }, *const both[] = { "tikz", "cairolatex", NULL },
+                      *const sets[] = { "metric=encode_ns", NULL };
+    text files = { 0 };
+    size_t bytes;
+    plot_options o = { .folder = cli_share("plots"), .name = "journey", .out = folder, .formats = both, .sets = sets,
+                       .width = "single" };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "the same .tex");
+    o.formats = formats;
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_non_null(strstr(files.data, file));
+    assert_non_null(strstr(files.data, graphics));
+    assert_ok(file_read(file, &tex, &bytes, err));
+    assert_non_null(strstr(tex, "\\strut{}turboquant\\_mse 2b}"));
+    assert_null(strstr(tex, "turboquant_mse"));
+    assert_non_null(strstr(tex, "]{e-journey-encode_ns-single-graphics}}%"));
+    assert_null(strstr(tex, "kvant-plot-"));                /* nothing of the folder that it was drawn in */
+    assert_ok(file_read(graphics, &pdf, &bytes, err));
+    assert_memory_equal(pdf, "%PDF", 4);
+    free(tex);
+    free(pdf);
+    free(file);
+    free(graphics);
+    free(folder);
+    text_free(&files);
+    store_close(s);
+}
+
 static void grid(void **state)
 {
     int64_t run;
@@ -224,6 +274,7 @@ int main(void)
         cmocka_unit_test(grid), cmocka_unit_test(layers), cmocka_unit_test(journey), cmocka_unit_test(errors),
         cmocka_unit_test(angles), cmocka_unit_test(products),
         cmocka_unit_test(tikz_is_escaped), cmocka_unit_test(tikz_is_drawn),
+        cmocka_unit_test(cairolatex_is_escaped), cmocka_unit_test(cairolatex_is_drawn),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

@@ -10,7 +10,8 @@
 static const cli_option options[] = {
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },
     { "out", "PATH", "a folder, or a file that ends in .svg, .png, .pdf or .tex (default results)", false },
-    { "format", "NAME", "svg, png, pdf, or tikz: a .tex to \\input beside gnuplot-lua-tikz.sty (default svg)", true },
+    { "format", "NAME", "svg, png, pdf; for TeX's \\input tikz, beside gnuplot-lua-tikz.sty, or cairolatex, with graphicx and xcolor "
+      "and a NAME-graphics.pdf (default svg)", true },
     { "terminal", "NAME", "like --format NAME", false },
     { "width", "NAME", "single or double: as wide as one column of a paper (3.375 inches) or two (7)", false },
     { "metric", "NAME", "like --set metric=NAME", false },

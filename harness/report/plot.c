@@ -102,7 +102,8 @@ static kvant_status choose_experiment(store *s, const char *given, char **experi
 }
 
 static const struct { const char *format, *suffix; } formats_known[] = {
-    { "svg", "svg" }, { "png", "png" }, { "pdf", "pdf" }, { "tikz", "tex" }, { NULL, NULL }
+    { "svg", "svg" }, { "png", "png" }, { "pdf", "pdf" }, { "tikz", "tex" }, { "cairolatex", "tex" },
+    { NULL, NULL }
 };
 
 static const char *format_suffix(const char *format)
@@ -163,10 +164,14 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
     const char *by_suffix[] = { suffix_of(o->out), NULL };
     const char *const *formats = o->formats ? o->formats : by_suffix[0] ? by_suffix : svg;
     for (const char *const *f = formats; *f; f++)
-        if (by_suffix[0] && strcmp(*f, by_suffix[0]))
+        if (by_suffix[0] && format_suffix(*f) && strcmp(format_suffix(*f), format_suffix(by_suffix[0])))
             return kvant_fail(err, KVANT_INVALID, "--format %s: the file %.200s is to be written, which ends otherwise", *f, o->out);
         else if (!format_suffix(*f))
-            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png, pdf or tikz", *f);
+            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png, pdf, tikz or cairolatex", *f);
+    for (const char *const *f = formats; *f; f++)
+        for (const char *const *g = formats; g < f; g++)
+            if (strcmp(*f, *g) && !strcmp(format_suffix(*f), format_suffix(*g)))
+                return kvant_fail(err, KVANT_INVALID, "--format %s and %s would write the same .tex; ask for them one by one", *g, *f);
     if (o->width && !plot_width_named(o->width))
         return kvant_fail(err, KVANT_INVALID, "--width %.40s: must be single or double", o->width);
     char *experiment = NULL;
@@ -179,8 +184,10 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
     for (const char *const *f = formats; *f && status == KVANT_OK; f++) {
         char *file = file_name(o, experiment, was_set(o, "metric") || was_set(o, "question") ? data.metric : NULL, *f);
         status = file ? plot_gnuplot(o, experiment, &data, *f, file, err) : kvant_fail(err, KVANT_NOMEM, "out of memory");
+        char *graphics = status == KVANT_OK && !strcmp(*f, "cairolatex") ? plot_graphics_path(file) : NULL;
         if (status == KVANT_OK)
-            text_add(files, "%s\n", file);
+            text_add(files, "%s\n%s%s", file, graphics ? graphics : "", graphics ? "\n" : "");
+        free(graphics);
         free(file);
     }
     plot_data_free(&data);

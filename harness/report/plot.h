@@ -21,7 +21,7 @@ typedef struct {
     const char *name;              /* of the plot */
     const char *experiment;        /* NULL: the store's only one */
     const char *out;               /* a folder, or a file that ends in .svg, .png, .pdf or .tex */
-    const char *const *formats;    /* "svg", "png", "pdf", "tikz", NULL-terminated; NULL: by `out`, else svg */
+    const char *const *formats;    /* "svg", "png", "pdf", "tikz", "cairolatex", NULL-terminated; NULL: by `out`, else svg */
     const char *const *sets;       /* parameters of the query, KEY=VALUE, NULL-terminated; may be NULL */
     const char *width;             /* "single" or "double": as wide as a column of a paper, or as two; NULL: for a screen */
 } plot_options;

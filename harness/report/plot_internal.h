@@ -35,7 +35,13 @@ const plot_width *plot_width_named(const char *name);
 kvant_status plot_gnuplot(const plot_options *options, const char *experiment, const plot_data *data, const char *format,
                           const char *file, kvant_error *err);
 
+/* Of a picture of terminal cairolatex, FILE.tex, the file of its lines and areas, FILE-graphics.pdf; freed by the caller, NULL: no
+ * memory. */
+char *plot_graphics_path(const char *file);
+
 /* Adds a picture of gnuplot's terminal tikz with its texts escaped for TeX. */
 void plot_tikz_escape(const char *tikz, text *out);
+/* The same of terminal cairolatex, whose lines and areas are a PDF of its own: what \includegraphics shall name. */
+void plot_cairolatex_escape(const char *tex_picture, const char *graphics, text *out);
 
 #endif
