@@ -165,7 +165,8 @@ static kvant_status finish_cairolatex(const work *w, const char *file, kvant_err
     char *graphics = path ? strndup(name, strlen(name) - strlen(".pdf")) : NULL;
     text tex = { 0 };
     size_t bytes;
-    kvant_status status = graphics ? file_read(w->picture, &raw, &bytes, err) : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
+    kvant_status status = graphics ? file_read(w->picture, &raw, &bytes, err)
+                                   : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
     if (status == KVANT_OK) {
         plot_cairolatex_escape(raw, graphics, &tex);
         status = tex.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file)
