@@ -31,7 +31,12 @@ set bmargin 5
 set samples 200
 UPPER = '(√3 π / 2) 4^-b, upper bound'
 set key outside right top font ',11'
-if (PIXELS) { set key outside center bottom maxcols KEY_COLUMNS; set bmargin -1 }
+if (PIXELS) {
+    set key outside center bottom maxcols KEY_COLUMNS noopaque
+    set bmargin -1
+    set xlabel offset 0, 0.5
+    set label 1 at graph 0.98, graph 0.96      # the key has its place
+}
 # One range for all: panels are there to be compared. stats looks at the ranges of the axes, so it comes before they are set.
 stats DATA skip 1 using 2:3 name 'S' nooutput
 set xrange [S_min_x - 0.3 : S_max_x + 0.3]

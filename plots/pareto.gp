@@ -43,7 +43,7 @@ set bmargin 5
 SIGN = FIRST[14] eq '1' ? 1 : -1
 if (SIGN > 0) { set key bottom right }
 if (MOST > 10) { set key outside right top font ',11' }
-if (BELOW) { set key outside center bottom maxcols KEY_COLUMNS; set bmargin -1 }
+if (BELOW) { set key outside center bottom maxcols KEY_COLUMNS noopaque offset 0, 1; set bmargin -1; set xlabel offset 0, 0.5 }
 if (PANELS > 1) { set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC font ',16' }
 
 do for [p = 1:PANELS] {

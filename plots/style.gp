@@ -44,7 +44,7 @@ set border 3 linecolor '#404040'
 set tics nomirror out textcolor '#202020'
 set grid linecolor '#dddddd' linetype 1 linewidth 0.5
 set key top right opaque noenhanced samplen 2
-set title font ',16'
+set title font (PIXELS && PIXELS < 700 ? ',11' : ',16')
 
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))
