@@ -20,7 +20,7 @@ unset key
 set samples 300
 set style fill solid 0.8 noborder
 set label 1 'line: analytic density' at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': angles by level' . (FIRST[8] eq '' ? '' : ', ' . FIRST[8]) font ',15' \
+set multiplot layout DOWN, ACROSS title EXPERIMENT . ': angles by level' . (FIRST[8] eq '' ? '' : ', ' . FIRST[8]) font HEADING \
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - 75.0 / HEIGHT spacing 60.0 / WIDTH, 85.0 / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough

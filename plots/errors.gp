@@ -18,7 +18,7 @@ unset key
 set samples 300
 set style fill solid 0.8 noborder
 set label 1 'line: normal density of the same mean and spread' at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': errors of inner products' . (FIRST[6] eq '' ? '' : ', ' . FIRST[6]) font ',15' \
+set multiplot layout DOWN, ACROSS title EXPERIMENT . ': errors of inner products' . (FIRST[6] eq '' ? '' : ', ' . FIRST[6]) font HEADING \
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - 70.0 / HEIGHT spacing 55.0 / WIDTH, 75.0 / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough

@@ -27,7 +27,7 @@ set yrange [R_max + 0.5:0.5]
 SMALL = C_max > 5 ? ',8' : ',12'
 set label 1 'light: better' . (LOG ? ', by the logarithm' : '') at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[10] eq '' ? '' : ' (' . FIRST[10] . ')') . \
-    (FIRST[9] eq '' ? '' : ', ' . FIRST[9]) font ',15' \
+    (FIRST[9] eq '' ? '' : ', ' . FIRST[9]) font HEADING \
     margins 80.0 / WIDTH, 1 - 20.0 / WIDTH, 75.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
 set xlabel 'bits of values' offset 0, 0.4
 set ylabel 'bits of keys' offset 2, 0

@@ -25,7 +25,7 @@ set ytics HEADS > 8 ? step(1.0 * HEADS, 8) : 1
 set label 1 'dark: large, by the logarithm, from the least to the most of each panel' at screen 0.985, screen 12.0 / HEIGHT right font ',11' \
     textcolor '#606060'
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[6] eq '' ? '' : ' (' . FIRST[6] . ')') . \
-    (FIRST[5] eq '' ? '' : ', ' . FIRST[5]) font ',15' \
+    (FIRST[5] eq '' ? '' : ', ' . FIRST[5]) font HEADING \
     margins 70.0 / WIDTH, 1 - 20.0 / WIDTH, 75.0 / HEIGHT, 1 - 65.0 / HEIGHT spacing 60.0 / WIDTH, 85.0 / HEIGHT
 set xlabel 'layer' offset 0, 0.5 font ',12'
 set ylabel 'KV head' offset 1, 0 font ',12'

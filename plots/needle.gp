@@ -42,7 +42,7 @@ SMALL = C_max > 5 || R_max > 6 || PIXELS ? ',8' : ',12'
 
 # Margins in pixels: titles and tics do not grow with the picture.
 set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS \
-    title EXPERIMENT . ': needles found' . (FIRST[9] eq '' ? '' : ', ') . FIRST[9] font ',15' \
+    title EXPERIMENT . ': needles found' . (FIRST[9] eq '' ? '' : ', ') . FIRST[9] font HEADING \
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
 set xlabel 'length, tokens' offset 0, 0.4 font ',11'
 set ylabel 'depth' offset 1, 0 font ',11'

@@ -24,7 +24,7 @@ set xtics 0, 0.25, 1
 set xlabel 'true inner product of unit vectors'
 set label 1 'bars: 95 % interval' at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': inner products' . (FIRST[9] eq '' ? '' : ', ' . FIRST[9]) \
-    font (PIXELS ? ',12' : ',15') \
+    font HEADING \
     margins 80.0 / WIDTH, 1 - 20.0 / WIDTH, (75.0 + KEY) / HEIGHT, 1 - 70.0 / HEIGHT spacing 95.0 / WIDTH, 110.0 / HEIGHT
 do for [p = 1:2] {
     if (p == 2) {                        # once is enough, and one key for both

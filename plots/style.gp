@@ -45,6 +45,7 @@ set tics nomirror out textcolor '#202020'
 set grid linecolor '#dddddd' linetype 1 linewidth 0.5
 set key top right opaque noenhanced samplen 2
 set title font (PIXELS && PIXELS < 700 ? ',11' : ',16')
+HEADING = PIXELS && PIXELS < 700 ? ',11' : ',15'           # of several panels together
 
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))
