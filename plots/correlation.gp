@@ -1,7 +1,7 @@
 # A panel for each model: one measure against the other, a colour and shape for each quantizer, numbers at the few that stand farthest
 # from their place in the other order, whose names stand beside. Axes are logarithmic where all values are above 0.
 PANELS = int(FIRST[11])
-ACROSS = PANELS < 3 ? PANELS : 2
+ACROSS = fit(PANELS < 3 ? PANELS : 2, 110, 430)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
 LONGEST = 8
 do for [i = 1:N] { LONGEST = strlen(SERIES[i]) > LONGEST ? strlen(SERIES[i]) : LONGEST }

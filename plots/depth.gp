@@ -8,7 +8,7 @@ do for [i = 1:N] {
 }
 PANELS = int(FIRST[11])
 ACROSS = int(FIRST[12])
-ACROSS = PANELS < 2 ? 1 : ACROSS < 2 ? 2 : ACROSS > 3 ? 3 : ACROSS
+ACROSS = fit(PANELS < 2 ? 1 : ACROSS < 2 ? 2 : ACROSS > 3 ? 3 : ACROSS, 90, 430)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
 KEY = 7.2 * int(FIRST[13]) + 50
 WIDTH = 90 + (PANELS > 1 ? 430 : 640) * ACROSS + KEY

@@ -14,10 +14,12 @@ do for [i = 1:N] {
 }
 MOST = 0
 do for [p = 1:PANELS] { MOST = TO[p] - FROM[p] + 1 > MOST ? TO[p] - FROM[p] + 1 : MOST }
-ACROSS = PANELS < 2 ? 1 : 2
+ACROSS = fit(PANELS < 2 ? 1 : 2, 0, 460)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
-WIDTH = 1280 * ACROSS      # the key stands beside
-HEIGHT = PANELS > 1 ? 40 + 640 * DOWN : 640
+# The key stands beside, in columns of a paper below.
+KEY_COLUMNS = PIXELS / ACROSS > 700 ? 2 : 1
+WIDTH = PIXELS ? PIXELS : 1280 * ACROSS
+HEIGHT = (PANELS > 1 ? 40 : 0) + (PIXELS ? 400 + 20 * int(ceil((MOST + 2.0) / KEY_COLUMNS)) : 640) * DOWN
 load STYLE
 
 set logscale y
@@ -29,6 +31,12 @@ set bmargin 5
 set samples 200
 UPPER = '(√3 π / 2) 4^-b, upper bound'
 set key outside right top font ',11'
+if (PIXELS) {
+    set key outside center bottom maxcols KEY_COLUMNS noopaque
+    set bmargin -1
+    set xlabel offset 0, 0.5
+    set label 1 at graph 0.98, graph 0.96      # the key has its place
+}
 # One range for all: panels are there to be compared. stats looks at the ranges of the axes, so it comes before they are set.
 stats DATA skip 1 using 2:3 name 'S' nooutput
 set xrange [S_min_x - 0.3 : S_max_x + 0.3]

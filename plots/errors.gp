@@ -1,8 +1,9 @@
 # Small multiples of histograms on one scale, with the normal density of the same mean and root mean square: what is narrower is better,
 # and what does not lie about 0 is biased.
-ACROSS = N < 2 ? 1 : N < 4 ? N : 4
+EACH = PIXELS ? 195 : 270
+ACROSS = fit(N < 2 ? 1 : N < 4 ? N : 4, 70, EACH)
 DOWN = int(ceil(1.0 * N / ACROSS))
-WIDTH = ACROSS < 2 ? 600 : 70 + 270 * ACROSS
+WIDTH = ACROSS < 2 && !PIXELS ? 600 : 70 + EACH * ACROSS
 HEIGHT = 150 + 210 * DOWN
 load STYLE
 
@@ -17,11 +18,11 @@ unset key
 set samples 300
 set style fill solid 0.8 noborder
 set label 1 'line: normal density of the same mean and spread' at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': errors of inner products' . (FIRST[6] eq '' ? '' : ', ' . FIRST[6]) font ',15' \
+set multiplot layout DOWN, ACROSS title EXPERIMENT . ': errors of inner products' . (FIRST[6] eq '' ? '' : ', ' . FIRST[6]) font HEADING \
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - 70.0 / HEIGHT spacing 55.0 / WIDTH, 75.0 / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
-    set title SERIES[i] . sprintf("\n%.3f ± %.3f", MEAN[i], RMS[i]) font ',11' offset 0, -0.6
+    set title SERIES[i] . sprintf("\n%.3f ± %.3f", MEAN[i], RMS[i]) font (PIXELS ? ',9' : ',11') offset 0, -0.6
     if (i > N - ACROSS) { set xlabel '<y, x^ - x> √d / |x||y|' offset 0, 0.5 font ',11' } else { unset xlabel }
     if ((i - 1) % ACROSS == 0) { set ylabel 'density' offset 0.5, 0 font ',11' } else { unset ylabel }
     SD = sqrt(RMS[i] ** 2 - MEAN[i] ** 2)

@@ -1,6 +1,6 @@
 # Small multiples: a grid of value bits by key bits per quantizer, dark where the value is worse, the figure and its error in the cells.
 # One scale for all panels, so that they can be compared; where below the diagonal is darker than above, keys need the bits.
-ACROSS = N < 3 ? N : 3
+ACROSS = fit(N < 3 ? N : 3, 90, 340)
 DOWN = int(ceil(1.0 * N / ACROSS))
 WIDTH = 90 + 340 * ACROSS
 HEIGHT = 130 + 330 * DOWN
@@ -27,7 +27,7 @@ set yrange [R_max + 0.5:0.5]
 SMALL = C_max > 5 ? ',8' : ',12'
 set label 1 'light: better' . (LOG ? ', by the logarithm' : '') at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[10] eq '' ? '' : ' (' . FIRST[10] . ')') . \
-    (FIRST[9] eq '' ? '' : ', ' . FIRST[9]) font ',15' \
+    (FIRST[9] eq '' ? '' : ', ' . FIRST[9]) font HEADING \
     margins 80.0 / WIDTH, 1 - 20.0 / WIDTH, 75.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
 set xlabel 'bits of values' offset 0, 0.4
 set ylabel 'bits of keys' offset 2, 0

@@ -2,7 +2,7 @@
 # in its title (half as much again at least): what is to be seen is where a quantizer is bad, and not how bad one is beside another.
 LAYERS = int(FIRST[9])
 HEADS = int(FIRST[10])
-ACROSS = N < 2 ? 1 : 2
+ACROSS = fit(N < 2 ? 1 : 2, 30, 60 + (16 * LAYERS < 340 ? 340 : 16 * LAYERS > 800 ? 800 : 16 * LAYERS))
 DOWN = int(ceil(1.0 * N / ACROSS))
 TALL = 22 * HEADS < 60 ? 60 : 22 * HEADS > 400 ? 400 : 22 * HEADS
 WIDTH = 90 + ACROSS * (16 * LAYERS < 340 ? 340 : 16 * LAYERS > 800 ? 800 : 16 * LAYERS) + 60 * (ACROSS - 1)
@@ -25,7 +25,7 @@ set ytics HEADS > 8 ? step(1.0 * HEADS, 8) : 1
 set label 1 'dark: large, by the logarithm, from the least to the most of each panel' at screen 0.985, screen 12.0 / HEIGHT right font ',11' \
     textcolor '#606060'
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[6] eq '' ? '' : ' (' . FIRST[6] . ')') . \
-    (FIRST[5] eq '' ? '' : ', ' . FIRST[5]) font ',15' \
+    (FIRST[5] eq '' ? '' : ', ' . FIRST[5]) font HEADING \
     margins 70.0 / WIDTH, 1 - 20.0 / WIDTH, 75.0 / HEIGHT, 1 - 65.0 / HEIGHT spacing 60.0 / WIDTH, 85.0 / HEIGHT
 set xlabel 'layer' offset 0, 0.5 font ',12'
 set ylabel 'KV head' offset 1, 0 font ',12'

@@ -23,14 +23,18 @@ do for [p = 1:PANELS] {
 }
 MOST = 0
 do for [p = 1:PANELS] { MOST = TO[p] - FROM[p] + 1 > MOST ? TO[p] - FROM[p] + 1 : MOST }
-ACROSS = PANELS < 2 ? 1 : 2
+ACROSS = fit(PANELS < 2 ? 1 : 2, 0, 460)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
 ONE = MOST > 10 ? 1280 : PANELS > 1 ? 800 : 960       # pixels across of one panel: a long key stands beside
+# In columns of a paper it stands below.
+KEY_COLUMNS = PIXELS / ACROSS > 700 ? 2 : 1
+BELOW = PIXELS && MOST > 10 ? 20 * int(ceil(1.0 * MOST / KEY_COLUMNS)) : 0
+if (PIXELS) { ONE = PIXELS / ACROSS }
 WIDTH = ACROSS * ONE
-HEIGHT = PANELS > 1 ? 40 + 600 * DOWN : 640
+HEIGHT = PIXELS ? 40 + (440 + BELOW) * DOWN : PANELS > 1 ? 40 + 600 * DOWN : 640
 load STYLE
 
-LETTER = 0.0085 * 960 / (MOST > 10 ? 960 : ONE)       # of a name, as a share of a panel
+LETTER = 0.0085 * 960 / (MOST > 10 && !PIXELS ? 960 : ONE)       # of a name, as a share of a panel
 LINE = 0.03
 grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
 set xlabel COLUMNS[2]
@@ -39,6 +43,7 @@ set bmargin 5
 SIGN = FIRST[14] eq '1' ? 1 : -1
 if (SIGN > 0) { set key bottom right }
 if (MOST > 10) { set key outside right top font ',11' }
+if (BELOW) { set key outside center bottom maxcols KEY_COLUMNS noopaque offset 0, 1; set bmargin -1; set xlabel offset 0, 0.5 }
 if (PANELS > 1) { set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC font ',16' }
 
 do for [p = 1:PANELS] {
@@ -68,7 +73,7 @@ do for [p = 1:PANELS] {
     SPAN = XMAX > XMIN ? XMAX - XMIN : 1
     # Room for the longest name on both sides, as a share of the picture.
     SIDE = 0.02 + LETTER * LONGEST
-    SIDE = SIDE < 0.3 ? SIDE : 0.3
+    SIDE = SIDE < 0.3 ? SIDE : PIXELS ? (SIDE < 0.36 ? SIDE : 0.36) : 0.3
     LEFT = XMIN - SIDE / (1 - 2 * SIDE) * SPAN
     RIGHT = XMAX + SIDE / (1 - 2 * SIDE) * SPAN
 

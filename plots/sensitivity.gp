@@ -22,7 +22,7 @@ set ylabel FIRST[11]
 set label 1 'lines: 95 % interval over windows of text' at screen 0.985, screen 8.0 / HEIGHT right font ',11' textcolor '#606060'
 
 # Margins in pixels: titles and tics do not grow with the picture.
-set multiplot layout N, 1 title (FIRST[10] eq '' ? EXPERIMENT : FIRST[10]) . ': each group alone' font ',15' \
+set multiplot layout N, 1 title (FIRST[10] eq '' ? EXPERIMENT : FIRST[10]) . ': each group alone' font HEADING \
     margins 95.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - 80.0 / HEIGHT spacing 0, 75.0 / HEIGHT
 do for [i = 1:N] {
     SLOT = 0.84 / BARS[i]

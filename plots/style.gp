@@ -3,12 +3,36 @@
 set encoding utf8
 set datafile separator "\t"
 set datafile commentschars ""
-if (FORMAT eq 'svg') set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white'
-if (FORMAT eq 'png') set terminal pngcairo size 1.5*WIDTH, 1.5*HEIGHT noenhanced font 'Sans,13' fontscale 1.2 linewidth 1.5 pointscale 1.5
-if (FORMAT eq 'pdf') set terminal pdfcairo size WIDTH/96.0, HEIGHT/96.0 noenhanced font 'Sans,9'
-# Its sizes are no expressions; centimetres, for fonts in points.
-if (FORMAT eq 'tikz') eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{13}{15}\\selectfont'", \
-                                   WIDTH * 2.54 / 72, HEIGHT * 2.54 / 72)
+# SIZE: what a column of a paper (--width) makes of the layout's pixels, texts and lines with it; DPI of PNG there is 300.
+SIZE = INCHES > 0 ? INCHES * 96.0 / WIDTH : 1
+DOTS = INCHES > 0 ? SIZE * 300 / 96 : 1.5
+if (FORMAT eq 'svg' && INCHES == 0) {
+    set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white'
+}
+if (FORMAT eq 'svg' && INCHES > 0) {
+    set terminal svg size SIZE * WIDTH, SIZE * HEIGHT fixed noenhanced font 'sans-serif,14' fontscale SIZE linewidth SIZE \
+        background rgb 'white'
+}
+if (FORMAT eq 'png') {
+    set terminal pngcairo size DOTS * WIDTH, DOTS * HEIGHT noenhanced font 'Sans,13' fontscale 0.8 * DOTS linewidth DOTS \
+        pointscale DOTS
+}
+if (FORMAT eq 'pdf' && INCHES == 0) { set terminal pdfcairo size WIDTH/96.0, HEIGHT/96.0 noenhanced font 'Sans,9' }
+if (FORMAT eq 'pdf' && INCHES > 0) {
+    set terminal pdfcairo size SIZE * WIDTH / 96.0, SIZE * HEIGHT / 96.0 noenhanced font 'Sans,14' fontscale 0.72 * SIZE \
+        linewidth SIZE pointscale SIZE
+}
+# Its sizes are no expressions; centimetres, for fonts in points. One font for all texts: smaller in columns, where panels are narrow.
+TEX = (INCHES > 0 ? 72.0 / 96 * SIZE : 1) * 2.54 / 72
+TEX_FONT = INCHES > 0 ? 11 * 72.0 / 96 * SIZE : 13
+if (FORMAT eq 'tikz') {
+    eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{%.3g}{%.3g}\\selectfont'", WIDTH * TEX, HEIGHT * TEX, TEX_FONT, \
+                 TEX_FONT * 15 / 13)
+}
+if (FORMAT eq 'cairolatex') {
+    eval sprintf("set terminal cairolatex pdf input colortext header '\\fontsize{%.3g}{%.3g}\\selectfont' size %.2fcm,%.2fcm", \
+                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX, HEIGHT * TEX)
+}
 set output OUTPUT
 
 array COLOUR[7] = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']
@@ -20,7 +44,8 @@ set border 3 linecolor '#404040'
 set tics nomirror out textcolor '#202020'
 set grid linecolor '#dddddd' linetype 1 linewidth 0.5
 set key top right opaque noenhanced samplen 2
-set title font ',16'
+set title font (PIXELS && PIXELS < 700 ? ',11' : ',16')
+HEADING = PIXELS && PIXELS < 700 ? ',11' : ',15'           # of several panels together
 
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))

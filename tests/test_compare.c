@@ -451,7 +451,7 @@ static char *drawn(store *s, const char *plot, const char *out, const char *cons
     text files = { 0 };
     const char *folder = cli_share("plots");
     assert_non_null(folder);
-    const plot_options o = { folder, plot, "e", out, NULL, sets };
+    const plot_options o = { folder, plot, "e", out, NULL, sets, NULL };
     assert_ok(plot_draw(s, &o, &files, err));
     assert_non_null(files.data);
     files.data[strcspn(files.data, "\n")] = '\0';
@@ -467,7 +467,7 @@ static void not_drawn(store *s, const char *plot, const char *const *sets, const
 {
     text files = { 0 };
     kvant_error err = { "" };
-    const plot_options o = { cli_share("plots"), plot, "e", "none.svg", NULL, sets };
+    const plot_options o = { cli_share("plots"), plot, "e", "none.svg", NULL, sets, NULL };
     if (plot_draw(s, &o, &files, &err) != KVANT_INVALID || !strstr(err.text, words))
         fail_msg("'%s' does not say '%s'", err.text, words);
     text_free(&files);

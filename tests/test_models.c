@@ -76,7 +76,7 @@ static char *picture_of(const char *experiment, const char *plot, const char *co
     text files = { 0 };
     size_t bytes;
     char *path = in_folder(folder, "all.db"), *out = in_folder(folder, "picture.svg"), *svg;
-    const plot_options o = { cli_share("plots"), plot, experiment, out, NULL, sets };
+    const plot_options o = { cli_share("plots"), plot, experiment, out, NULL, sets, NULL };
     assert_ok(store_open(path, STORE_READ, &s, err));
     assert_ok(plot_draw(s, &o, &files, err));
     assert_ok(file_read(out, &svg, &bytes, err));

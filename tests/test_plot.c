@@ -40,7 +40,7 @@ static void put_cell(store *s, int64_t run, uint32_t i, const char *quantizer, c
 static char *draw(store *s, const char *plot, const char *out, const char *const *formats, const char *const *sets)
 {
     text files = { 0 };
-    const plot_options o = { plots_folder(), plot, NULL, out, formats, sets };
+    const plot_options o = { plots_folder(), plot, NULL, out, formats, sets, NULL };
     assert_ok(plot_draw(s, &o, &files, err));
     assert_non_null(files.data);
     return files.data;
@@ -184,9 +184,19 @@ static void needles(void **state)
         *svg_path = text_format("%s.svg", base);
     char *expected = text_format("%s.svg\n%s.png\n%s.pdf\n", base, base, base), *svg = svg_text(svg_path);
     assert_string_equal(files, expected);
-    static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5" };
+    static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5",
+                                         /* where both were asked */
+                                         "affine_x 4b \u2212 f16", "\u22124 of 4", "\u22124" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_says(svg, words[i]);
+    char *alone = in_folder(*state, "alone.svg"), *maps;
+    static const char *const without[] = { "differences=0", NULL };
+    free(draw(s, "needle", alone, NULL, without));
+    maps = svg_text(alone);
+    assert_says(maps, "0/4");
+    assert_null(strstr(maps, "\u2212 f16"));
+    free(maps);
+    free(alone);
     assert_int_equal(count_files(folder), 3);            /* and nothing else was left there */
     static const char *const magic[] = { "<?xml", "\x89PNG", "%PDF" };
     for (size_t i = 0; i < 3; i++) {
@@ -203,6 +213,46 @@ static void needles(void **state)
     free(svg);
     free(svg_path);
     free(base);
+    store_close(s);
+    free(path);
+    free(folder);
+}
+
+/* Columns of papers: a file of its own, as wide as the column, with as many panels in a row as can be read there. */
+static void widths(void **state)
+{
+    need_gnuplot();
+    char *path = in_folder(*state, "wide.db"), *folder = in_folder(*state, "columns");
+    store *s = open_store(path);
+    int64_t run = put_run(s, "kvant run");
+    text files = { 0 };
+    assert_ok(store_experiment(s, "e", "{}", err));
+    for (uint32_t i = 0; i < 4; i++) {
+        static const char *const labels[] = { "f16", "affine 2b", "affine 3b", "affine 4b" };
+        put_needle(s, run, i, labels[i], "0", 256, i);
+    }
+    static const char *const none[] = { "differences=0", NULL };
+    static const struct { const char *width, *file, *size; double wide_over_tall; } expected[] = {
+        { "single", "columns/e-needle-single.svg", "width=\"324\"", 460 / 600. },      /* two by two */
+        { "double", "columns/e-needle-double.svg", "width=\"672\"", 840 / 360. },      /* four in a row */
+    };
+    for (size_t i = 0; i < 2; i++) {
+        plot_options o = { plots_folder(), "needle", NULL, folder, NULL, none, expected[i].width };
+        char *file = in_folder(*state, expected[i].file), *svg;
+        assert_ok(plot_draw(s, &o, &files, err));
+        svg = svg_text(file);
+        assert_non_null(strstr(svg, expected[i].size));
+        const double wide = atof(strstr(svg, "width=\"") + strlen("width=\""));
+        const double tall = atof(strstr(svg, "height=\"") + strlen("height=\""));
+        if (!(fabs(wide / tall - expected[i].wide_over_tall) < 0.02))
+            fail_msg("%g by %g", wide, tall);
+        free(svg);
+        free(file);
+    }
+    plot_options o = { plots_folder(), "needle", NULL, folder, NULL, none, "triple" };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "must be single or double");
+    assert_int_equal(count_files(folder), 2);
+    text_free(&files);
     store_close(s);
     free(path);
     free(folder);
@@ -357,7 +407,7 @@ static void errors(void **state)
     store *s = open_store(path);
     int64_t run = put_run(s, "kvant run");
     text files = { 0 };
-    plot_options o = { plots_folder(), "pareto", NULL, out, NULL, NULL };
+    plot_options o = { plots_folder(), "pareto", NULL, out, NULL, NULL, NULL };
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "no or several experiments");
     assert_ok(store_experiment(s, "e", "{}", err));
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "nothing to draw for metric perplexity");
@@ -368,15 +418,15 @@ static void errors(void **state)
     assert_int_not_equal(plot_draw(s, &o, &files, NULL), KVANT_OK);
     o.name = "style";                                    /* shared by all, and no plot of its own */
     assert_int_not_equal(plot_draw(s, &o, &files, NULL), KVANT_OK);
-    o = (plot_options){ plots_folder(), "pareto", "f", out, NULL, NULL };
+    o = (plot_options){ plots_folder(), "pareto", "f", out, NULL, NULL, NULL };
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "did you mean 'e'?");
     static const char *const jpeg[] = { "jpeg", NULL }, *const png[] = { "png", NULL }, *const typo[] = { "metrik=nll", NULL },
                       *const bare[] = { "metric", NULL }, *const nothing[] = { "metric=nmse", NULL };
-    o = (plot_options){ plots_folder(), "pareto", "e", out, jpeg, NULL };
-    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png, pdf or tikz");
-    o = (plot_options){ plots_folder(), "pareto", "e", "x.svg", png, NULL };
+    o = (plot_options){ plots_folder(), "pareto", "e", out, jpeg, NULL, NULL };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "svg, png, pdf, tikz or cairolatex");
+    o = (plot_options){ plots_folder(), "pareto", "e", "x.svg", png, NULL, NULL };
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "ends otherwise");
-    o = (plot_options){ plots_folder(), "pareto", "e", out, NULL, typo };
+    o = (plot_options){ plots_folder(), "pareto", "e", out, NULL, typo, NULL };
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "did you mean 'metric'?");
     o.sets = bare;
     assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "KEY=VALUE");
@@ -403,7 +453,7 @@ static void no_picture(void **state)
     write_text(sql, "-- A picture that cannot be\nSELECT label, value FROM result WHERE experiment = :experiment");
     write_text(gp, "this is no gnuplot\n");
     text files = { 0 };
-    const plot_options o = { plots, "bad", "e", out, NULL, NULL };
+    const plot_options o = { plots, "bad", "e", out, NULL, NULL, NULL };
     if (system("gnuplot --version > /dev/null 2>&1") == 0) {
         kvant_error why = { "" };
         assert_int_equal(plot_draw(s, &o, &files, &why), KVANT_FAILED);
@@ -447,7 +497,8 @@ static void no_picture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(labels), cmocka_unit_test(few_rows), cmocka_unit_test(needles), cmocka_unit_test(distortion),
+        cmocka_unit_test(labels), cmocka_unit_test(few_rows), cmocka_unit_test(needles), cmocka_unit_test(widths),
+        cmocka_unit_test(distortion),
         cmocka_unit_test(sensitivity), cmocka_unit_test(speed), cmocka_unit_test(errors), cmocka_unit_test(no_picture),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);

@@ -91,6 +91,56 @@ static void tikz_is_drawn(void **state)
     store_close(s);
 }
 
+static void cairolatex_is_escaped(void **state)
+{
+    (void)state;
+    text out = { 0 };
+    plot_cairolatex_escape("    \\def\\a_b{%\n      \\put(1,2){\\makebox(0,0)[l]{\\strut{}x_2 & {z}}}%\n"
+                           "      \\put(1,2){\\rotatebox{-270}{\\makebox(0,0){\\strut{}y_1 {%}}}}%\n"
+                           "      \\put(1,2){\\makebox(0,0){\\strut{}$-10$}}%\n"
+                           "    \\put(0,0){\\includegraphics[width={1bp},height={2bp}]{/tmp/picture}}%\n", "e_1-graphics", &out);
+    assert_string_equal(out.data, "    \\def\\a_b{%\n      \\put(1,2){\\makebox(0,0)[l]{\\strut{}x\\_2 \\& \\{z\\}}}%\n"
+                        "      \\put(1,2){\\rotatebox{-270}{\\makebox(0,0){\\strut{}y\\_1 \\{\\%\\}}}}%\n"
+                        "      \\put(1,2){\\makebox(0,0){\\strut{}$-10$}}%\n"
+                        "    \\put(0,0){\\includegraphics[width={1bp},height={2bp}]{e_1-graphics}}%\n");
+    text_free(&out);
+}
+
+/* Two files that belong together, and one .tex is not to be written twice. */
+static void cairolatex_is_drawn(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "cairo.db", &run);
+    put(s, run, 0, made_cell("a", "turboquant_mse 2b", 2), "{}", "encode_ns", 800, 0, 0);
+    char *folder = in_folder(*state, "cairo"), *file = in_folder(folder, "e-journey-encode_ns-single.tex"), *tex = NULL, *pdf = NULL,
+        *graphics = in_folder(folder, "e-journey-encode_ns-single-graphics.pdf");
+    static const char *const formats[] = { "cairolatex", NULL }, *const both[] = { "tikz", "cairolatex", NULL },
+                      *const sets[] = { "metric=encode_ns", NULL };
+    text files = { 0 };
+    size_t bytes;
+    plot_options o = { .folder = cli_share("plots"), .name = "journey", .out = folder, .formats = both, .sets = sets,
+                       .width = "single" };
+    assert_fails(plot_draw(s, &o, &files, err), KVANT_INVALID, "the same .tex");
+    o.formats = formats;
+    assert_ok(plot_draw(s, &o, &files, err));
+    assert_non_null(strstr(files.data, file));
+    assert_non_null(strstr(files.data, graphics));
+    assert_ok(file_read(file, &tex, &bytes, err));
+    assert_non_null(strstr(tex, "\\strut{}turboquant\\_mse 2b}"));
+    assert_null(strstr(tex, "turboquant_mse"));
+    assert_non_null(strstr(tex, "]{e-journey-encode_ns-single-graphics}}%"));
+    assert_null(strstr(tex, "kvant-plot-"));                /* nothing of the folder that it was drawn in */
+    assert_ok(file_read(graphics, &pdf, &bytes, err));
+    assert_memory_equal(pdf, "%PDF", 4);
+    free(tex);
+    free(pdf);
+    free(file);
+    free(graphics);
+    free(folder);
+    text_free(&files);
+    store_close(s);
+}
+
 static void grid(void **state)
 {
     int64_t run;
@@ -166,11 +216,65 @@ static void errors(void **state)
     store_close(s);
 }
 
+/* One biased method, one that is not; of other bits only where these are asked for. */
+static void products(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "products.db", &run);
+    static const char *const labels[] = { "turboquant_mse 2b", "turboquant_prod 2b", "affine 3b" };
+    for (uint32_t i = 0; i < 3; i++) {
+        store_cell cell = made_cell((const char *[]){ "m", "p", "a" }[i], labels[i], i < 2 ? 2 : 3);
+        cell.probe = "distortion";
+        put(s, run, i, cell, labels[i][0] == 'a' ? "{\"a\":3}" : i ? "{\"p\":2}" : "{\"m\":2}", "ip_variance_at_90", 0.1, 0, 0);
+        for (int degrees = 0; degrees < 90; degrees += 30) {
+            char *bias = text_format("ip_bias_at_%d", degrees), *variance = text_format("ip_variance_at_%d", degrees);
+            put_result(s, cell.key, bias, 0, i ? 0 : -0.1 * degrees / 90, 0.001);
+            put_result(s, cell.key, variance, -1, 0.1 + 0.001 * degrees, 0.001);
+            free(bias);
+            free(variance);
+        }
+    }
+    char *svg = draw(state, s, "products", NULL);
+    static const char *const words[] = { "turboquant_mse 2b", "turboquant_prod 2b", "bias", "d \u00d7 variance",
+                                         "true inner product of unit vectors", "bars: 95 % interval" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    assert_null(strstr(svg, "affine 3b"));
+    free(svg);
+    store_close(s);
+}
+
+/* Two levels of one cell: each with its own range, density and figures. */
+static void angles(void **state)
+{
+    int64_t run;
+    store *s = begin(state, "angles.db", &run);
+    store_cell cell = made_cell("p", "polarquant 4b", 3.875);
+    cell.probe = "angles";
+    put(s, run, 0, cell, "{}", "angle_ks_1", 0.0123, 0, 0);
+    put_result(s, "p", "angle_chi2_1", -1, 1.25, 0.2);
+    put_result(s, "p", "angle_ks_2", -1, 0.0456, 0);
+    put_result(s, "p", "angle_chi2_2", -1, 77.5, 0.2);
+    for (uint32_t bin = 0; bin < 64; bin++)
+        for (uint32_t level = 1; level <= 2; level++)
+            assert_ok(store_sample(s, "p", 0, &(probe_sample){ "angle_count", level, bin, level == 1 ? 10 : bin, 1 }, err));
+    char *svg = draw(state, s, "angles", NULL);
+    static const char *const words[] = { "polarquant 4b, level 1", "polarquant 4b, level 2", "KS 0.0123, \u03c7\u00b2/dof 1.25",
+                                         "KS 0.0456, \u03c7\u00b2/dof 77.5", "angle, radians", "line: analytic density",
+                                         "\u03c0/4", "2\u03c0" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        assert_says(svg, words[i]);
+    free(svg);
+    store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grid), cmocka_unit_test(layers), cmocka_unit_test(journey), cmocka_unit_test(errors),
+        cmocka_unit_test(angles), cmocka_unit_test(products),
         cmocka_unit_test(tikz_is_escaped), cmocka_unit_test(tikz_is_drawn),
+        cmocka_unit_test(cairolatex_is_escaped), cmocka_unit_test(cairolatex_is_drawn),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

@@ -10,8 +10,10 @@
 static const cli_option options[] = {
     { "store", "FILE", "the store (default " DEFAULT_STORE ")", false },
     { "out", "PATH", "a folder, or a file that ends in .svg, .png, .pdf or .tex (default results)", false },
-    { "format", "NAME", "svg, png, pdf, or tikz: a .tex to \\input beside gnuplot-lua-tikz.sty (default svg)", true },
+    { "format", "NAME", "svg, png, pdf; for TeX's \\input tikz, beside gnuplot-lua-tikz.sty, or cairolatex, with graphicx and xcolor "
+      "and a NAME-graphics.pdf (default svg)", true },
     { "terminal", "NAME", "like --format NAME", false },
+    { "width", "NAME", "single or double: as wide as one column of a paper (3.375 inches) or two (7)", false },
     { "metric", "NAME", "like --set metric=NAME", false },
     { "set", "KEY=VALUE", "a parameter of the plot's query", true },
     { NULL, NULL, NULL, false },
@@ -43,7 +45,7 @@ static kvant_status draw(const cli *c, const char *folder, text *out, kvant_erro
         status = kvant_fail(err, KVANT_NOMEM, "out of memory");
     else {
         const plot_options o = { folder, cli_arg(c, 0), cli_arg(c, 1), cli_get(c, "out") ? cli_get(c, "out") : "results",
-                                 formats[0] ? formats : NULL, sets };
+                                 formats[0] ? formats : NULL, sets, cli_get(c, "width") };
         status = plot_draw(s, &o, out, err);
     }
     free(formats);
@@ -76,7 +78,8 @@ const cli_command command_plot = {
     .summary = "draw a picture of an experiment with gnuplot",
     .details = "Asks plots/PLOT.sql for the numbers and draws them by plots/PLOT.gp; a new plot is those two files. Files are named "
                "EXPERIMENT-PLOT.FORMAT. Without PLOT it lists the plots; EXPERIMENT may be left out where the store has one only.",
-    .example = "# perplexity against stored bits, in two formats\nkvant plot pareto demo --format svg --format png",
+    .example = "# perplexity against stored bits, in two formats\nkvant plot pareto demo --format svg --format png\n"
+               "# for one column of a paper\nkvant plot pareto demo --width single --format pdf",
         .options = options,
     .run = run,
 };

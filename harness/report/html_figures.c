@@ -56,7 +56,7 @@ static kvant_status draw_plots(store *s, const cJSON *plots, const report_option
     cJSON_ArrayForEach(plot, plots) {
         const char *name = cJSON_GetStringValue(cJSON_GetArrayItem(plot, 0)), *set = cJSON_GetStringValue(cJSON_GetArrayItem(plot, 1));
         const char *sets[] = { *set ? set : NULL, NULL };
-        const plot_options o = { options->plots, name, options->experiment, NULL, NULL, sets };
+        const plot_options o = { options->plots, name, options->experiment, NULL, NULL, sets, NULL };
         char *svg = NULL;
         if (!strcmp(name, drawn))
             continue;

@@ -102,7 +102,8 @@ static kvant_status choose_experiment(store *s, const char *given, char **experi
 }
 
 static const struct { const char *format, *suffix; } formats_known[] = {
-    { "svg", "svg" }, { "png", "png" }, { "pdf", "pdf" }, { "tikz", "tex" }, { NULL, NULL }
+    { "svg", "svg" }, { "png", "png" }, { "pdf", "pdf" }, { "tikz", "tex" }, { "cairolatex", "tex" },
+    { NULL, NULL }
 };
 
 static const char *format_suffix(const char *format)
@@ -123,13 +124,24 @@ static const char *suffix_of(const char *path)
     return NULL;
 }
 
-/* DIR/EXPERIMENT-PLOT[-METRIC or QUESTION].FORMAT, where --out names no file; characters that a path should not have become '_'. */
+/* Columns of two-column papers, nearly alike everywhere: texts of 11 pixels are about 6 points there. */
+static const plot_width widths[] = { { "single", 3.375, 460 }, { "double", 7.0, 940 } };
+
+const plot_width *plot_width_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (!strcmp(widths[i].name, name))
+            return &widths[i];
+    return NULL;
+}
+
+/* DIR/EXPERIMENT-PLOT[-METRIC or QUESTION][-WIDTH].FORMAT, where --out names no file; what a path should not have becomes '_'. */
 static char *file_name(const plot_options *o, const char *experiment, const char *metric, const char *format)
 {
     if (suffix_of(o->out))
         return strdup(o->out);
-    char *name = metric ? text_format("%s-%s-%s.%s", experiment, o->name, metric, format_suffix(format))
-                        : text_format("%s-%s.%s", experiment, o->name, format_suffix(format));
+    char *name = text_format("%s-%s%s%s%s%s.%s", experiment, o->name, metric ? "-" : "", metric ? metric : "", o->width ? "-" : "",
+                             o->width ? o->width : "", format_suffix(format));
     for (char *c = name; c && *c; c++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+", *c) || (c == name && *c == '.'))
             *c = '_';
@@ -152,10 +164,16 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
     const char *by_suffix[] = { suffix_of(o->out), NULL };
     const char *const *formats = o->formats ? o->formats : by_suffix[0] ? by_suffix : svg;
     for (const char *const *f = formats; *f; f++)
-        if (by_suffix[0] && strcmp(*f, by_suffix[0]))
+        if (by_suffix[0] && format_suffix(*f) && strcmp(format_suffix(*f), format_suffix(by_suffix[0])))
             return kvant_fail(err, KVANT_INVALID, "--format %s: the file %.200s is to be written, which ends otherwise", *f, o->out);
         else if (!format_suffix(*f))
-            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png, pdf or tikz", *f);
+            return kvant_fail(err, KVANT_INVALID, "--format %.40s: must be svg, png, pdf, tikz or cairolatex", *f);
+    for (const char *const *f = formats; *f; f++)
+        for (const char *const *g = formats; g < f; g++)
+            if (strcmp(*f, *g) && !strcmp(format_suffix(*f), format_suffix(*g)))
+                return kvant_fail(err, KVANT_INVALID, "--format %s and %s would write the same .tex; ask for them one by one", *g, *f);
+    if (o->width && !plot_width_named(o->width))
+        return kvant_fail(err, KVANT_INVALID, "--width %.40s: must be single or double", o->width);
     char *experiment = NULL;
     plot_data data = { .title = NULL };
     kvant_status status = check_name(o, err);
@@ -166,8 +184,10 @@ kvant_status plot_draw(store *s, const plot_options *o, text *files, kvant_error
     for (const char *const *f = formats; *f && status == KVANT_OK; f++) {
         char *file = file_name(o, experiment, was_set(o, "metric") || was_set(o, "question") ? data.metric : NULL, *f);
         status = file ? plot_gnuplot(o, experiment, &data, *f, file, err) : kvant_fail(err, KVANT_NOMEM, "out of memory");
+        char *graphics = status == KVANT_OK && !strcmp(*f, "cairolatex") ? plot_graphics_path(file) : NULL;
         if (status == KVANT_OK)
-            text_add(files, "%s\n", file);
+            text_add(files, "%s\n%s%s", file, graphics ? graphics : "", graphics ? "\n" : "");
+        free(graphics);
         free(file);
     }
     plot_data_free(&data);

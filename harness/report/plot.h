@@ -12,15 +12,18 @@
  * query that has :comparisons or :correlations gets the answer of compare.h to what the sets question, a, b, x, y and metric ask, as a
  * JSON array. Its rows go to the drawing as blocks, one per value of the first column (the series), in the order that they come. The
  * drawing finds: DATA (file: a block per series, its name in the first line, tabs between columns), STYLE (load it once WIDTH and
- * HEIGHT are set), FORMAT, OUTPUT, EXPERIMENT, METRIC (the question, where there is one), TITLE, N (series), SERIES[1..N],
- * COLUMNS[1..] (names) and FIRST[1..] (the first row's values, as text). */
+ * HEIGHT are set), FORMAT, OUTPUT, EXPERIMENT, INCHES and PIXELS (a column's width, 0
+ * for a screen: how wide the picture becomes, and how wide a layout can be and still be read then), fit(n, base, each) (how many of n
+ * panels of `each` pixels fit in a row, `base` aside; at least 1), METRIC (the question, where there is one), TITLE, N (series),
+ * SERIES[1..N], COLUMNS[1..] (names) and FIRST[1..] (the first row's values, as text). */
 typedef struct {
     const char *folder;            /* of the plots */
     const char *name;              /* of the plot */
     const char *experiment;        /* NULL: the store's only one */
     const char *out;               /* a folder, or a file that ends in .svg, .png, .pdf or .tex */
-    const char *const *formats;    /* "svg", "png", "pdf", "tikz", NULL-terminated; NULL: by `out`, else svg */
+    const char *const *formats;    /* "svg", "png", "pdf", "tikz", "cairolatex", NULL-terminated; NULL: by `out`, else svg */
     const char *const *sets;       /* parameters of the query, KEY=VALUE, NULL-terminated; may be NULL */
+    const char *width;             /* "single" or "double": as wide as a column of a paper, or as two; NULL: for a screen */
 } plot_options;
 
 /* Draws; adds the path of each file to *files, a line each. KVANT_INVALID: no such plot, parameter or format, or no rows.

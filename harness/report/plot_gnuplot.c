@@ -13,11 +13,11 @@
 enum { NOT_FOUND = 127 };
 
 /* Files of one drawing. */
-typedef struct { char *folder, *rows, *script, *picture, *complaints; } work;
+typedef struct { char *folder, *rows, *script, *picture, *graphics, *complaints; } work;
 
 static void remove_work(work *w)
 {
-    char *const files[] = { w->rows, w->script, w->picture, w->complaints };
+    char *const files[] = { w->rows, w->script, w->picture, w->graphics, w->complaints };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (files[i])
             unlink(files[i]);
@@ -45,9 +45,11 @@ static kvant_status make_work(const char *file, const char *format, work *w, kva
     w->folder = folder;
     w->rows = folder ? text_format("%s/rows.tsv", folder) : NULL;
     w->script = folder ? text_format("%s/script.gp", folder) : NULL;
-    w->picture = folder ? text_format("%s/picture.%s", folder, format) : NULL;
+    w->picture = folder ? text_format("%s/picture.%s", folder, !strcmp(format, "cairolatex") ? "tex" : format) : NULL;
+    w->graphics = folder ? text_format("%s/picture.pdf", folder) : NULL;         /* of cairolatex, or the picture itself */
     w->complaints = folder ? text_format("%s/complaints.txt", folder) : NULL;
-    return w->rows && w->script && w->picture && w->complaints ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
+    return w->rows && w->script && w->picture && w->graphics && w->complaints
+        ? KVANT_OK : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
 }
 
 static void assign(text *script, const char *name, const char *value)
@@ -69,6 +71,9 @@ static kvant_status write_script(const plot_options *o, const char *experiment, 
     assign(&script, "EXPERIMENT", experiment);
     assign(&script, "METRIC", data->metric ? data->metric : "");
     assign(&script, "TITLE", data->title);
+    const plot_width *width = o->width ? plot_width_named(o->width) : NULL;
+    text_add(&script, "INCHES = %.4g\nPIXELS = %d\n", width ? width->inches : 0, width ? width->pixels : 0);
+    text_add(&script, "fit(n, base, each) = !PIXELS || n < 2 || base + each * n <= PIXELS ? n : fit(n - 1, base, each)\n");
     text_add(&script, "%sload ", data->variables.data);
     gnuplot_string(&script, drawing ? drawing : "");
     text_add(&script, "\n");
@@ -147,6 +152,35 @@ static kvant_status escape_tikz(const work *w, kvant_error *err)
     return status;
 }
 
+char *plot_graphics_path(const char *file)
+{
+    return text_format("%.*s-graphics.pdf", (int)(strlen(file) - strlen(".tex")), file);
+}
+
+/* FILE.tex gets FILE-graphics.pdf beside it, which is moved first: the text without it would be no picture. */
+static kvant_status finish_cairolatex(const work *w, const char *file, kvant_error *err)
+{
+    char *raw = NULL;
+    char *path = plot_graphics_path(file), *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
+    char *graphics = path ? strndup(name, strlen(name) - strlen(".pdf")) : NULL;
+    text tex = { 0 };
+    size_t bytes;
+    kvant_status status = graphics ? file_read(w->picture, &raw, &bytes, err)
+                                   : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
+    if (status == KVANT_OK) {
+        plot_cairolatex_escape(raw, graphics, &tex);
+        status = tex.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file)
+                            : file_write(w->picture, tex.data, tex.length, err);
+    }
+    if (status == KVANT_OK && rename(w->graphics, path))
+        status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", path, strerror(errno));
+    text_free(&tex);
+    free(graphics);
+    free(path);
+    free(raw);
+    return status;
+}
+
 kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const plot_data *data, const char *format, const char *file,
                           kvant_error *err)
 {
@@ -158,6 +192,8 @@ kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const p
         status = run_gnuplot(o, &w, err);
     if (status == KVANT_OK && !strcmp(format, "tikz"))
         status = escape_tikz(&w, err);
+    if (status == KVANT_OK && !strcmp(format, "cairolatex"))
+        status = finish_cairolatex(&w, file, err);
     if (status == KVANT_OK && rename(w.picture, file))
         status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", file, strerror(errno));
     remove_work(&w);

@@ -27,11 +27,21 @@ void plot_data_free(plot_data *d);
 /* A gnuplot string in single quotes: nothing in it is expanded. */
 void gnuplot_string(text *t, const char *value);
 
+/* Widths of columns of a paper. NULL: no such name. */
+typedef struct { const char *name; double inches; int pixels; } plot_width;
+const plot_width *plot_width_named(const char *name);
+
 /* Draws the rows by FOLDER/NAME.gp into `file`. */
 kvant_status plot_gnuplot(const plot_options *options, const char *experiment, const plot_data *data, const char *format,
                           const char *file, kvant_error *err);
 
+/* Of a picture of terminal cairolatex, FILE.tex, the file of its lines and areas, FILE-graphics.pdf; freed by the caller, NULL: no
+ * memory. */
+char *plot_graphics_path(const char *file);
+
 /* Adds a picture of gnuplot's terminal tikz with its texts escaped for TeX. */
 void plot_tikz_escape(const char *tikz, text *out);
+/* The same of terminal cairolatex, whose lines and areas are a PDF of its own: what \includegraphics shall name. */
+void plot_cairolatex_escape(const char *tex_picture, const char *graphics, text *out);
 
 #endif

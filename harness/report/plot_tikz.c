@@ -1,5 +1,6 @@
-/* plot_tikz.c - makes gnuplot's TikZ pictures fit for TeX: names of quantizers and units hold characters that TeX takes for commands.
- * gnuplot writes each text on a line of its own, \node[...] at (x,y) {TEXT}; and does not look into it. */
+/* plot_tikz.c - makes gnuplot's pictures fit for TeX: names of quantizers and units hold characters that TeX takes for commands.
+ * gnuplot writes each text on a line of its own and does not look into it: \node[...] at (x,y) {TEXT}; in TikZ, and \put(x,y){...
+ * \strut{}TEXT}}% in cairolatex. */
 #include "harness/report/plot_internal.h"
 
 #include <stdlib.h>
@@ -9,7 +10,8 @@ static const struct { const char *from, *to; } tex[] = {
     { "\\", "\\textbackslash{}" }, { "{", "\\{" }, { "}", "\\}" }, { "_", "\\_" }, { "^", "\\textasciicircum{}" }, { "%", "\\%" },
     { "&", "\\&" }, { "#", "\\#" }, { "$", "\\$" }, { "~", "\\textasciitilde{}" }, { "<", "\\textless{}" },
     { ">", "\\textgreater{}" }, { "|", "\\textbar{}" }, { "√", "$\\surd$" }, { "π", "$\\pi$" }, { "ρ", "$\\rho$" },
-    { "α", "$\\alpha$" }, { "β", "$\\beta$" }, { "Δ", "$\\Delta$" }, { "±", "$\\pm$" }, { "×", "$\\times$" },
+    { "α", "$\\alpha$" }, { "β", "$\\beta$" }, { "χ", "$\\chi$" }, { "²", "$^2$" },
+    { "Δ", "$\\Delta$" }, { "±", "$\\pm$" }, { "×", "$\\times$" },
     { "←", "$\\leftarrow$" }, { "→", "$\\rightarrow$" }, { "−", "$-$" }, { "≤", "$\\le$" }, { "≥", "$\\ge$" },
 };
 
@@ -35,6 +37,14 @@ static bool is_tic(const char *words, size_t n)
     return n > 2 && words[0] == '$' && words[n - 1] == '$' && strspn(words + 1, "0123456789+-.e^{}") == n - 2;
 }
 
+static void add_words(text *out, const char *words, size_t n)
+{
+    if (is_tic(words, n))
+        text_add(out, "%.*s", (int)n, words);
+    else
+        add_escaped(out, words, n);
+}
+
 void plot_tikz_escape(const char *tikz, text *out)
 {
     static const char node[] = "\\node[", at[] = "] at (", open[] = ") {", end[] = "};";
@@ -46,13 +56,47 @@ void plot_tikz_escape(const char *tikz, text *out)
         if (text_line) {
             words += strlen(open);
             text_add(out, "%.*s", (int)(words - line), line);
-            if (is_tic(words, (size_t)(stop - words)))
-                text_add(out, "%.*s", (int)(stop - words), words);
-            else
-                add_escaped(out, words, (size_t)(stop - words));
+            add_words(out, words, (size_t)(stop - words));
             text_add(out, "%s", end);
         } else
             text_add(out, "%.*s", (int)length, line);
+        line += length;
+        if (*line) {
+            text_add(out, "\n");
+            line++;
+        }
+    }
+}
+
+/* One line: a text, the lines of the picture put under them, or what stays as it is. */
+static void add_line(text *out, const char *line, size_t length, const char *graphics)
+{
+    static const char strut[] = "\\strut{}", rotated[] = "\\rotatebox", include[] = "\\includegraphics[width=", picture[] = "]{";
+    char *copy = strndup(line, length);
+    if (!copy) {
+        out->failed = true;
+        return;
+    }
+    const bool put = !strncmp(copy + strspn(copy, " "), "\\put(", 5);
+    const char *words = put ? strstr(copy, strut) : NULL, *art = put ? strstr(copy, include) : NULL;
+    const char *end = words && strstr(copy, rotated) && strstr(copy, rotated) < words ? "}}}%" : "}}%";
+    if (words && length >= strlen(end) && !strcmp(copy + length - strlen(end), end)) {
+        words += strlen(strut);
+        text_add(out, "%.*s", (int)(words - copy), copy);
+        add_words(out, words, (size_t)(copy + length - strlen(end) - words));
+        text_add(out, "%s", end);
+    } else if (art && strstr(art, picture))
+        text_add(out, "%.*s%s%s}}%%", (int)(strstr(art, picture) - copy), copy, picture, graphics);
+    else
+        text_add(out, "%s", copy);
+    free(copy);
+}
+
+void plot_cairolatex_escape(const char *tex_picture, const char *graphics, text *out)
+{
+    for (const char *line = tex_picture; *line;) {
+        const size_t length = strcspn(line, "\n");
+        add_line(out, line, length, graphics);
         line += length;
         if (*line) {
             text_add(out, "\n");
