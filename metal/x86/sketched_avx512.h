@@ -2,8 +2,9 @@
  * Sixteen vectors are coded at a time; scores and mixes go over bytes, first stage and signs as two parts (units_avx512.h).
  *
  * Signs are levels of -1 and 1, which bytes hold exactly; the sketched query S q goes to bytes as a rotated one does. A mix adds up
- * signs of all vectors, and S^T multiplies the sums once per row, in `finish`. Codes are the scalar code's: a rotation keeps its order of
- * sums, and so does a row of S where another order might have another sign. For files *_avx512.c only, each of which gets its own. */
+ * signs of all vectors, and S^T multiplies the sums once per row, in `finish`. Codes are the scalar code's: a rotation keeps its order
+ * of sums, and so does a row of S where another order might have another sign. For files *_avx512.c only, each of which gets its
+ * own. */
 #ifndef KVANT_SKETCHED_AVX512_H
 #define KVANT_SKETCHED_AVX512_H
 
