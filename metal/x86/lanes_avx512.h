@@ -50,8 +50,8 @@ static inline void lanes_transpose(__m512 r[16])
         r[i] = t[i];
 }
 
-/* Rows of x, `stride` floats apart, dim of each, into lanes first ... first+n-1 of a block; the other lanes become zero. dim is a multiple
- * of 8. */
+/* Rows of x, `stride` floats apart, dim of each, into lanes first ... first+n-1 of a block; the other lanes become zero. dim is a
+ * multiple of 8. */
 static inline void lanes_load_rows(const float *x, size_t stride, size_t first, size_t n, size_t dim, float *block)
 {
     for (size_t j = 0; j < dim; j += LANES) {

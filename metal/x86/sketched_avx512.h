@@ -1,9 +1,10 @@
 /* sketched_avx512.h - codes that end in a sketch's signs, by themselves (qjl) or behind a first stage of centroids (turboquant_prod).
  * Sixteen vectors are coded at a time; scores and mixes go over bytes, first stage and signs as two parts (units_avx512.h).
  *
- * Signs are levels of -1 and 1, which bytes hold exactly; the sketched query S q goes to bytes as a rotated one does. A mix adds up signs
- * of all vectors, and S^T multiplies the sums once per row, in `finish`. Codes are the scalar code's: a rotation keeps its order of
- * sums, and so does a row of S where another order might have another sign. For files *_avx512.c only, each of which gets its own. */
+ * Signs are levels of -1 and 1, which bytes hold exactly; the sketched query S q goes to bytes as a rotated one does. A mix adds up
+ * signs of all vectors, and S^T multiplies the sums once per row, in `finish`. Codes are the scalar code's: a rotation keeps its order
+ * of sums, and so does a row of S where another order might have another sign. For files *_avx512.c only, each of which gets its
+ * own. */
 #ifndef KVANT_SKETCHED_AVX512_H
 #define KVANT_SKETCHED_AVX512_H
 
@@ -196,7 +197,8 @@ static inline float sketched_doubt(const float *s, size_t rows, size_t dim)
 }
 
 /* Bytes of first-stage queries may add .5 % of the quantizer's error to a score's, .2 % at 4 bits, where centroids as bytes add .6 %;
- * of signs it is pi/2 / (pi/2 - 1) times UNITS_QUERY at most, nothing. A mix is as long as the decoded vectors, whose square is 1 + own. */
+ * of signs it is pi/2 / (pi/2 - 1) times UNITS_QUERY at most, nothing. A mix is as long as the decoded vectors, whose square is
+ * 1 + own. */
 static inline void sketched_derive(const sketched *s, const void *state, const kvant_parts *parts, tables *t)
 {
     float *table = (float *)(void *)(t + 1);

@@ -65,7 +65,8 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
 
 /* products: the first stage's are off by .03 of its length (turboquant_mse_avx512.c), the sketch's by .0236 of its own (qjl_avx512.c);
  * both are about orthogonal, so that a vector is as long as the root of their squares, and their sum off by sqrt(.03^2 + .0236^2) =
- * .038 of that. Of a mix the weights' rounding is bounded on average only: by 1 % of the squared error, which checkkernels measures. */
+ * .038 of that. Of a mix the weights' rounding is bounded on average only: by 1 % of the squared error, which checkkernels
+ * measures. */
 const kvant_kernel kernel_turboquant_prod_avx512 = {
     .quantizer = "turboquant_prod", .target = "avx512", .form = form, .derive = derive, .codes = true,
     .distance = 2e-5, .products = .04,
