@@ -57,9 +57,11 @@ static inline void lanes_load_rows(const float *x, size_t stride, size_t first, 
     for (size_t j = 0; j < dim; j += LANES) {
         const __mmask16 columns = lanes_mask(0, dim - j < LANES ? dim - j : LANES);
         __m512 r[16];
-        for (size_t i = 0; i < LANES; i++)
+        for (size_t i = 0; i < LANES; i++) {
             r[i] = i >= first && i < first + n ? _mm512_maskz_loadu_ps(columns, x + (i - first) * stride + j)
                                                    : _mm512_setzero_ps();
+            _mm_prefetch((const char *)((uintptr_t)x + ((LANES + i) * stride + j) * sizeof *x), _MM_HINT_T0);
+        }
         lanes_transpose(r);
         for (size_t k = 0; k < LANES && j + k < dim; k++)
             _mm512_store_ps(block + (j + k) * LANES, r[k]);
