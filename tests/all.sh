@@ -34,13 +34,11 @@ test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretoken
 test_store|test_util|test_variant|test_views|test_formula|test_spec_variant|test_paper|test_compare_stores|test_bundle'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
-# Programs of a mode, but for those that the pattern names.
+# Programs of a mode, but for those that the pattern names; first those that take longest, beside which the others run.
 programs() { # mode pattern-to-leave-out
-    for f in tests/test_*.c; do
-        n=$(basename "$f" .c)
+    for n in checkkernels test_planted test_weights_choice test_run $(basename -s .c tests/test_*.c); do
         echo "$n" | grep -Eqx "$2" || echo "build/$1/tests/$n"
-    done
-    echo checkkernels | grep -Eqx "$2" || echo "build/$1/tests/checkkernels"
+    done | awk '!seen[$0]++'
 }
 
 # Programs of a stage run side by side, so their threads must not spin while they wait for each other.
