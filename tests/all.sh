@@ -100,9 +100,9 @@ test)
     build clang tests && stage clang $(programs clang "$HUGE|$SAME")
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
-    stage scripts tests/kill.sh tests/checks.sh tests/tables.sh tests/threads.sh tests/golden.sh tests/cli.sh tests/runner.sh
-    # One after another: they build, too.
-    sh tests/run.sh "$counts" scripts tests/codes.sh tests/install.sh tests/plugin.sh
+    # One after another: they build, and what they run has a thread for each core.
+    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/golden.sh tests/codes.sh \
+        tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)
