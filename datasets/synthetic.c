@@ -1,6 +1,7 @@
 /* synthetic.c - vectors drawn from known distributions, for which the error of a quantizer can be computed.
  * The same parameters give the same vectors on every machine: GSL's Mersenne twister, seeded by a hash of the seed. */
 #include "harness/input/dataset.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

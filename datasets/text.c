@@ -1,6 +1,7 @@
 /* text.c - a text file, plain or gzipped: what a language model reads.
  * Bytes are passed on exactly as they are, for a stripped newline is another text with another perplexity. */
 #include "harness/input/dataset.h"
+#include "harness/process.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
  * Nothing else in the tree reads the environment or decides how a process reacts to signals and lost descriptors. */
 #include "harness/cli.h"
 #include "harness/input/input.h"
+#include "harness/process.h"
 
 #include <fcntl.h>
 #include <gsl/gsl_errno.h>
@@ -77,7 +78,11 @@ int main(int argc, char **argv)
     if (!hold_descriptors())
         return EXIT_USAGE;
     signal(SIGPIPE, SIG_IGN);                      /* writes then fail, and whoever wrote says so */
-    interrupt_install();
+    kvant_error err;
+    if (interrupt_install(&err)) {
+        fprintf(stderr, "kvant: %s\n", err.text);
+        return EXIT_USAGE;
+    }
     gsl_set_error_handler_off();                   /* every GSL status is checked where it is returned */
     cli_share_folder(getenv("KVANT_SHARE"));
     char *cache = cache_folder();

@@ -2,9 +2,10 @@
  * Here because every part needs them and none should have its own idea of them. */
 #include "harness/util.h"
 
+#include "harness/process.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -427,30 +428,6 @@ void text_free(text *t)
     free(t->data);
     *t = (text){ 0 };
 }
-
-/* ---- Interrupts ---------------------------------------------------------------------------- */
-
-static atomic_bool stop;
-
-/* The first signal asks, the second one kills: whoever waits in a library must not be locked out. */
-static void on_signal(int number)
-{
-    (void)number;
-    stop = true;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-}
-
-void interrupt_install(void)
-{
-    /* No SA_RESTART: a blocking read or wait returns, so that its loop can look at interrupted(). */
-    struct sigaction action = { .sa_handler = on_signal };
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
-bool interrupted(void) { return atomic_load_explicit(&stop, memory_order_relaxed); }
 
 size_t utf8_character(const char *s, unsigned *code)
 {

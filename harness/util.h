@@ -69,8 +69,4 @@ typedef struct { char *data; size_t length, capacity; bool failed; } text;
 void text_add(text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_free(text *t);
 
-/* Set by SIGINT and SIGTERM once main has installed the handler; long loops look at it and return KVANT_INTERRUPTED. */
-bool interrupted(void);
-void interrupt_install(void);
-
 #endif

@@ -3,6 +3,7 @@
 #include "tests/prose.h"
 
 #include "harness/input/fetch.h"
+#include "harness/process.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -256,8 +257,7 @@ static pid_t fetch_apart(house *h)
     assert_true(child >= 0);
     if (!child) {
         kvant_error err;
-        interrupt_install();
-        _exit((int)house_fetch(h, "prose", &err));
+        _exit((int)(interrupt_install(&err) ? KVANT_FAILED : house_fetch(h, "prose", &err)));
     }
     return child;
 }

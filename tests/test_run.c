@@ -1,6 +1,7 @@
 /* test_run.c - runs: a killed, interrupted or sharded run ends with the rows of an undisturbed one, bit for bit.
  * What must die is this program again, as a child with a spec, a store and the step at which it kills itself. */
 #include "harness/experiment/run.h"
+#include "harness/process.h"
 #include "tests/stores.h"
 #include "tests/tiny_model.h"
 
@@ -23,8 +24,11 @@ static void step(void *user, const run_progress *p)
     trap *t = user;
     if (p->done > p->cells || !(p->left >= 0))
         abort();
-    if (t->steps++ == t->at)
-        raise(t->signal);
+    if (t->steps++ != t->at)
+        return;
+    kill(getpid(), t->signal);
+    while (!interrupted())
+        usleep(1000);
 }
 
 typedef struct { const char *spec, *store; unsigned shard, shards; trap trap; } order;
@@ -68,8 +72,9 @@ static int run_as_child(char **argv)
     run_result result;
     kvant_error err = { "" };
     input_settings(NULL, argv[1], NULL);
-    interrupt_install();
-    kvant_status status = run_order(&o, &result, &err);
+    kvant_status status = interrupt_install(&err);
+    if (!status)
+        status = run_order(&o, &result, &err);
     if (status && status != KVANT_INTERRUPTED)
         fprintf(stderr, "child: %s\n", err.text);
     return status == KVANT_INTERRUPTED ? CHILD_INTERRUPTED : status ? CHILD_FAILED : CHILD_DONE;

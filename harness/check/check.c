@@ -3,6 +3,7 @@
 #include "harness/check/check_internal.h"
 #include "harness/kernels.h"
 #include "harness/measure/stats.h"
+#include "harness/process.h"
 #include "harness/version.h"
 
 #include <gsl/gsl_version.h>

@@ -2,6 +2,7 @@
  * One row per gate and dimension, over all bits and choices; the row shows the variant that came nearest to failing. */
 #include "harness/check/check_internal.h"
 #include "harness/measure/stats.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

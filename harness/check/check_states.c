@@ -2,6 +2,7 @@
  * Over many seeds, entries of a Haar rotation or of a sketch have mean 0 and variance 1/d or 1, on the diagonal and off it. */
 #include "harness/check/check_internal.h"
 #include "harness/measure/stats.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include "harness/measure/attended.h"
 #include "harness/measure/stats.h"
 #include "harness/options.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdio.h>

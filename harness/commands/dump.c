@@ -5,6 +5,7 @@
 #include "harness/input/npy.h"
 #include "harness/options.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <ctype.h>
 #include <errno.h>

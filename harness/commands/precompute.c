@@ -2,6 +2,7 @@
  * What is there already is verified and kept. */
 #include "harness/experiment/experiment.h"
 #include "harness/experiment/run.h"
+#include "harness/process.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* captured.c - runs tokens through a model and keeps what an observer sees of them: see captured.h. */
 #include "harness/experiment/captured.h"
 
+#include "harness/process.h"
 #include "harness/util.h"
 
 #include <stdlib.h>

@@ -2,6 +2,7 @@
  * Inputs are found, hashed and read here, once each and only when a cell uses them. */
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/plan_internal.h"
+#include "harness/process.h"
 #include "harness/sysinfo.h"
 
 #include <search.h>

@@ -3,6 +3,7 @@
 #include "harness/check/check.h"
 #include "harness/experiment/calibration.h"
 #include "harness/experiment/run_internal.h"
+#include "harness/process.h"
 #include "harness/sysinfo.h"
 #include "harness/version.h"
 

@@ -3,6 +3,7 @@
 #include "harness/experiment/canonical.h"
 #include "harness/experiment/run_internal.h"
 #include "harness/lm/gemm_bf16.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -5,6 +5,7 @@
 #include "harness/experiment/canonical.h"
 #include "harness/experiment/states.h"
 #include "harness/input/npy.h"
+#include "harness/process.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -1,6 +1,7 @@
 /* download.c - gets a URL by libcurl into a file that outlives a broken line: the next call goes on where the last one ended.
  * Whether the pieces fit together is not asked of the server but of the hash. */
 #include "harness/input/fetch.h"
+#include "harness/process.h"
 
 #include <errno.h>
 #include <stdlib.h>

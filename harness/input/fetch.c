@@ -2,6 +2,8 @@
  * One fetch of an input at a time, by a lock that ends with its process; what a killed one left is cleared by the next. */
 #include "harness/input/fetch.h"
 
+#include "harness/process.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

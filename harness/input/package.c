@@ -1,12 +1,12 @@
 /* package.c - gets a package by the machine's own manager: pip for PyPI, apt-get for Debian.
  * They know mirrors, proxies and signatures; nothing is installed and nothing of the package is run. */
 #include "harness/input/fetch.h"
+#include "harness/process.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -93,40 +93,6 @@ static char **environment(const char *folder)
     return all;
 }
 
-static int start(const char *const *command, const char *work, int talk_to, char **env, pid_t *child)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    if (posix_spawn_file_actions_init(&files))
-        return ENOMEM;
-    if (posix_spawnattr_init(&attributes)) {
-        posix_spawn_file_actions_destroy(&files);
-        return ENOMEM;
-    }
-    /* The program ignores SIGPIPE; its children must not inherit that. */
-    sigset_t usual;
-    sigemptyset(&usual);
-    sigaddset(&usual, SIGPIPE);
-    int code = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    if (!code)
-        code = posix_spawn_file_actions_adddup2(&files, talk_to, 1);
-    if (!code)
-        code = posix_spawn_file_actions_adddup2(&files, talk_to, 2);
-    if (!code)
-        code = posix_spawn_file_actions_addchdir_np(&files, work);
-    if (!code)
-        code = posix_spawnattr_setsigdefault(&attributes, &usual);
-    if (!code)
-        code = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-    /* execve takes writable strings by history, and does not write to them. */
-    union { const char *const *in; char *const *out; } arguments = { .in = command };
-    if (!code)
-        code = posix_spawnp(child, command[0], &files, &attributes, arguments.out, env);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
-    return code;
-}
-
 /* Waits for the child and tells how much has come; a user who breaks off ends the child, too. */
 static int wait_for(pid_t child, int pipe, listener *l, const char *folder, uint64_t bytes, fetch_talk *t)
 {
@@ -160,7 +126,7 @@ static kvant_status run(const char *const *command, const char *folder, const ch
     kvant_status status = KVANT_OK;
     pid_t child;
     int code = !env ? ENOMEM : pipe2(ends, O_CLOEXEC) || fcntl(ends[0], F_SETFL, O_NONBLOCK) ? errno
-             : start(command, work, ends[1], env, &child);
+             : process_start(command, work, ends[1], env, &child);
     if (code == ENOENT)
         status = kvant_fail(err, KVANT_IO, "%s: %s is not on this machine; install it", t->name, command[0]);
     else if (code)

@@ -1,6 +1,7 @@
 /* unpack.c - takes one member out of a package or an archive.
  * The member is hashed while it is written, so what is renamed into place is what was verified. */
 #include "harness/input/fetch.h"
+#include "harness/process.h"
 
 #include <errno.h>
 #include <stdlib.h>

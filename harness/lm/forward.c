@@ -3,6 +3,7 @@
 #include "harness/lm/dequant.h"
 #include "harness/lm/pass.h"
 #include "harness/lm/vecmath.h"
+#include "harness/process.h"
 #include "harness/util.h"
 
 #include <stdlib.h>

@@ -2,6 +2,7 @@
  * memory given is never exceeded and no run redoes more than step - 1 layers that it could share. */
 #include "harness/measure/prefix.h"
 
+#include "harness/process.h"
 #include "harness/util.h"
 
 #include <stdlib.h>

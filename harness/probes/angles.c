@@ -5,6 +5,7 @@
  * sin^2 of the angle has the beta distribution with both parameters 2^(l-2), which is a density ~ sin(2 psi)^(2^(l-1) - 1). */
 #include "algorithms/shared/rotation.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <gsl/gsl_cdf.h>
 #include <math.h>

@@ -4,6 +4,7 @@
 #include "harness/experiment/captured.h"
 #include "harness/measure/attended.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

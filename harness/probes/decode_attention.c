@@ -5,6 +5,7 @@
 #include "harness/measure/roofs.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 #include "harness/sysinfo.h"
 
 #include <math.h>

@@ -4,6 +4,7 @@
 #include "harness/measure/entropy.h"
 #include "harness/measure/fidelity.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

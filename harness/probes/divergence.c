@@ -3,6 +3,7 @@
 #include "harness/measure/logits.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <gsl/gsl_sort.h>
 #include <math.h>

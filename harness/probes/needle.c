@@ -4,6 +4,7 @@
 #include "harness/lm/generate.h"
 #include "harness/measure/haystack.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 #include "harness/util.h"
 
 #include <math.h>

@@ -4,6 +4,7 @@
 #include "harness/measure/footprint.h"
 #include "harness/measure/logits.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

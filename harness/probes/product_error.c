@@ -3,6 +3,7 @@
  * only. */
 #include "harness/measure/fidelity.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

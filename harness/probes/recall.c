@@ -3,6 +3,7 @@
  * count against a method that codes them equally. */
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <gsl/gsl_rng.h>
 #include <math.h>

@@ -8,6 +8,7 @@
 #include "harness/measure/prefix.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <math.h>
 #include <stdlib.h>

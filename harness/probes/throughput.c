@@ -4,6 +4,7 @@
 #include "harness/measure/footprint.h"
 #include "harness/measure/stats.h"
 #include "harness/probe.h"
+#include "harness/process.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

@@ -1,16 +1,16 @@
 /* plot_gnuplot.c - runs gnuplot on a plot's rows in a folder of its own beside the picture, and moves the picture into place.
  * No shell, no start-up files of the user: what is drawn depends on the store and the plot alone. */
+#include "harness/process.h"
 #include "harness/report/plot_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { NOT_FOUND = 127 };
 
 /* Files of one drawing. */
 typedef struct { char *folder, *rows, *script, *picture, *graphics, *complaints; } work;
@@ -110,26 +110,23 @@ static kvant_status complain(const plot_options *o, const work *w, kvant_error *
 
 static kvant_status run_gnuplot(const plot_options *o, const work *w, kvant_error *err)
 {
-    pid_t child = fork();
-    if (child < 0)
-        return kvant_fail(err, KVANT_IO, "plot %s: cannot start gnuplot: %s", o->name, strerror(errno));
-    if (child == 0) {
-        int null = open("/dev/null", O_RDONLY), complaints = open(w->complaints, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (null < 0 || complaints < 0 || dup2(null, 0) < 0 || dup2(complaints, 1) < 0 || dup2(complaints, 2) < 0)
-            _exit(NOT_FOUND - 1);
-        char program[] = "gnuplot", defaults[] = "-d";
-        char *argv[] = { program, defaults, w->script, NULL };
-        execvp(program, argv);
-        _exit(NOT_FOUND);
-    }
+    static const char *const remedy = "gnuplot is not installed (on Debian: apt-get install gnuplot-nox)";
+    const char *const command[] = { "gnuplot", "-d", w->script, NULL };
+    pid_t child;
     int status;
+    const int complaints = open(w->complaints, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (complaints < 0)
+        return file_fail(err, w->complaints, "cannot write");
+    const int code = process_start(command, NULL, complaints, NULL, &child);
+    close(complaints);
+    if (code)
+        return kvant_fail(err, KVANT_IO, "plot %s: %s", o->name, code == ENOENT ? remedy : strerror(code));
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR)
             return kvant_fail(err, KVANT_IO, "plot %s: lost gnuplot: %s", o->name, strerror(errno));
     struct stat info;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
-        return kvant_fail(err, KVANT_IO, "plot %s: gnuplot is not installed (on Debian: apt-get install gnuplot-nox)", o->name);
-    if (interrupted())
+    /* Ctrl-C reaches gnuplot, too, maybe first. */
+    if (interrupted() || (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM)))
         return kvant_fail(err, KVANT_INTERRUPTED, "plot %s: interrupted", o->name);
     if (!WIFEXITED(status) || WEXITSTATUS(status) || stat(w->picture, &info) || info.st_size == 0)
         return complain(o, w, err);
