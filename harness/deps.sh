@@ -39,6 +39,7 @@ test_needs() {
     need libcmocka-dev has_header cmocka.h
     need clang clang --version
     need libclang-rt-dev clang_has -fsanitize=fuzzer-no-link,address
+    need lld ld.lld --version
     need libomp-dev clang_has -fopenmp
     need llvm llvm-symbolizer --version
     need sqlite3 sqlite3 --version

@@ -101,7 +101,7 @@ test)
     build asan tests && stage asan $(programs asan "$HUGE|$LONG")
     build tsan tests && thread_stage
     # One after another: they build, and what they run has a thread for each core.
-    sh tests/run.sh "$counts" scripts tests/runner.sh tests/cli.sh tests/checks.sh tests/tables.sh tests/golden.sh tests/codes.sh \
+    sh tests/run.sh "$counts" scripts tests/runner.sh tests/checks.sh tests/cli.sh tests/tables.sh tests/golden.sh tests/codes.sh \
         tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
     fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;

@@ -5,6 +5,7 @@
 cd "$root" || exit
 
 store=$work/golden.db
+checked_store "$store"
 "$kvant" paper --format csv 2> /dev/null | tr -d '\r' | awk -F, '
     NR > 1 && $15 != "" { last[$1] = $2 " " $16; if (!seen[$1]++) order[++n] = $1 }
     END { for (i = 1; i <= n; i++) print order[i], last[order[i]] }' > "$work/list"

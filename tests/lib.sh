@@ -50,6 +50,16 @@ find_model() {
     done
 }
 
+# checked_store PATH: a new store in which every quantizer of this build has passed its checks, which no run then makes again.
+# checks.sh leaves one in build/; without it, the quick checks make it.
+checked_store() {
+    if [ ! "$root/build/checked.db" -nt "$kvant" ]; then
+        rm -f "$root/build/checked.db"
+        "$kvant" check --quick --store "$work/checked.new" > /dev/null && mv "$work/checked.new" "$root/build/checked.db"
+    fi
+    cp "$root/build/checked.db" "$1"
+}
+
 # vector_spec NAME [KEYS]: a small experiment on vectors; model_spec NAME MODEL TEXT: one on a model.
 vector_spec() {
     cat << JSON

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 cd "$root" || exit
 
+checked_store "$work/tables.db"
 for spec in experiments/oracles-*.json; do
     name=$(basename "$spec" .json)
     rows=$(grep -c '"metric"' "$spec")

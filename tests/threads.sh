@@ -4,6 +4,7 @@
 
 compare() { # name spec
     for n in 1 2 4; do
+        checked_store "$work/$1.$n.db"
         check "$1_runs_with_$n" "$kvant" run "$2" --store "$work/$1.$n.db" --threads $n
     done
     for n in 2 4; do
