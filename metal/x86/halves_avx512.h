@@ -108,12 +108,24 @@ LANES_INLINE void halves_mix_blocks(halves_load load, const float *w, size_t nq,
             _mm512_mask_storeu_ps(acc + i * d + k + b * LANES, halves_mask(d - k - b * LANES), sum[i][b]);
 }
 
-LANES_INLINE void halves_mix_queries(halves_load load, const float *w, size_t nq, const uint16_t *half, size_t n, size_t d, float *acc)
+/* From coordinate k on, as long as as many blocks are left; returns where it ends. */
+LANES_INLINE size_t halves_mix_wide(halves_load load, const float *w, size_t nq, const uint16_t *half, size_t n, size_t d, size_t k,
+                                    size_t blocks, float *acc)
 {
-    const size_t blocks = nq <= 2 ? 8 : nq == 4 ? 4 : 2;
-    size_t k = 0;
     for (; k + blocks * LANES <= d; k += blocks * LANES)
         halves_mix_blocks(load, w, nq, half, n, d, k, blocks, acc);
+    return k;
+}
+
+/* In few passes over the range, with sums in 16 registers at most. */
+LANES_INLINE void halves_mix_queries(halves_load load, const float *w, size_t nq, const uint16_t *half, size_t n, size_t d, float *acc)
+{
+    size_t k = 0;
+    if (nq <= 2)
+        k = halves_mix_wide(load, w, nq, half, n, d, k, 8, acc);
+    if (nq <= 4)
+        k = halves_mix_wide(load, w, nq, half, n, d, k, 4, acc);
+    k = halves_mix_wide(load, w, nq, half, n, d, k, 2, acc);
     for (; k < d; k += LANES)
         halves_mix_blocks(load, w, nq, half, n, d, k, 1, acc);
 }
