@@ -1,5 +1,5 @@
 # Kvant: build, test, demo, install. `make help` lists the targets.
-# MODE keeps objects apart: release (default), clang, asan (gcc, address and undefined), tsan (clang, libomp), fuzz (clang), and
+# MODE keeps objects apart: release (default), clang, asan (clang: address, undefined, and what fuzzers need), tsan (clang, libomp), and
 # debug and clang-debug, which do not optimise.
 MODE    ?= release
 PREFIX  ?= /usr/local
@@ -17,16 +17,15 @@ endif
 PKGS    := gsl libcjson sqlite3 libpcre2-8 libarchive zlib libcurl libcrypto
 CC_release := gcc
 CC_clang   := clang
-CC_asan    := gcc
+CC_asan    := clang
 CC_tsan    := clang
-CC_fuzz    := clang
 CC_debug   := gcc
 CC_clang-debug := clang
 ifneq ($(origin CC),command line)
 CC      := $(CC_$(MODE))
 endif
 ifeq ($(CC),)
-$(error MODE=$(MODE) is none of release, clang, asan, tsan, fuzz, debug, clang-debug)
+$(error MODE=$(MODE) is none of release, clang, asan, tsan, debug, clang-debug)
 endif
 
 # Goals that build need the libraries; the others work on a bare machine.
@@ -42,9 +41,8 @@ endif
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wstrict-prototypes -Wvla -Werror
 OPT_release := -O3
 OPT_clang   := -O3
-OPT_asan    := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT_asan    := -O1 -g1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPT_tsan    := -O1 -g1 -fsanitize=thread
-OPT_fuzz    := -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPT_debug   := -O0 -g
 OPT_clang-debug := -O0 -g
 OPT     := $(OPT_$(MODE))
@@ -125,11 +123,10 @@ $(B)/tests/codes: $(B)/tests/codes.o $(addprefix $(B)/harness/,check/check_varia
 	$(Q)$(CC) $(LDFLAGS) $(FAST_LD) -o $@ $^ $(LDLIBS)
 
 # Kernels are loops unrolled to tens of thousands of instructions, which take minutes to compile when every load is checked in place:
-# sanitizers check their addresses alone, by calls.
-CALLS_asan := -fsanitize=address --param asan-instrumentation-with-call-threshold=0
-CALLS_fuzz := -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0
-ifneq ($(CALLS_$(MODE)),)
-$(B)/metal/x86/%_avx512.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) $(CALLS_$(MODE))
+# the sanitizer checks their addresses alone, by calls.
+ifeq ($(MODE),asan)
+$(B)/metal/x86/%_avx512.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) -fsanitize=address \
+        -mllvm -asan-instrumentation-with-call-threshold=0
 endif
 
 $(B)/%.o: %.c $(B)/flags

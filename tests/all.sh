@@ -26,8 +26,6 @@ HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the
 # fuzzer, streamed weights in the test of architectures. Kernels stand between guard pages instead.
 LONG='checkkernels|test_oracles|test_attention|test_states|test_weights|test_weights_choice'
-# What another compiler's codes.sh and smaller tests say of it, too.
-SAME='test_oracles|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing; whole runs take it minutes, and their parts have tests of their own.
 SEQUENTIAL='test_run|test_properties|test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
 test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|
@@ -61,19 +59,20 @@ thread_stage() {
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66 second_deadlock_stack=1" \
         stage tsan tests/tsan_control.sh $(programs tsan "$HUGE|$LONG|$SEQUENTIAL")
 }
+
 # New inputs go to build/, after those of tests/corpus/ were tried.
 fuzz_one() { # name seconds
     n=$1
-    mkdir -p "build/fuzz/corpus/$n"
-    log=build/fuzz/$n.log
+    mkdir -p "build/corpus/$n"
+    log=build/$n.log
     seeds=tests/corpus/${n#fuzz_}
     [ -d "$seeds" ] || seeds=
-    if "build/fuzz/tests/$n" -max_total_time="$2" -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/fuzz/ \
-        "build/fuzz/corpus/$n" $seeds > "$log" 2>&1; then
+    if "build/asan/tests/$n" -max_total_time="$2" -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/ \
+        "build/corpus/$n" $seeds > "$log" 2>&1; then
         printf '%-40s %s\n' "fuzz/$n" "$(grep -E '^Done' "$log" | tail -n 1)"
         echo "1 0 0" >> "$counts"
     else
-        echo "---- fuzz/$n failed; the input lies in build/fuzz/:"
+        echo "---- fuzz/$n failed; the input lies in build/:"
         tail -n 40 "$log"
         echo "0 1 0" >> "$counts"
     fi
@@ -81,7 +80,6 @@ fuzz_one() { # name seconds
 
 # Fuzzers have one thread each: as many at a time as there are cores.
 fuzz_stage() { # seconds
-    build fuzz fuzzers || return
     running=0
     for f in tests/fuzz_*.c; do
         fuzz_one "$(basename "$f" .c)" "$1" &
@@ -97,16 +95,20 @@ check)
     ;;
 test)
     build release tests kvant && stage gcc $(programs release none)
-    build clang tests && stage clang $(programs clang "$HUGE|$SAME")
-    build asan tests && stage asan $(programs asan "$HUGE|$LONG")
+    # Optimised by another compiler: kernels, beside what follows; the sanitizers' builds and codes.sh are by that compiler, too.
+    if build clang build/clang/tests/checkkernels; then stage clang build/clang/tests/checkkernels & fi
+    if build asan tests fuzzers; then
+        stage asan $(programs asan "$HUGE|$LONG")
+        fuzz_stage "${FUZZ_SECONDS:-5}"
+    fi
+    wait
     build tsan tests && thread_stage
     # One after another: they build, and what they run has a thread for each core.
     sh tests/run.sh "$counts" scripts tests/runner.sh tests/checks.sh tests/cli.sh tests/tables.sh tests/golden.sh tests/codes.sh \
         tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
-    fuzz_stage "${FUZZ_SECONDS:-5}"
     ;;
 fuzz)
-    fuzz_stage "${FUZZ_SECONDS:-60}"
+    build asan fuzzers && fuzz_stage "${FUZZ_SECONDS:-60}"
     ;;
 esac
 sh tests/run.sh --total "$counts"

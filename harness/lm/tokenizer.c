@@ -307,6 +307,7 @@ static kvant_status encode_all(const tokenizer *t, const char *text, size_t byte
     merger m = {0};
     size_t at = 0;
     kvant_status status = KVANT_OK;
+    text = text ? text : "";               /* of no bytes */
     if (first >= 0 && !id_list_add(out, first))
         status = out_of_memory(bytes, err);
     for (size_t i = 0; i < finds->n && !status; i++) {
