@@ -16,6 +16,14 @@ static void gaussian(gsl_rng *rng, float *x, size_t n)
         x[i] = (float)gsl_ran_gaussian_ziggurat(rng, 1);
 }
 
+static double product(const float *a, size_t a_stride, const float *b, size_t b_stride, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)a[i * a_stride] * b[i * b_stride];
+    return sum;
+}
+
 /* Squares of what the kernel's scores (mixes) are off those of its decoded vectors, over squares of what these are off the originals'.
  * Weights are softmaxes of scores, from flat ones to such that a few tokens have it all. */
 static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
@@ -37,11 +45,7 @@ static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
     for (size_t i = 0; i < QUERIES; i++) {
         const double sharpness = (double)(1 << i % 4) / sqrt((double)d);
         for (size_t v = 0; v < SAMPLE; v++) {
-            double exact = 0, decoded = 0;
-            for (size_t k = 0; k < d; k++) {
-                exact += (double)q[i * d + k] * x[v * d + k];
-                decoded += (double)q[i * d + k] * y[v * d + k];
-            }
+            const double exact = product(q + i * d, 1, x + v * d, 1, d), decoded = product(q + i * d, 1, y + v * d, 1, d);
             off += (w[i * SAMPLE + v] - decoded) * (w[i * SAMPLE + v] - decoded);
             own += (decoded - exact) * (decoded - exact);
             w[i * SAMPLE + v] = (float)exp(sharpness * exact - 3 * sharpness * sqrt((double)d));
@@ -59,11 +63,7 @@ static void measure_ops(const kvant_codec *c, gsl_rng *rng, double added[2])
     for (size_t i = 0; i < QUERIES; i++) {             /* outputs differ in length: each counts alike */
         double mixed_off = 0, mixed_own = 0;
         for (size_t k = 0; k < d; k++) {
-            double exact = 0, decoded = 0;
-            for (size_t v = 0; v < SAMPLE; v++) {
-                exact += (double)w[i * SAMPLE + v] * x[v * d + k];
-                decoded += (double)w[i * SAMPLE + v] * y[v * d + k];
-            }
+            const double exact = product(w + i * SAMPLE, 1, x + k, d, SAMPLE), decoded = product(w + i * SAMPLE, 1, y + k, d, SAMPLE);
             mixed_off += (out[i * d + k] - decoded) * (out[i * d + k] - decoded);
             mixed_own += (decoded - exact) * (decoded - exact);
         }

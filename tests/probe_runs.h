@@ -113,6 +113,25 @@ static inline void run_ok(const kvant_probe *probe, probe_job *job, probe_run *r
         fail_msg("%s: %s", probe->name, err.text);
 }
 
+/* A probe with these arguments on n vectors x of `dim`, coded by a quantizer's scalar code. */
+static inline void run_on_vectors(const char *probe, const char *args, const char *quantizer, const char *quantizer_args, uint32_t seed,
+                                  float *x, size_t n, size_t dim, probe_run *run)
+{
+    const kvant_probe *p = probe_of(probe);
+    const kvant_quantizer *q = kvant_find(quantizer, NULL);
+    assert_non_null(q);
+    kvant_args given = kvant_defaults(q->params);
+    assert_int_equal(kvant_parse(q->params, quantizer_args, &given, NULL), KVANT_OK);
+    kvant_shape shape = { .dim = (uint32_t)dim, .side = KVANT_VECTOR, .seed = seed };
+    kvant_data data = { .x = x, .n = n, .dim = dim };
+    kvant_codec codec;
+    assert_int_equal(kvant_open(q, &shape, &given, "scalar", &codec, NULL), KVANT_OK);
+    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = &codec };
+    assert_int_equal(kvant_parse(p->params, args, &job.args, NULL), KVANT_OK);
+    run_ok(p, &job, run);
+    kvant_close(&codec);
+}
+
 static inline const kept_result *result_of(const cell_run *c, const char *metric)
 {
     for (size_t i = 0; i < c->n_results; i++)

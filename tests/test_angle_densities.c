@@ -10,19 +10,7 @@ enum { DIM = 64, N = 4096, BINS = 64 };
 
 static void run_one(const char *name, const char *quantizer_args, const char *args, float *x, size_t n, size_t dim, probe_run *run)
 {
-    const kvant_probe *p = probe_of("angles");
-    const kvant_quantizer *q = kvant_find(name, NULL);
-    assert_non_null(q);
-    kvant_args given = kvant_defaults(q->params);
-    assert_int_equal(kvant_parse(q->params, quantizer_args, &given, NULL), KVANT_OK);
-    kvant_shape shape = { .dim = (uint32_t)dim, .side = KVANT_VECTOR, .seed = 5 };
-    kvant_data data = { .x = x, .n = n, .dim = dim };
-    kvant_codec codec;
-    assert_int_equal(kvant_open(q, &shape, &given, "scalar", &codec, NULL), KVANT_OK);
-    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = &codec };
-    assert_int_equal(kvant_parse(p->params, args, &job.args, NULL), KVANT_OK);
-    run_ok(p, &job, run);
-    kvant_close(&codec);
+    run_on_vectors("angles", args, name, quantizer_args, 5, x, n, dim, run);
 }
 
 /* Angles of a level in a bin; bin < 0: in all. */

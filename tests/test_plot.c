@@ -2,19 +2,12 @@
  * and what cannot be drawn ends in one clear line with nothing left behind. Skipped where gnuplot is not installed. */
 #include "harness/cli.h"
 #include "harness/report/plot.h"
+#include "tests/pictures.h"
 #include "tests/stores.h"
 
 #include <sys/wait.h>
 
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
-
-static void need_gnuplot(void)
-{
-    if (system("gnuplot --version > /dev/null 2>&1") != 0) {
-        print_message("gnuplot is not installed\n");
-        skip();
-    }
-}
 
 static const char *plots_folder(void)
 {
@@ -44,38 +37,6 @@ static char *draw(store *s, const char *plot, const char *out, const char *const
     assert_ok(plot_draw(s, &o, &files, err));
     assert_non_null(files.data);
     return files.data;
-}
-
-/* The text of an SVG file, with the entities that XML has read back; freed by the caller. */
-static char *svg_text(const char *path)
-{
-    char *svg, *to;
-    size_t bytes;
-    assert_ok(file_read(path, &svg, &bytes, err));
-    assert_non_null(strstr(svg, "</svg>"));
-    to = svg;
-    for (const char *c = svg; *c; c++) {
-        static const struct { const char *entity; char c; } entities[] = { { "&amp;", '&' }, { "&lt;", '<' }, { "&gt;", '>' },
-                                                                           { "&quot;", '"' }, { "&#39;", '\'' } };
-        *to = *c;
-        for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
-            if (!strncmp(c, entities[i].entity, strlen(entities[i].entity))) {
-                *to = entities[i].c;
-                c += strlen(entities[i].entity) - 1;
-                break;
-            }
-        to++;
-    }
-    *to = '\0';
-    return svg;
-}
-
-static void assert_says(const char *svg, const char *words)
-{
-    char *element = text_format(">%s<", words);       /* the whole of a text element, nothing more */
-    if (!strstr(svg, element))
-        fail_msg("no text \"%s\" in the picture", words);
-    free(element);
 }
 
 static void labels(void **state)
@@ -186,9 +147,8 @@ static void needles(void **state)
     assert_string_equal(files, expected);
     static const char *const words[] = { "f16", "7 of 8", "affine_x 4b", "1 of 8", "4/4", "3/4", "0/4", "1/4", "256", "512", "0.5",
                                          /* where both were asked */
-                                         "affine_x 4b \u2212 f16", "\u22124 of 4", "\u22124" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        assert_says(svg, words[i]);
+                                         "affine_x 4b \u2212 f16", "\u22124 of 4", "\u22124", NULL };
+    assert_says_all(svg, words);
     char *alone = in_folder(*state, "alone.svg"), *maps;
     static const char *const without[] = { "differences=0", NULL };
     free(draw(s, "needle", alone, NULL, without));
@@ -367,9 +327,8 @@ static void speed(void **state)
     static const char *const words[] = { "e: decode attention and its roofs", "f16", "q4_0", "4.5", "roof", "int8 products",
                                          "d = 128, 4 queries per KV head, 1 thread", "memory read", "f32 multiply-adds",
                                          "d = 128, 4 queries per KV head, 2 threads",
-                                         "points: medians, bars down to the least; beside them: bits asked. Depth: 8192 tokens" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        assert_says(svg, words[i]);
+                                         "points: medians, bars down to the least; beside them: bits asked. Depth: 8192 tokens", NULL };
+    assert_says_all(svg, words);
     assert_null(strstr(svg, "bf16"));
     free(svg);
     static const char *const shallow[] = { "depth=1024", NULL };
@@ -392,9 +351,8 @@ static void speed(void **state)
     svg = svg_text(out);
     static const char *const both[] = { "e: speed over depth", "tiny: decode", "tokens per second, log scale",
                                         "ns per key-value pair, log scale", "d = 128, 4 queries per KV head, 2 threads", "f16",
-                                        "q4_0", "tokens in the cache" };
-    for (size_t i = 0; i < sizeof both / sizeof *both; i++)
-        assert_says(svg, both[i]);
+                                        "q4_0", "tokens in the cache", NULL };
+    assert_says_all(svg, both);
     free(svg);
     store_close(s);
     free(path);

@@ -2,16 +2,14 @@
  * be read in them is there. Skipped where gnuplot is not installed. */
 #include "harness/cli.h"
 #include "harness/report/plot_internal.h"
+#include "tests/pictures.h"
 #include "tests/stores.h"
 
 static const double NLL[4] = { 1.25, 2.5, 3.125, 2.0 };
 
 static store *begin(void **state, const char *name, int64_t *run)
 {
-    if (system("gnuplot --version > /dev/null 2>&1") != 0) {
-        print_message("gnuplot is not installed\n");
-        skip();
-    }
+    need_gnuplot();
     char *path = in_folder(*state, name);
     store *s = open_store(path);
     *run = put_run(s, "kvant run");
@@ -23,26 +21,16 @@ static store *begin(void **state, const char *name, int64_t *run)
 /* The picture's text; freed by the caller. */
 static char *draw(void **state, store *s, const char *plot, const char *metric)
 {
-    char *out = in_folder(*state, "picture.svg"), *set = text_format("metric=%s", metric), *svg = NULL;
+    char *out = in_folder(*state, "picture.svg"), *set = text_format("metric=%s", metric);
     const char *const sets[] = { set, NULL };
     text files = { 0 };
-    size_t bytes;
     const plot_options o = { .folder = cli_share("plots"), .name = plot, .out = out, .sets = metric ? sets : NULL };
     assert_ok(plot_draw(s, &o, &files, err));
-    assert_ok(file_read(out, &svg, &bytes, err));
-    assert_non_null(strstr(svg, "</svg>"));
+    char *svg = svg_text(out);
     text_free(&files);
     free(out);
     free(set);
     return svg;
-}
-
-static void assert_says(const char *svg, const char *words)
-{
-    char *element = text_format(">%s<", words);
-    if (!strstr(svg, element))
-        fail_msg("no text \"%s\" in the picture", words);
-    free(element);
 }
 
 /* A cell that finish_cell finishes, with one metric and samples of it by layer (chunk) and head (idx). */
@@ -157,9 +145,8 @@ static void grid(void **state)
     char *svg = draw(state, s, "grid", "kl");
     static const char *const words[] = { "e: kl (nats), tiny, prose", "affine", "bits of keys", "bits of values", "0.5", "0.25",
                                          "0.167", "0.125",
-                                         "\u00b1 0.001", "light: better, by the logarithm" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        assert_says(svg, words[i]);
+                                         "\u00b1 0.001", "light: better, by the logarithm", NULL };
+    assert_says_all(svg, words);
     free(svg);
     store_close(s);
 }
@@ -191,9 +178,8 @@ static void journey(void **state)
     put(s, run, 1, made_cell("b", "dense", 4), "{\"isa\":{\"key\":\"avx2\"}}", "encode_ns", 200, 0, 0);
     char *svg = draw(state, s, "journey", "encode_ns");
     static const char *const words[] = { "dense, scalar", "dense, avx2", "800, 1.00x", "200, 4.00x",
-                                         "encode_ns, nats (less is better)" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        assert_says(svg, words[i]);
+                                         "encode_ns, nats (less is better)", NULL };
+    assert_says_all(svg, words);
     free(svg);
     store_close(s);
 }
@@ -236,9 +222,8 @@ static void products(void **state)
     }
     char *svg = draw(state, s, "products", NULL);
     static const char *const words[] = { "turboquant_mse 2b", "turboquant_prod 2b", "bias", "d \u00d7 variance",
-                                         "true inner product of unit vectors", "bars: 95 % interval" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        assert_says(svg, words[i]);
+                                         "true inner product of unit vectors", "bars: 95 % interval", NULL };
+    assert_says_all(svg, words);
     assert_null(strstr(svg, "affine 3b"));
     free(svg);
     store_close(s);
@@ -261,9 +246,8 @@ static void angles(void **state)
     char *svg = draw(state, s, "angles", NULL);
     static const char *const words[] = { "polarquant 4b, level 1", "polarquant 4b, level 2", "KS 0.0123, \u03c7\u00b2/dof 1.25",
                                          "KS 0.0456, \u03c7\u00b2/dof 77.5", "angle, radians", "line: analytic density",
-                                         "\u03c0/4", "2\u03c0" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        assert_says(svg, words[i]);
+                                         "\u03c0/4", "2\u03c0", NULL };
+    assert_says_all(svg, words);
     free(svg);
     store_close(s);
 }

@@ -14,19 +14,7 @@ static void axes(float x[N][DIM])
 
 static void run_one(const char *name, const char *quantizer_args, const char *args, float *x, size_t n, size_t dim, probe_run *run)
 {
-    const kvant_probe *p = probe_of("product_error");
-    const kvant_quantizer *q = kvant_find(name, NULL);
-    assert_non_null(q);
-    kvant_args given = kvant_defaults(q->params);
-    assert_int_equal(kvant_parse(q->params, quantizer_args, &given, NULL), KVANT_OK);
-    kvant_shape shape = { .dim = (uint32_t)dim, .side = KVANT_VECTOR };
-    kvant_data data = { .x = x, .n = n, .dim = dim };
-    kvant_codec codec;
-    assert_int_equal(kvant_open(q, &shape, &given, "scalar", &codec, NULL), KVANT_OK);
-    probe_job job = { .args = kvant_defaults(p->params), .data = &data, .n_cells = 1, .vectors = &codec };
-    assert_int_equal(kvant_parse(p->params, args, &job.args, NULL), KVANT_OK);
-    run_ok(p, &job, run);
-    kvant_close(&codec);
+    run_on_vectors("product_error", args, name, quantizer_args, 0, x, n, dim, run);
 }
 
 static double counted(const cell_run *c, int bin)
