@@ -121,7 +121,8 @@ $(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
 CALLS_asan := -fsanitize=address --param asan-instrumentation-with-call-threshold=0
 CALLS_fuzz := -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0
 ifneq ($(CALLS_$(MODE)),)
-$(B)/metal/x86/%_avx512.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) $(CALLS_$(MODE))
+$(B)/metal/x86/%_avx512.o $(B)/metal/x86/%_avx2.o: \
+    private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) $(CALLS_$(MODE))
 endif
 
 $(B)/%.o: %.c $(B)/flags

@@ -1,5 +1,5 @@
-/* affine_avx2.c - affine's groups with AVX2 (groups_avx2.h has the arithmetic and its bound), behind the scalar code's rotations. Codes
- * and decoded vectors have the scalar code's bits. Any width and scheme; dimension and group_size are multiples of 32. */
+/* affine_avx2.c - affine's groups with AVX2 (groups_avx2.h has the arithmetic and its bound), behind the scalar code's rotations.
+ * Codes and decoded vectors have the scalar code's bits. Any width and scheme; dimension and group_size are multiples of 32. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
 #include "metal/x86/groups_avx2.h"

@@ -1,8 +1,8 @@
 /* groups_avx2.h - affine_groups.h's groups along a vector with AVX2, in the scalar code's layout: codes in lanes (codes_avx2.h) become
- * floats by a look-up in the group's own levels, to 3 bits, or by a conversion and a fused multiply-add. For files *_avx2.c only.
+ * floats by a look-up in the group's own levels, to 3 bits, or by a conversion and a fused multiply-add. For *_avx2.c only.
  *
- * A scale is a half, of 11 bits, and a code has 8: their product is exact in a float, so that scale * code + zero is rounded once, fused
- * or not, and decoded vectors have the scalar code's bits.
+ * A scale is a half, of 11 bits, and a code has 8: their product is exact in a float, so that scale * code + zero is rounded once,
+ * fused or not, and decoded vectors have the scalar code's bits.
  *
  * Bound: arithmetic, at one query too: for eight coordinates 3 operations to 3 bits, 5 at 4 and 6 to 7 bits, 3 at 8, and 5 or 6 for
  * the head of a group in every 16. */
@@ -13,8 +13,8 @@
 #include "metal/x86/groups.h"
 #include "metal/x86/rows_avx2.h"
 
-/* What `rows` call the state. Schemes differ in it alone: a head is read as two halves, and zero is the second, or, where a head is one half
- * and the second those of codes or of the next head, the scale times a constant. */
+/* What `rows` call the state. Schemes differ in it alone: a head is read as two halves, and zero is the second; or the scale times a
+ * constant, where a head is one half, and what is read behind it codes or the next head. */
 typedef struct {
     const affine_vector *s;
     size_t part, heads, head;  /* bytes: of all groups, of one */

@@ -7,8 +7,7 @@
 #ifndef KVANT_GROUPS_AVX512_H
 #define KVANT_GROUPS_AVX512_H
 
-#include "metal/x86/rows_avx512.h"
-
+#include "metal/x86/rows_avx512.h"             /* before what declares `rows`, which is a parameter's name in it */
 #include "metal/x86/groups.h"
 
 /* Lane i: the 16 bits that begin in the byte where code i does. Shuffles work within 16 bytes, so all four have the same. */

@@ -2,8 +2,12 @@
  * coordinates become floats. A vector is converted once for up to four queries. For files *_avx2.c only.
  *
  * Bound: arithmetic. 16 registers hold eight sums and what one conversion needs; 16 coordinates take (conversion + 2 nq) / 2 cycles or
- * more, on two 256-bit ports for multiplications. Roundings: those of a float sum in eight parts, which whoever compares sums allows
- * for, and of the rotations of queries and outputs, whose sums have the scalar code's order. */
+ * more, on two 256-bit ports for multiplications.
+ *
+ * What `products` has to allow, in units of u = 2^-24: a sum's own roundings are allowed for wherever sums are compared; a factor that
+ * is applied late is 2 u; a rotated query or output is off by log2(d) u of its length after Hadamard, 8 at d = 256, and by about
+ * sqrt(d / 8) u, 6 there, after Haar, where d eighths of a row's products are added in each of eight sums, their signs at random. 1e-5 is
+ * 168 u: ten times that, and a thousandth of the error of the finest of these codes. */
 #ifndef KVANT_ROWS_AVX2_H
 #define KVANT_ROWS_AVX2_H
 
@@ -62,8 +66,8 @@ LANES_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const floa
     }
 }
 
-/* Adds `halves` halves of units from half `half` of `unit` on of n vectors to nq accumulators, `stride` floats apart; weights' rows are
- * `width` apart. nq * halves is at most 4. */
+/* Adds `halves` halves of units, from half `half` of `unit` on, of n vectors to nq accumulators, `stride` floats apart; weights' rows
+ * are `width` apart. nq * halves is at most 4. */
 LANES_INLINE void rows_mix_slab(const rows *r, rows_floats *floats, const float *w, size_t width, size_t nq, const uint8_t *code,
                                 size_t n, size_t unit, size_t half, size_t halves, float *acc, size_t stride)
 {

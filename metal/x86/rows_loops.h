@@ -1,6 +1,6 @@
 /* rows_loops.h - any number of queries and vectors, by the tiles of rows_avx2.h or rows_avx512.h, whichever includes this behind its
- * own: rows_floats, rows_score_tile of 4 x 2, 4 x 1, 2 x 4, 2 x 1, 1 x 4 and 1 x 1 queries and vectors, and rows_mix_few of 1, 2, 4 and,
- * where ROWS_MIXED is 8, 8 queries. */
+ * own: rows_floats, rows_score_tile of 4 x 2, 4 x 1, 2 x 4, 2 x 1, 1 x 4 and 1 x 1 queries and vectors, and rows_mix_few of 1, 2, 4
+ * and, where ROWS_MIXED is 8, 8 queries. */
 #ifndef KVANT_ROWS_LOOPS_H
 #define KVANT_ROWS_LOOPS_H
 
