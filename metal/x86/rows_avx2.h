@@ -1,13 +1,14 @@
 /* rows_avx2.h - scores and mixes over codes that lie vector by vector, eight coordinates an instruction: a method only says how 16
  * coordinates become floats. A vector is converted once for up to four queries. For files *_avx2.c only.
  *
- * Bound: arithmetic. 16 registers hold eight sums and what one conversion needs; 16 coordinates take (conversion + 2 nq) / 2 cycles or
- * more, on two 256-bit ports for multiplications.
+ * Bound: arithmetic. 16 registers hold eight sums and what one conversion needs; 16 coordinates take (conversion + 2 nq) / 2 cycles
+ * or more, on two 256-bit ports for multiplications.
  *
- * What `products` has to allow, in units of u = 2^-24: a sum's own roundings are allowed for wherever sums are compared; a factor that
- * is applied late is 2 u; a rotated query or output is off by log2(d) u of its length after Hadamard, 8 at d = 256, and by about
- * sqrt(d / 8) u, 6 there, after Haar, where d eighths of a row's products are added in each of eight sums, their signs at random. 1e-5 is
- * 168 u: ten times that, and a thousandth of the error of the finest of these codes. */
+ * What `products` has to allow, in units of u = 2^-24: a sum's own roundings are allowed for wherever sums are compared; a factor
+ * that is applied late is 2 u; a rotated query or output is off by log2(d) u of its length after Hadamard, 8 at d = 256, and by about
+ * sqrt(d / 8) u, 6 there, after Haar, where a row's products are added in eight sums, their signs at random.
+ * 1e-5 is 168 u: room for all of that in any dimension, and little beside the error of the finest of these codes, 5e-3 at 8 bits.
+ */
 #ifndef KVANT_ROWS_AVX2_H
 #define KVANT_ROWS_AVX2_H
 
