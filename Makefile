@@ -125,8 +125,8 @@ $(B)/tests/codes: $(B)/tests/codes.o $(addprefix $(B)/harness/,check/check_varia
 # Kernels are loops unrolled to tens of thousands of instructions, which take minutes to compile when every load is checked in place:
 # the sanitizer checks their addresses alone, by calls.
 ifeq ($(MODE),asan)
-$(B)/metal/x86/%_avx512.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) -fsanitize=address \
-        -mllvm -asan-instrumentation-with-call-threshold=0
+$(B)/metal/x86/%_avx512.o $(B)/metal/x86/%_avx2.o: private CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(CFLAGS)) \
+        -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0
 endif
 
 $(B)/%.o: %.c $(B)/flags

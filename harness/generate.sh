@@ -74,7 +74,9 @@ version) # compiler flags
         own=$(sed -n 's|^#include "\(harness/[a-z_/]*\)\.h"$|\1.c|p' "$f")
         part "harness/probes/$n" $(ls "$f" harness/probe.c harness/measure/stats.c $own 2>/dev/null | sort -u)
     done
-    for f in metal/*/*_*.c; do [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f" metal/*/*.h metal/*/packed_*.c; done
+    for f in metal/*/*_*.c; do
+        [ -e "$f" ] && part "metal/$(basename "$f" .c)" "$f" metal/*/*.h metal/*/packed_*.c metal/*/groups_*.c
+    done
     echo "};"
     cat <<'C'
 const char *version_of(const char *part)

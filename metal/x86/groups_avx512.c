@@ -38,18 +38,3 @@ WIDTH(8)
 
 #define ROW(b) [b] = { encode_##b, decode_##b, score_##b, mix_##b }
 const groups_ops groups_ops_of[9] = { ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8) };
-
-void groups_score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot,
-                  void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].score(s, prepared, nq, code, n, dot);
-}
-
-void groups_mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].mix(s, w, nq, code, n, acc);
-}

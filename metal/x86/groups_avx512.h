@@ -7,16 +7,8 @@
 #ifndef KVANT_GROUPS_AVX512_H
 #define KVANT_GROUPS_AVX512_H
 
-#include "algorithms/shared/affine_groups.h"
-#include "algorithms/shared/bits.h"
-#include "metal/x86/rows_avx512.h"
-
-#include <math.h>
-
-/* Groups are whole units of 32 coordinates. */
-static inline bool groups_fit(uint32_t dim, uint32_t g) { return dim % ROWS_UNIT == 0 && g % ROWS_UNIT == 0 && dim % g == 0; }
-
-LANES_INLINE size_t groups_heads(const affine_vector *s) { return s->groups * (s->scheme == AFFINE_SYMMETRIC ? 2u : 4u); }
+#include "metal/x86/rows_avx512.h"             /* before what declares `rows`, which is a parameter's name in it */
+#include "metal/x86/groups.h"
 
 /* Lane i: the 16 bits that begin in the byte where code i does. Shuffles work within 16 bytes, so all four have the same. */
 LANES_INLINE __m512i groups_shuffle(unsigned b)
@@ -74,9 +66,9 @@ LANES_INLINE __m512 groups_codes(unsigned b, const uint8_t *packed)
                   : _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32((int)(1u << b) - 1)));
 }
 
-/* What `rows` call the state. A unit's group is unit * part >> 16, exactly, without a division for every unit. */
+/* What `rows` call the state. */
 typedef struct { const affine_vector *s; size_t part; } groups_of;
-LANES_INLINE groups_of groups_begin(const affine_vector *s) { return (groups_of) { s, (65536 * ROWS_UNIT + s->g - 1) / s->g }; }
+LANES_INLINE groups_of groups_begin(const affine_vector *s) { return (groups_of) { s, groups_part(s) }; }
 
 /* scale * code + zero, rounded twice as in the scalar code. */
 LANES_INLINE void groups_floats(unsigned b, const groups_of *of, const uint8_t *code, size_t unit, __m512 x[2])
@@ -115,34 +107,6 @@ LANES_INLINE __m512i groups_quantize(__m512 x, __m512 scale, __m512 zero, float 
     return _mm512_cvtps_epi32(_mm512_min_ps(q, _mm512_set1_ps(levels)));
 }
 
-/* Sixteen codes to 2 b bytes: neighbours are joined until eight codes are one number of b bytes. */
-LANES_INLINE void groups_store(unsigned b, __m512i codes, uint8_t *packed)
-{
-    const __m128i bytes = _mm512_cvtepi32_epi8(codes);
-    if (b == 8) {
-        _mm_storeu_si128((__m128i *)(void *)packed, bytes);
-        return;
-    }
-    const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi16((short)(1 | 1 << b << 8)), bytes);
-    const __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi32(1 | 1 << 2 * b << 16));
-    for (int h = 0; h < 2; h++) {
-        const uint64_t two = (uint64_t)(h ? _mm_extract_epi64(fours, 1) : _mm_cvtsi128_si64(fours));
-        const uint64_t eight = (two & 0xffffffffu) | two >> 32 << 4 * b;
-        memcpy(packed + (size_t)h * b, &eight, b);
-    }
-}
-
-/* The first of the smallest, and of the largest, of n numbers: a zero has its sign. */
-static inline affine_head groups_head_at_zero(affine_scheme scheme, unsigned b, const float *x, size_t n)
-{
-    float min = x[0], max = x[0];
-    for (size_t i = 0; i < n; i++) {
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-    }
-    return affine_head_of(scheme, b, min, max);
-}
-
 /* n vectors; where an extreme is 0 it has the sign of the first that is. */
 LANES_INLINE void groups_encode(unsigned b, const affine_vector *s, const float *x, size_t n, uint8_t *code)
 {
@@ -161,26 +125,13 @@ LANES_INLINE void groups_encode(unsigned b, const affine_vector *s, const float 
             }
             const bool good = !_mm512_cmp_ps_mask(finite, finite, _CMP_UNORD_Q);
             const float min = _mm512_reduce_min_ps(least), max = _mm512_reduce_max_ps(most);
-            affine_grid grid;
-            if (s->scheme == AFFINE_SYMMETRIC) {
-                const uint16_t scale = good ? affine_symmetric_scale(b, fabsf(min) > max ? fabsf(min) : fabsf(max)) : 0x7e00;
-                memcpy(code + i * sizeof scale, &scale, sizeof scale);
-                grid = affine_symmetric_grid(scale, b);
-            } else {
-                affine_head head = { 0x7e00, 0x7e00 };
-                if (good && (min == 0 || max == 0))
-                    head = groups_head_at_zero((affine_scheme)s->scheme, b, x, s->g);
-                else if (good)
-                    head = affine_head_of((affine_scheme)s->scheme, b, min, max);
-                memcpy(code + i * sizeof head, &head, sizeof head);
-                grid = (affine_grid) { half_to_float(head.scale), half_to_float(head.zero) };
-            }
+            const affine_grid grid = groups_head(s, b, x, good, min, max, code, i);
             const float most_code = s->scheme == AFFINE_SYMMETRIC ? levels - 1 : levels;
             for (size_t k = 0; k < s->g; k += 16) {
                 if (good)
                     codes16 = groups_quantize(_mm512_loadu_ps(x + k), _mm512_set1_ps(grid.scale), _mm512_set1_ps(grid.zero),
                                               most_code);
-                groups_store(b, codes16, packed + k / 8 * b);
+                groups_pack(b, _mm512_cvtepi32_epi8(codes16), packed + k / 8 * b);
             }
         }
 }
@@ -189,18 +140,6 @@ LANES_INLINE void groups_encode(unsigned b, const affine_vector *s, const float 
 
 LANES_INLINE rows groups_rows(const groups_of *of) { return (rows) { of, of->s->d, affine_code_bytes(of->s) }; }
 
-typedef struct {
-    void (*encode)(const affine_vector *s, const float *x, size_t n, uint8_t *code);
-    void (*decode)(const affine_vector *s, const uint8_t *code, size_t n, float *x);
-    void (*score)(const affine_vector *s, const float *prepared, size_t nq, const uint8_t *code, size_t n, float *dot);
-    void (*mix)(const affine_vector *s, const float *w, size_t nq, const uint8_t *code, size_t n, float *acc);
-} groups_ops;
-
 extern const groups_ops groups_ops_of[9];          /* by bits, from 1 on */
-
-/* The ops score and mix of a method whose state begins with an affine_vector. */
-void groups_score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot,
-                  void *scratch);
-void groups_mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, void *scratch);
 
 #endif

@@ -6,28 +6,12 @@
 
 extern const kvant_quantizer quantizer_kivi;
 
-enum { AXIS_AUTO, AXIS_CHANNEL, AXIS_TOKEN };
-
-static void encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].encode(s, x, n, code);
-}
-
-static void decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch)
-{
-    const affine_vector *s = state;
-    (void)first, (void)scratch;
-    groups_ops_of[s->b].decode(s, code, n, x);
-}
+GROUPS_PLAIN_OPS(groups_ops_of)
 
 static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f)
 {
-    const int axis = (int)kvant_arg(&quantizer_kivi, "axis", args);
-    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = groups_score, f->ops.mix = groups_mix;
-    return cpu_avx512() && axis != AXIS_CHANNEL && (axis == AXIS_TOKEN || shape->side != KVANT_KEY) &&
-           groups_fit(shape->dim, (uint32_t)kvant_arg(&quantizer_kivi, "group_size", args));
+    f->ops.encode = encode, f->ops.decode = decode, f->ops.score = score, f->ops.mix = mix;
+    return cpu_avx512() && groups_of_kivi(&quantizer_kivi, shape, args);
 }
 
 const kvant_kernel kernel_kivi_avx512 = {

@@ -5,6 +5,7 @@
 #define KVANT_LANES_AVX512_H
 
 #include "algorithms/shared/rotation.h"
+#include "metal/x86/inline.h"
 
 #include <float.h>
 #include <immintrin.h>
@@ -12,15 +13,6 @@
 #include <string.h>
 
 enum { LANES = 16 };
-
-#define LANES_INLINE static inline __attribute__((always_inline))
-
-/* Loops whose counts are constants once they are inlined, and whose bodies want them so: what they index are registers. */
-#ifdef __clang__
-#define LANES_UNROLL _Pragma("unroll")
-#else
-#define LANES_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /* The lanes first ... first+n-1. */
 static inline __mmask16 lanes_mask(size_t first, size_t n) { return (__mmask16)(((1u << n) - 1) << first); }

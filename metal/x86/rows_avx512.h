@@ -7,25 +7,16 @@
 #define KVANT_ROWS_AVX512_H
 
 #include "metal/x86/lanes_avx512.h"
+#include "metal/x86/rows.h"
 
-enum { ROWS_UNIT = 32, ROWS_TILE = 64 /* vectors whose codes stay in L1 while a mix goes over their coordinates */ };
+enum { ROWS_MIXED = 8 /* queries that a mix takes at once */ };
 
 /* Coordinates 32 unit ... 32 unit + 31 of the vector whose code begins at `code`. */
 typedef void rows_floats(const void *state, const uint8_t *code, size_t unit, __m512 x[2]);
 
-/* d: a multiple of 32; bytes: from one vector's code to the next. */
-typedef struct { const void *state; size_t d, bytes; } rows;
-
-/* Processors fetch ahead within a page of memory, and pages are short: a vector's lines a page further on are asked for. */
-LANES_INLINE void rows_ahead(const rows *r, const uint8_t *code)
-{
-    for (size_t at = 0; at < r->bytes; at += 64)
-        _mm_prefetch((const char *)((uintptr_t)code + 4096 + at), _MM_HINT_T0);
-}
-
 /* nq queries, `stride` floats apart, against nv vectors, nq * nv = 4 or 8 but for the last ones: dot [nq][.], `n` floats apart, gets
- * the products plus `add` [nq]. Inlined with constants, so that sums are registers; a score does not depend on its neighbours. */
-LANES_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
+ * the products. Inlined with constants, so that sums are registers; a score does not depend on its neighbours. */
+LANES_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const float *q, size_t stride, size_t nq,
                                  const uint8_t *code, size_t nv, float *dot, size_t n)
 {
     __m512 sum[8];
@@ -47,40 +38,7 @@ LANES_INLINE void rows_score_tile(const rows *r, rows_floats *floats, const floa
         _mm_storeu_ps(out + 4, lanes_sums(sum[4], sum[5], sum[6], sum[7]));
     for (size_t i = 0; i < nq; i++)
         for (size_t v = 0; v < nv; v++)
-            dot[i * n + v] = out[i * nv + v] + add[i];
-}
-
-/* One to four queries against n vectors; dot's rows are `width` floats apart. */
-LANES_INLINE void rows_score_few(const rows *r, rows_floats *floats, const float *q, size_t stride, const float *add, size_t nq,
-                                const uint8_t *code, size_t n, float *dot, size_t width)
-{
-    size_t v = 0;
-    for (; nq == 4 && v + 2 <= n; v += 2)
-        rows_score_tile(r, floats, q, stride, add, 4, code + v * r->bytes, 2, dot + v, width);
-    for (; nq == 4 && v < n; v++)
-        rows_score_tile(r, floats, q, stride, add, 4, code + v * r->bytes, 1, dot + v, width);
-    for (; nq == 2 && v + 4 <= n; v += 4)
-        rows_score_tile(r, floats, q, stride, add, 2, code + v * r->bytes, 4, dot + v, width);
-    for (; nq == 2 && v < n; v++)
-        rows_score_tile(r, floats, q, stride, add, 2, code + v * r->bytes, 1, dot + v, width);
-    for (; nq == 1 && v + 4 <= n; v += 4)
-        rows_score_tile(r, floats, q, stride, add, 1, code + v * r->bytes, 4, dot + v, width);
-    for (; nq == 1 && v < n; v++)
-        rows_score_tile(r, floats, q, stride, add, 1, code + v * r->bytes, 1, dot + v, width);
-}
-
-/* The same for any number of queries. */
-LANES_INLINE void rows_score(const rows *r, rows_floats *floats, const float *q, size_t stride, size_t nq, const uint8_t *code,
-                            size_t n, float *dot)
-{
-    static const float none[4] = { 0 };
-    size_t i = 0;
-    for (; i + 4 <= nq; i += 4)
-        rows_score_few(r, floats, q + i * stride, stride, none, 4, code, n, dot + i * n, n);
-    for (; i + 2 <= nq; i += 2)
-        rows_score_few(r, floats, q + i * stride, stride, none, 2, code, n, dot + i * n, n);
-    for (; i < nq; i++)
-        rows_score_few(r, floats, q + i * stride, stride, none, 1, code, n, dot + i * n, n);
+            dot[i * n + v] = out[i * nv + v];
 }
 
 /* Adds `units` units from `unit` on of n vectors to nq accumulators, `stride` floats apart; weights' rows are `width` apart. */
@@ -120,24 +78,7 @@ LANES_INLINE void rows_mix_few(const rows *r, rows_floats *floats, const float *
         rows_mix_slab(r, floats, w, width, nq, code, n, unit, 1, acc, stride);
 }
 
-/* acc [nq], `stride` floats apart, += sums of w [nq][n] times vectors. */
-LANES_INLINE void rows_mix(const rows *r, rows_floats *floats, const float *w, size_t nq, const uint8_t *code, size_t n, float *acc,
-                          size_t stride)
-{
-    for (size_t done = 0, step; done < n; done += step) {
-        const uint8_t *tile = code + done * r->bytes;
-        size_t i = 0;
-        step = n - done < ROWS_TILE ? n - done : ROWS_TILE;
-        for (; i + 8 <= nq; i += 8)
-            rows_mix_few(r, floats, w + i * n + done, n, 8, tile, step, acc + i * stride, stride);
-        for (; i + 4 <= nq; i += 4)
-            rows_mix_few(r, floats, w + i * n + done, n, 4, tile, step, acc + i * stride, stride);
-        for (; i + 2 <= nq; i += 2)
-            rows_mix_few(r, floats, w + i * n + done, n, 2, tile, step, acc + i * stride, stride);
-        for (; i < nq; i++)
-            rows_mix_few(r, floats, w + i * n + done, n, 1, tile, step, acc + i * stride, stride);
-    }
-}
+#include "metal/x86/rows_loops.h"
 
 /* The one half at an address, in all lanes. */
 LANES_INLINE __m512 rows_half(const uint8_t *from)
@@ -167,44 +108,5 @@ LANES_INLINE void rows_decode(const rows *r, rows_floats *floats, const uint8_t 
             _mm512_storeu_ps(x + u * ROWS_UNIT + 16, both[1]);
         }
 }
-
-/* Defines the ops of a method whose state begins with `rotated` (rotated.h, to be included before); a block of 32 coordinates is coded
- * by encode_block(const float *x, uint8_t *block) in `block_bytes` bytes. */
-#define ROWS_BLOCK_OPS(floats, encode_block, block_bytes) \
-    static rows rows_of(const void *state) { return (rows) { state, ((const rotated *)state)->d, ((const rotated *)state)->code }; } \
-    static void encode_vector(const void *state, const float *y, uint8_t *code) \
-    { \
-        for (size_t i = 0; i < ((const rotated *)state)->d; i += ROWS_UNIT, code += (block_bytes)) \
-            encode_block(y + i, code); \
-    } \
-    static void decode_vector(const void *state, const uint8_t *code, float *y) \
-    { \
-        const rows r = rows_of(state); \
-        rows_decode(&r, floats, code, 1, y); \
-    } \
-    static void encode(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
-    { \
-        (void)first; \
-        rotated_encode(state, encode_vector, x, n, code, scratch); \
-    } \
-    static void decode(const void *state, const uint8_t *code, size_t first, size_t n, float *x, void *scratch) \
-    { \
-        (void)first; \
-        rotated_decode(state, decode_vector, code, n, x, scratch); \
-    } \
-    static void score(const void *state, const void *prepared, size_t nq, const uint8_t *code, size_t first, size_t n, float *dot, \
-                      void *scratch) \
-    { \
-        const rows r = rows_of(state); \
-        (void)first, (void)scratch; \
-        rows_score(&r, floats, prepared, r.d, nq, code, n, dot); \
-    } \
-    static void mix(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, \
-                    void *scratch) \
-    { \
-        const rows r = rows_of(state); \
-        (void)first, (void)scratch; \
-        rows_mix(&r, floats, w, nq, code, n, acc, r.d); \
-    }
 
 #endif
