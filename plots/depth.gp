@@ -8,13 +8,19 @@ do for [i = 1:N] {
 }
 PANELS = int(FIRST[11])
 ACROSS = int(FIRST[12])
-ACROSS = fit(PANELS < 2 ? 1 : ACROSS < 2 ? 2 : ACROSS > 3 ? 3 : ACROSS, 90, 430)
+ONE = PIXELS ? 365 : PANELS > 1 ? 430 : 640               # pixels across of a panel
+ACROSS = fit(PANELS < 2 ? 1 : ACROSS < 2 ? 2 : ACROSS > 3 ? 3 : ACROSS, 90, ONE)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
-KEY = 7.2 * int(FIRST[13]) + 50
-WIDTH = 90 + (PANELS > 1 ? 430 : 640) * ACROSS + KEY
-HEIGHT = 130 + (PANELS > 1 ? 330 : 420) * DOWN
+# The key stands beside, in columns of a paper below.
+NAME = 7.2 * int(FIRST[13]) + 50
+KEY = PIXELS ? 0 : NAME
+WIDTH = 90 + ONE * ACROSS + KEY + (PIXELS ? 20 : 0)
+KEY_COLUMNS = WIDTH > 2 * NAME ? int(WIDTH / NAME) : 1
+KEY_ROWS = (int(FIRST[14]) + KEY_COLUMNS - 1) / KEY_COLUMNS
+BELOW = PIXELS ? 19 * KEY_ROWS + 10 : 0
+HEIGHT = 130 + (PANELS > 1 ? 330 : 420) * DOWN + BELOW
 TALL = 100 + 17 * int(FIRST[14])
-HEIGHT = TALL > HEIGHT ? TALL : HEIGHT
+HEIGHT = !PIXELS && TALL > HEIGHT ? TALL : HEIGHT
 load STYLE
 
 array FROM[PANELS]; array TO[PANELS]; array XMIN[PANELS]; array XMAX[PANELS]; array YMIN[PANELS]; array YMAX[PANELS]
@@ -40,8 +46,16 @@ set ytics font ',11'
 set label 1 'points: medians, bars to the best repeat' at screen 0.985, screen 14.0 / HEIGHT right font ',11' textcolor '#606060'
 tint(i) = LINE[i] ? '#000000' : colour(STYLE_OF[i])
 
+if (BELOW) {
+    do for [i = 1:N] {
+        k = STYLE_OF[i]
+        set label 10 + k NAME_OF[i] at screen key_x(k, KEY_COLUMNS) + 11.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left \
+            font ',11' point pointtype shape(k) pointsize 0.8 linecolor rgb tint(i) offset 1.6, 0
+    }
+}
+
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': speed over depth' font ',16' \
-    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, 85.0 / HEIGHT, 1 - 75.0 / HEIGHT spacing 85.0 / WIDTH, 90.0 / HEIGHT
+    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 85.0 / WIDTH, 90.0 / HEIGHT
 do for [p = 1:PANELS] {
     if (XMIN[p] > 0) {
         set logscale x 2
@@ -64,9 +78,11 @@ do for [p = 1:PANELS] {
     if (p == 1) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
     }
+    if (p == 1 && BELOW) { unset key }
     plot for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3 with lines linecolor rgb tint(i) linewidth (LINE[i] ? 2.5 : 1) \
              notitle, \
          for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:4:3 with yerrorbars linecolor rgb tint(i) \
              pointtype shape(STYLE_OF[i]) pointsize 0.8 linewidth (LINE[i] ? 2.5 : 1) title NAME_OF[i]
+    unset label
 }
 unset multiplot

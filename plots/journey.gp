@@ -1,7 +1,7 @@
 # Bars from top to bottom in the order of the spec, with the figure and how many times better than the first bar at each end.
 ROWS = int(FIRST[12])
 LETTERS = int(FIRST[11])
-LEFT = 30 + (LETTERS < 16 ? 16 : LETTERS > 70 ? 70 : LETTERS) * 7.2
+LEFT = 30 + (LETTERS < 16 ? 16 : LETTERS > 70 ? 70 : LETTERS) * (INCHES > 0 ? 9.0 : 7.2)
 RIGHT = 130
 WIDTH = LEFT + 480 + RIGHT
 HEIGHT = 150 + 34 * ROWS

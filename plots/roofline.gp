@@ -9,11 +9,16 @@ do for [i = 1:N] {
 PANELS = int(FIRST[16])
 STYLES = int(FIRST[17])
 ACROSS = int(FIRST[15])
-ACROSS = fit(ACROSS > 3 ? 3 : PANELS > 1 && ACROSS < 2 ? 2 : ACROSS, 120, 430)
+ONE = PIXELS ? 355 : 430               # pixels across of a panel
+ACROSS = fit(ACROSS > 3 ? 3 : PANELS > 1 && ACROSS < 2 ? 2 : ACROSS, 120, ONE)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
-KEY = 190
-WIDTH = 120 + 430 * ACROSS + KEY
-HEIGHT = 130 + 330 * DOWN
+# The key stands beside, in columns of a paper below.
+KEY = PIXELS ? 0 : 190
+KEY_COLUMNS = ACROSS > 1 ? 5 : 3
+KEY_ROWS = (STYLES + 5 + KEY_COLUMNS - 1) / KEY_COLUMNS
+BELOW = PIXELS ? 19 * KEY_ROWS + 10 : 0
+WIDTH = 120 + ONE * ACROSS + KEY
+HEIGHT = 130 + 330 * DOWN + BELOW
 load STYLE
 
 array FROM[PANELS]; array TO[PANELS]
@@ -44,8 +49,23 @@ set label 1 'points: medians, bars down to the least; beside them: bits asked. D
 max(a, b) = a > b ? a : b
 least(a, b) = b > 0 && b < a ? b : a
 
+if (BELOW) {
+    array ROOF[5] = ['roof', 'memory read', 'f32 multiply-adds', 'bf16 products', 'int8 products']
+    array DASH[5] = [1, 1, 2, 4, 3]
+    do for [k = 1:5] {
+        set label 10 + k ROOF[k] at screen key_x(k, KEY_COLUMNS) + 26.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left font ',11'
+        set arrow 10 + k from screen key_x(k, KEY_COLUMNS), screen key_y(k, KEY_COLUMNS, KEY_ROWS) to screen key_x(k, KEY_COLUMNS) + 22.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) nohead \
+            linecolor rgb (k == 1 ? '#000000' : '#606060') linewidth (k == 1 ? 3 : 1) dashtype DASH[k]
+    }
+    do for [i = 1:N] {
+        k = 5 + STYLE_OF[i]
+        set label 10 + k NAME_OF[i] at screen key_x(k, KEY_COLUMNS) + 11.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left \
+            font ',11' point pointtype shape(STYLE_OF[i]) pointsize 0.9 linecolor rgb colour(STYLE_OF[i]) offset 1.6, 0
+    }
+}
+
 set multiplot layout DOWN, ACROSS title EXPERIMENT . ': decode attention and its roofs' font ',16' \
-    margins 95.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, 85.0 / HEIGHT, 1 - 75.0 / HEIGHT spacing 80.0 / WIDTH, 85.0 / HEIGHT
+    margins 95.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 80.0 / WIDTH, 85.0 / HEIGHT
 do for [p = 1:PANELS] {
     A = SLOPE[FROM[p]]
     F = FMA[FROM[p]]; I = INT8[FROM[p]]; B = BF16[FROM[p]]
@@ -57,6 +77,7 @@ do for [p = 1:PANELS] {
     if (p == 1) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
     }
+    if (p == 1 && BELOW) { unset key }
     plot max(A * x, LEAST) with lines linecolor '#000000' linewidth 3 title 'roof', \
          A * x with lines linecolor '#606060' linewidth 1 title 'memory read', \
          F with lines linecolor '#606060' dashtype 2 title 'f32 multiply-adds', \
@@ -66,5 +87,7 @@ do for [p = 1:PANELS] {
              pointtype shape(STYLE_OF[i]) pointsize 0.9 linewidth 1 title NAME_OF[i], \
          for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:5 with labels offset 0.9, 0.4 left font ',9' \
              textcolor '#404040' notitle
+    unset label
+    unset arrow
 }
 unset multiplot

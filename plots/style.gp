@@ -52,3 +52,7 @@ magnitude(x) = 10 ** floor(log10(x))
 rounded(x) = x / magnitude(x) < 1.5 ? magnitude(x) : x / magnitude(x) < 3.5 ? 2 * magnitude(x) : \
              x / magnitude(x) < 7.5 ? 5 * magnitude(x) : 10 * magnitude(x)
 step(span, n) = rounded(span / n)
+
+# A key below the panels, in `columns` columns of a picture in columns of a paper, `rows` of them: entry k (from 1) begins there.
+key_x(k, columns) = ((k - 1) % columns + 0.12) / columns
+key_y(k, columns, rows) = (30.0 + 19 * (rows - 1 - (k - 1) / columns)) / HEIGHT
