@@ -136,6 +136,16 @@ typedef struct {
     bool at_end;
 } test_case;
 
+enum { LARGEST = 130, MOST_VECTORS = 2 * LARGEST };        /* blocks of up to LARGEST are filled up */
+
+/* What is scored and mixed: from inside of the codes to their end, or from their beginning to inside. Both places may be in a unit. */
+typedef struct { size_t first, n; } range;
+
+static range range_of(const test_case *t)
+{
+    return t->at_end ? (range) { t->n / 2, t->n - t->n / 2 } : (range) { 0, t->n - t->n / 5 };
+}
+
 static const char *const sides[] = { [KVANT_KEY] = "keys", [KVANT_VALUE] = "values" };
 
 static void side_areas(side *s, const test_case *t)
@@ -171,11 +181,13 @@ static void exercise(side *s, const test_case *t, const float *x, const float *q
     void *scratch = s->scratch.data;
     memcpy(s->x.data, x, s->x.bytes);
     kvant_encode(c, (const float *)(void *)s->x.data, 0, t->n, s->code.data, scratch);
-    kvant_decode(c, s->code.data, 0, t->n, (float *)(void *)s->decoded.data, scratch);
+    const range r = range_of(t);
+    float *decoded = (float *)(void *)s->decoded.data;
+    kvant_decode(c, s->code.data, 0, t->n / 3, decoded, scratch);
+    kvant_decode(c, s->code.data, t->n / 3, t->n - t->n / 3, decoded + t->n / 3 * t->d, scratch);
     kvant_query(c, q, t->nq, s->prepared.data, scratch);
-    kvant_score(c, s->prepared.data, t->nq, s->code.data, 0, t->n, (float *)(void *)s->dot.data, scratch);
-    size_t from = t->n / 2;                        /* mixes a range that begins anywhere; weights then are [nq][n - from] */
-    kvant_mix(c, w, t->nq, s->code.data, from, t->n - from, (float *)(void *)s->acc.data, scratch);
+    kvant_score(c, s->prepared.data, t->nq, s->code.data, r.first, r.n, (float *)(void *)s->dot.data, scratch);
+    kvant_mix(c, w, t->nq, s->code.data, r.first, r.n, (float *)(void *)s->acc.data, scratch);
     kvant_finish(c, (const float *)(void *)s->acc.data, t->nq, (float *)(void *)s->out.data, scratch);
 }
 
@@ -198,35 +210,51 @@ static const char *compare_nearness(const test_case *t, const float *x, const fl
     return NULL;
 }
 
+/* Length of vector v, by which products are bounded. Vectors that were coded together may share the zeros of their grids, which cancel
+ * where a vector is shorter: sums then are of |x^| + 2 |z| at most (scale * code = x^ - z), z the least that each coordinate has. */
+static double reach(const test_case *t, const float *x, size_t block, size_t v)
+{
+    double square = 0;
+    for (size_t k = 0; block > 1 && k < t->d; k++) {
+        float least = INFINITY;
+        for (size_t i = v / block * block; i < (v / block + 1) * block; i++)
+            least = fminf(least, x[i * t->d + k]);
+        square += isfinite(least) ? (double)least * least : 0;
+    }
+    return norm(x + v * t->d, t->d) + 2 * sqrt(square);
+}
+
 /* Scores and mixes are held to double arithmetic on what the kernel itself decodes, which in turn is held to the scalar code. */
 static const char *compare(const test_case *t, const side *kernel, const side *scalar, const float *q, const float *w)
 {
     const float *x = (const float *)(void *)kernel->decoded.data, *s = (const float *)(void *)scalar->decoded.data;
     const float *dot = (const float *)(void *)kernel->dot.data, *out = (const float *)(void *)kernel->out.data;
-    double distance = t->kernel->distance, products = distance + t->kernel->products;
+    double distance = t->kernel->distance, products = distance + t->kernel->products, length[MOST_VECTORS];
+    const range r = range_of(t);
     const char *wrong = t->kernel->codes ? compare_vectors(x, s, t->n, t->d, distance)
                                          : compare_nearness(t, (const float *)(void *)scalar->x.data, x, s);
     if (wrong)
         return wrong;
+    for (size_t v = 0; v < r.n; v++)
+        length[v] = reach(t, x, kernel->codec->plan.block, r.first + v);
+    x += r.first * t->d;
     for (size_t i = 0; i < t->nq; i++)
-        for (size_t v = 0; v < t->n; v++) {
-            double exact = 0, bound = bound_of(t->d, products) * norm(q + i * t->d, t->d) * norm(x + v * t->d, t->d);
+        for (size_t v = 0; v < r.n; v++) {
+            double exact = 0, bound = bound_of(t->d, products) * norm(q + i * t->d, t->d) * length[v];
             for (size_t k = 0; k < t->d; k++)
                 exact += (double)q[i * t->d + k] * x[v * t->d + k];
-            if (!near(dot[i * t->n + v], exact, bound))
+            if (!near(dot[i * r.n + v], exact, bound))
                 return "scores differ";
         }
-    size_t from = t->n / 2, n = t->n - from;
     for (size_t i = 0; i < t->nq; i++) {
         double magnitude = 0;
-        for (size_t v = 0; v < n; v++) {
-            magnitude += fabs((double)w[i * n + v]) * norm(x + (from + v) * t->d, t->d);
-        }
+        for (size_t v = 0; v < r.n; v++)
+            magnitude += fabs((double)w[i * r.n + v]) * length[v];
         for (size_t k = 0; k < t->d; k++) {
             double exact = 0;
-            for (size_t v = 0; v < n; v++)
-                exact += (double)w[i * n + v] * x[(from + v) * t->d + k];
-            if (!near(out[i * t->d + k], exact, bound_of(t->d + n, products) * magnitude))
+            for (size_t v = 0; v < r.n; v++)
+                exact += (double)w[i * r.n + v] * x[v * t->d + k];
+            if (!near(out[i * t->d + k], exact, bound_of(t->d + r.n, products) * magnitude))
                 return "mixes differ";
         }
     }
@@ -294,9 +322,12 @@ enum { KERNEL, SCALAR };
 /* The first case that fails, in words; NULL when none does. */
 static const char *check_cases(const kvant_kernel *k, const kvant_codec codec[2], gsl_rng *rng, char told[CHECK_TEXT])
 {
-    static const size_t counts[] = { 1, 2, 3, 5, 8, 33, 67, 130 }, queries[] = { 1, 3, 4, 5, 9, 16 };
+    static const size_t counts[] = { 1, 2, 3, 5, 8, 33, 67, LARGEST }, queries[] = { 1, 3, 4, 5, 9, 16 };
+    const size_t block = codec->plan.block;
+    if (block > LARGEST)
+        return "blocks are longer than what is tried here";
     for (size_t i = 0; i < sizeof counts / sizeof *counts * KINDS * 2; i++) {
-        test_case t = { .kernel = k, .d = codec->shape.dim, .n = counts[i / KINDS / 2] * codec->plan.block,
+        test_case t = { .kernel = k, .d = codec->shape.dim, .n = (counts[i / KINDS / 2] + block - 1) / block * block,
                         .nq = queries[i % (sizeof queries / sizeof *queries)], .kind = (int)(i / 2 % KINDS), .at_end = i % 2 };
         if (t.kind != RANDOM && counts[i / KINDS / 2] != 3 && counts[i / KINDS / 2] != 33)
             continue;                      /* ranges and values need not meet in all ways */
@@ -344,13 +375,14 @@ static check_variant variant_of(const kvant_quantizer *q, const check_variant *v
     return v;
 }
 
-/* Numbers of signs, which layouts, sums and bounds go by, are no choices that check_variants tries. */
-static size_t add_sketches(const kvant_quantizer *q, check_variant *all, size_t n)
+/* Numbers of signs and of tokens in a block, which layouts, sums and bounds go by, are no choices that check_variants tries. */
+static size_t add_sizes(const kvant_quantizer *q, check_variant *all, size_t n)
 {
     static const char *const given[] = {
         "m=32", "m=96,sketch=gaussian,norm=f32", "m=1024", "m=128,bits=4,sketch=orthogonal,rotation=hadamard",
         "m=64,bits=5,sketch=orthogonal,rotation=hadamard", "m=1024,bits=3,sketch=orthogonal,rotation=hadamard",
-        "m=160,bits=2,residual_norm=constant,norm=f32,rotation=hadamard", "m=96,bits=1,rotation=none"
+        "m=160,bits=2,residual_norm=constant,norm=f32,rotation=hadamard", "m=96,bits=1,rotation=none",
+        "group_size=11,axis=channel", "group_size=100,axis=channel,bits=4"
     };
     for (size_t i = 0; i < sizeof given / sizeof *given && n < CHECK_VARIANTS; i++) {
         all[n] = (check_variant) { .args = kvant_defaults(q->params) };
@@ -365,7 +397,7 @@ static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
     static const uint32_t dims[] = { 9, 64, 72, 80, 96, 100, 128, 256 };
     static check_variant variants[CHECK_VARIANTS];
     const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
-    size_t n = q ? add_sketches(q, variants, check_variants(q->params, variants)) : 0, shapes = 0;
+    size_t n = q ? add_sizes(q, variants, check_variants(q->params, variants)) : 0, shapes = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims * n * 2; i++) {       /* vectors have the form of keys */
         const check_variant variant = variant_of(q, &variants[i / 2 % n], dims[i / 2 / n]);
         const kvant_shape shape = { .dim = dims[i / 2 / n], .side = i % 2 ? KVANT_VALUE : KVANT_KEY, .seed = 1 };

@@ -115,10 +115,9 @@ LANES_INLINE __m512i groups_quantize(__m512 x, __m512 scale, __m512 zero, float 
     return _mm512_cvtps_epi32(_mm512_min_ps(q, _mm512_set1_ps(levels)));
 }
 
-/* Sixteen codes to 2 b bytes: neighbours are joined until eight codes are one number of b bytes. */
-LANES_INLINE void groups_store(unsigned b, __m512i codes, uint8_t *packed)
+/* Sixteen codes, as bytes, to 2 b bytes: neighbours are joined until eight codes are one number of b bytes. */
+LANES_INLINE void groups_pack(unsigned b, __m128i bytes, uint8_t *packed)
 {
-    const __m128i bytes = _mm512_cvtepi32_epi8(codes);
     if (b == 8) {
         _mm_storeu_si128((__m128i *)(void *)packed, bytes);
         return;
@@ -180,7 +179,7 @@ LANES_INLINE void groups_encode(unsigned b, const affine_vector *s, const float 
                 if (good)
                     codes16 = groups_quantize(_mm512_loadu_ps(x + k), _mm512_set1_ps(grid.scale), _mm512_set1_ps(grid.zero),
                                               most_code);
-                groups_store(b, codes16, packed + k / 8 * b);
+                groups_pack(b, _mm512_cvtepi32_epi8(codes16), packed + k / 8 * b);
             }
         }
 }
