@@ -210,18 +210,24 @@ static const char *compare_nearness(const test_case *t, const float *x, const fl
     return NULL;
 }
 
-/* Length of vector v, by which products are bounded. Vectors that were coded together may share the zeros of their grids, which cancel
- * where a vector is shorter: sums then are of |x^| + 2 |z| at most (scale * code = x^ - z), z the least that each coordinate has. */
-static double reach(const test_case *t, const float *x, size_t block, size_t v)
+/* Lengths of a range's vectors, by which products are bounded. Vectors that were coded together may share the zeros of their grids,
+ * which cancel where a vector is shorter: sums then are of |x^| + 2 |z| at most (scale * code = x^ - z), z the least that each
+ * coordinate has in the block. */
+static void reaches(const test_case *t, const float *x, size_t block, range r, double *length)
 {
-    double square = 0;
-    for (size_t k = 0; block > 1 && k < t->d; k++) {
-        float least = INFINITY;
-        for (size_t i = v / block * block; i < (v / block + 1) * block; i++)
-            least = fminf(least, x[i * t->d + k]);
-        square += isfinite(least) ? (double)least * least : 0;
+    double zeros = 0;
+    for (size_t v = r.first; v < r.first + r.n; v++) {
+        const float *tokens = x + v / block * block * t->d;
+        double square = 0;
+        for (size_t k = 0; block > 1 && (v == r.first || v % block == 0) && k < t->d; k++) {
+            float least = INFINITY;
+            for (size_t i = 0; i < block; i++)
+                least = tokens[i * t->d + k] < least ? tokens[i * t->d + k] : least;
+            square += isfinite(least) ? (double)least * least : 0;
+            zeros = sqrt(square);
+        }
+        length[v - r.first] = norm(x + v * t->d, t->d) + 2 * zeros;
     }
-    return norm(x + v * t->d, t->d) + 2 * sqrt(square);
 }
 
 /* Scores and mixes are held to double arithmetic on what the kernel itself decodes, which in turn is held to the scalar code. */
@@ -235,8 +241,7 @@ static const char *compare(const test_case *t, const side *kernel, const side *s
                                          : compare_nearness(t, (const float *)(void *)scalar->x.data, x, s);
     if (wrong)
         return wrong;
-    for (size_t v = 0; v < r.n; v++)
-        length[v] = reach(t, x, kernel->codec->plan.block, r.first + v);
+    reaches(t, x, kernel->codec->plan.block, r, length);
     x += r.first * t->d;
     for (size_t i = 0; i < t->nq; i++)
         for (size_t v = 0; v < r.n; v++) {
