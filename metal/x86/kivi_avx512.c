@@ -38,23 +38,29 @@ static workspace workspace_of(const kivi *s, void *scratch)
 
 /* ---- Codes and bytes ------------------------------------------------------------------------------------ */
 
+/* The same 16 bytes four times. */
+LANES_INLINE __m512i everywhere(const void *bytes) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)bytes)); }
+
 /* 64 codes of 3, 5, 6 or 7 bits: sixteen in each 128 bits, whose words get a code with an even number in their low byte and the next
  * in their high byte, each from the 16 bits that begin in the byte where it does. */
 LANES_INLINE __m512i bytes_of_odd(unsigned b, const uint8_t *packed)
 {
-    uint16_t word[32], right[32], left[32];
-    uint8_t even[64], odd[64];
-    for (unsigned i = 0; i < 32; i++) {
-        const unsigned at = i % 8 * 2 * b, next = at + b;          /* bits of sixteen codes */
-        word[i] = (uint16_t)(i / 8 * b + (i % 8 < b ? i % 8 : 0));
+    uint16_t word[8], right[8], left[8];
+    uint8_t even[16], odd[16];
+    LANES_UNROLL
+    for (unsigned i = 0; i < 8; i++) {
+        const unsigned at = i * 2 * b, next = at + b;              /* bits of sixteen codes */
+        word[i] = (uint16_t)(i < b ? i : 0);
         right[i] = (uint16_t)(at % 8), left[i] = (uint16_t)(8 - next % 8);
         even[2 * i] = (uint8_t)(at / 8), even[2 * i + 1] = (uint8_t)(at / 8 + 1 < 2 * b ? at / 8 + 1 : 0x80);
         odd[2 * i] = (uint8_t)(next / 8), odd[2 * i + 1] = (uint8_t)(next / 8 + 1 < 2 * b ? next / 8 + 1 : 0x80);
     }
+    const long long step = 0x0001000100010001ll * b;               /* words from one sixteen to the next */
+    const __m512i from = _mm512_setr_epi64(0, 0, step, step, 2 * step, 2 * step, 3 * step, 3 * step);
     const __m512i loaded = _mm512_maskz_loadu_epi8(((__mmask64)1 << 8 * b) - 1, packed);
-    const __m512i all = _mm512_permutexvar_epi16(_mm512_loadu_si512(word), loaded);
-    const __m512i low = _mm512_srlv_epi16(_mm512_shuffle_epi8(all, _mm512_loadu_si512(even)), _mm512_loadu_si512(right));
-    const __m512i high = _mm512_sllv_epi16(_mm512_shuffle_epi8(all, _mm512_loadu_si512(odd)), _mm512_loadu_si512(left));
+    const __m512i all = _mm512_permutexvar_epi16(_mm512_add_epi16(everywhere(word), from), loaded);
+    const __m512i low = _mm512_srlv_epi16(_mm512_shuffle_epi8(all, everywhere(even)), everywhere(right));
+    const __m512i high = _mm512_sllv_epi16(_mm512_shuffle_epi8(all, everywhere(odd)), everywhere(left));
     return _mm512_and_si512(_mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaau, low, high), _mm512_set1_epi8((char)((1u << b) - 1)));
 }
 
@@ -360,7 +366,8 @@ static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f
  * adds <q, z>, and q * scale and, twice, decode's x are rounded. In every dimension that is within 2 (d + 4) u |q| |x|, which any
  * order of summation takes, and 1e-5 while |z| <= 9 |x|; of a Gaussian |z| is 2 |x| for 32 tokens, 3.2 |x| for 1024. A mix sums up to
  * m = 64 tokens of a block in a row, and then such sums: off by (m + n / m + 6) u times sum |w| (|x_k| + 2 |z_k|), which the same
- * takes, with d + n for d, while |z_k| <= 1.7 |x|. Of shorter vectors more is lost, as in scalar code: there z cancels. */
+ * takes, with d + n for d, while |z_k| <= 1.7 |x|. Of shorter vectors more is lost, as in scalar code: there z cancels, and
+ * checkkernels takes |x| + 2 |z| for |x|. */
 const kvant_kernel kernel_kivi_avx512 = {
     .quantizer = "kivi", .target = "avx512", .form = form, .products = 1e-5, .codes = true,
     .reason = "fused multiply-adds and another order of summation in score and mix; encode and decode are exact"
