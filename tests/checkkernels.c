@@ -4,6 +4,7 @@
 #include "harness/kernels.h"
 #include "harness/version.h"
 #include "tests/kernel_added.h"
+#include "tests/kernel_bounds.h"
 #include "tests/kernel_timing.h"
 
 #include <gsl/gsl_errno.h>
@@ -80,23 +81,6 @@ static void fill(gsl_rng *rng, int kind, float *x, size_t n, size_t d)
 
 /* ---- Comparison --------------------------------------------------------------------------------------------- */
 
-/* Both finite and within the bound, or both NaN, or the same infinity. */
-static bool near(double kernel, double scalar, double bound)
-{
-    if (!isfinite(scalar) || !isfinite(kernel))
-        return isnan(scalar) ? isnan(kernel) : kernel == scalar;
-    return fabs(kernel - scalar) <= bound;
-}
-
-/* Length of what is finite of a vector: the bounds of its finite coordinates. */
-static double norm(const float *x, size_t d)
-{
-    double sum = 0;
-    for (size_t i = 0; i < d; i++)
-        sum += isfinite(x[i]) ? (double)x[i] * x[i] : 0;
-    return sqrt(sum);
-}
-
 /* Vectors: relative l2 distance within what the kernel states; where one is not finite, the same coordinates are not. */
 static const char *compare_vectors(const float *kernel, const float *scalar, size_t n, size_t d, double distance)
 {
@@ -114,15 +98,6 @@ static const char *compare_vectors(const float *kernel, const float *scalar, siz
             return "vectors are further apart than the kernel states";
     }
     return NULL;
-}
-
-/* A float sum of m products, in any order, fused or not, is within g = m 2^-24 / (1 - m 2^-24) times the sum of their magnitudes of
- * the exact one, so two of them are within 2 g of each other. Magnitudes sum up to at most |q| |x^|. The operands may themselves
- * be computed differently (rotated, scaled), which adds the distance that the kernel states. */
-static double bound_of(size_t m, double distance)
-{
-    double roundings = (double)(m + 4) * 0x1p-24;              /* and a few for scales and for the last additions */
-    return 2 * roundings / (1 - roundings) + distance;
 }
 
 /* ---- One case ------------------------------------------------------------------------------------------------ */
@@ -210,26 +185,6 @@ static const char *compare_nearness(const test_case *t, const float *x, const fl
     return NULL;
 }
 
-/* Lengths of a range's vectors, by which products are bounded. Vectors that were coded together may share the zeros of their grids,
- * which cancel where a vector is shorter: sums then are of |x^| + 2 |z| at most (scale * code = x^ - z), z the least that each
- * coordinate has in the block. */
-static void reaches(const test_case *t, const float *x, size_t block, range r, double *length)
-{
-    double zeros = 0;
-    for (size_t v = r.first; v < r.first + r.n; v++) {
-        const float *tokens = x + v / block * block * t->d;
-        double square = 0;
-        for (size_t k = 0; block > 1 && (v == r.first || v % block == 0) && k < t->d; k++) {
-            float least = INFINITY;
-            for (size_t i = 0; i < block; i++)
-                least = tokens[i * t->d + k] < least ? tokens[i * t->d + k] : least;
-            square += isfinite(least) ? (double)least * least : 0;
-            zeros = sqrt(square);
-        }
-        length[v - r.first] = norm(x + v * t->d, t->d) + 2 * zeros;
-    }
-}
-
 /* Scores and mixes are held to double arithmetic on what the kernel itself decodes, which in turn is held to the scalar code. */
 static const char *compare(const test_case *t, const side *kernel, const side *scalar, const float *q, const float *w)
 {
@@ -241,7 +196,7 @@ static const char *compare(const test_case *t, const side *kernel, const side *s
                                          : compare_nearness(t, (const float *)(void *)scalar->x.data, x, s);
     if (wrong)
         return wrong;
-    reaches(t, x, kernel->codec->plan.block, r, length);
+    bounds_lengths(x, t->d, kernel->codec->plan.block, r.first, r.n, length);
     x += r.first * t->d;
     for (size_t i = 0; i < t->nq; i++)
         for (size_t v = 0; v < r.n; v++) {
