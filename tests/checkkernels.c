@@ -4,6 +4,7 @@
 #include "harness/kernels.h"
 #include "harness/version.h"
 #include "tests/kernel_added.h"
+#include "tests/kernel_bounds.h"
 #include "tests/kernel_timing.h"
 
 #include <gsl/gsl_errno.h>
@@ -80,23 +81,6 @@ static void fill(gsl_rng *rng, int kind, float *x, size_t n, size_t d)
 
 /* ---- Comparison --------------------------------------------------------------------------------------------- */
 
-/* Both finite and within the bound, or both NaN, or the same infinity. */
-static bool near(double kernel, double scalar, double bound)
-{
-    if (!isfinite(scalar) || !isfinite(kernel))
-        return isnan(scalar) ? isnan(kernel) : kernel == scalar;
-    return fabs(kernel - scalar) <= bound;
-}
-
-/* Length of what is finite of a vector: the bounds of its finite coordinates. */
-static double norm(const float *x, size_t d)
-{
-    double sum = 0;
-    for (size_t i = 0; i < d; i++)
-        sum += isfinite(x[i]) ? (double)x[i] * x[i] : 0;
-    return sqrt(sum);
-}
-
 /* Vectors: relative l2 distance within what the kernel states; where one is not finite, the same coordinates are not. */
 static const char *compare_vectors(const float *kernel, const float *scalar, size_t n, size_t d, double distance)
 {
@@ -116,15 +100,6 @@ static const char *compare_vectors(const float *kernel, const float *scalar, siz
     return NULL;
 }
 
-/* A float sum of m products, in any order, fused or not, is within g = m 2^-24 / (1 - m 2^-24) times the sum of their magnitudes of
- * the exact one, so two of them are within 2 g of each other. Magnitudes sum up to at most |q| |x^|. The operands may themselves
- * be computed differently (rotated, scaled), which adds the distance that the kernel states. */
-static double bound_of(size_t m, double distance)
-{
-    double roundings = (double)(m + 4) * 0x1p-24;              /* and a few for scales and for the last additions */
-    return 2 * roundings / (1 - roundings) + distance;
-}
-
 /* ---- One case ------------------------------------------------------------------------------------------------ */
 
 typedef struct { const kvant_codec *codec; area code, x, decoded, prepared, dot, acc, out, scratch; } side;
@@ -135,6 +110,16 @@ typedef struct {
     int kind;
     bool at_end;
 } test_case;
+
+enum { LARGEST = 130, MOST_VECTORS = 2 * LARGEST };        /* blocks of up to LARGEST are filled up */
+
+/* What is scored and mixed: from inside of the codes to their end, or from their beginning to inside. Both places may be in a unit. */
+typedef struct { size_t first, n; } range;
+
+static range range_of(const test_case *t)
+{
+    return t->at_end ? (range) { t->n / 2, t->n - t->n / 2 } : (range) { 0, t->n - t->n / 5 };
+}
 
 static const char *const sides[] = { [KVANT_KEY] = "keys", [KVANT_VALUE] = "values" };
 
@@ -171,11 +156,13 @@ static void exercise(side *s, const test_case *t, const float *x, const float *q
     void *scratch = s->scratch.data;
     memcpy(s->x.data, x, s->x.bytes);
     kvant_encode(c, (const float *)(void *)s->x.data, 0, t->n, s->code.data, scratch);
-    kvant_decode(c, s->code.data, 0, t->n, (float *)(void *)s->decoded.data, scratch);
+    const range r = range_of(t);
+    float *decoded = (float *)(void *)s->decoded.data;
+    kvant_decode(c, s->code.data, 0, t->n / 3, decoded, scratch);
+    kvant_decode(c, s->code.data, t->n / 3, t->n - t->n / 3, decoded + t->n / 3 * t->d, scratch);
     kvant_query(c, q, t->nq, s->prepared.data, scratch);
-    kvant_score(c, s->prepared.data, t->nq, s->code.data, 0, t->n, (float *)(void *)s->dot.data, scratch);
-    size_t from = t->n / 2;                        /* mixes a range that begins anywhere; weights then are [nq][n - from] */
-    kvant_mix(c, w, t->nq, s->code.data, from, t->n - from, (float *)(void *)s->acc.data, scratch);
+    kvant_score(c, s->prepared.data, t->nq, s->code.data, r.first, r.n, (float *)(void *)s->dot.data, scratch);
+    kvant_mix(c, w, t->nq, s->code.data, r.first, r.n, (float *)(void *)s->acc.data, scratch);
     kvant_finish(c, (const float *)(void *)s->acc.data, t->nq, (float *)(void *)s->out.data, scratch);
 }
 
@@ -203,30 +190,31 @@ static const char *compare(const test_case *t, const side *kernel, const side *s
 {
     const float *x = (const float *)(void *)kernel->decoded.data, *s = (const float *)(void *)scalar->decoded.data;
     const float *dot = (const float *)(void *)kernel->dot.data, *out = (const float *)(void *)kernel->out.data;
-    double distance = t->kernel->distance, products = distance + t->kernel->products;
+    double distance = t->kernel->distance, products = distance + t->kernel->products, length[MOST_VECTORS];
+    const range r = range_of(t);
     const char *wrong = t->kernel->codes ? compare_vectors(x, s, t->n, t->d, distance)
                                          : compare_nearness(t, (const float *)(void *)scalar->x.data, x, s);
     if (wrong)
         return wrong;
+    bounds_lengths(x, t->d, kernel->codec->plan.block, r.first, r.n, length);
+    x += r.first * t->d;
     for (size_t i = 0; i < t->nq; i++)
-        for (size_t v = 0; v < t->n; v++) {
-            double exact = 0, bound = bound_of(t->d, products) * norm(q + i * t->d, t->d) * norm(x + v * t->d, t->d);
+        for (size_t v = 0; v < r.n; v++) {
+            double exact = 0, bound = bound_of(t->d, products) * norm(q + i * t->d, t->d) * length[v];
             for (size_t k = 0; k < t->d; k++)
                 exact += (double)q[i * t->d + k] * x[v * t->d + k];
-            if (!near(dot[i * t->n + v], exact, bound))
+            if (!near(dot[i * r.n + v], exact, bound))
                 return "scores differ";
         }
-    size_t from = t->n / 2, n = t->n - from;
     for (size_t i = 0; i < t->nq; i++) {
         double magnitude = 0;
-        for (size_t v = 0; v < n; v++) {
-            magnitude += fabs((double)w[i * n + v]) * norm(x + (from + v) * t->d, t->d);
-        }
+        for (size_t v = 0; v < r.n; v++)
+            magnitude += fabs((double)w[i * r.n + v]) * length[v];
         for (size_t k = 0; k < t->d; k++) {
             double exact = 0;
-            for (size_t v = 0; v < n; v++)
-                exact += (double)w[i * n + v] * x[(from + v) * t->d + k];
-            if (!near(out[i * t->d + k], exact, bound_of(t->d + n, products) * magnitude))
+            for (size_t v = 0; v < r.n; v++)
+                exact += (double)w[i * r.n + v] * x[v * t->d + k];
+            if (!near(out[i * t->d + k], exact, bound_of(t->d + r.n, products) * magnitude))
                 return "mixes differ";
         }
     }
@@ -294,9 +282,12 @@ enum { KERNEL, SCALAR };
 /* The first case that fails, in words; NULL when none does. */
 static const char *check_cases(const kvant_kernel *k, const kvant_codec codec[2], gsl_rng *rng, char told[CHECK_TEXT])
 {
-    static const size_t counts[] = { 1, 2, 3, 5, 8, 33, 67, 130 }, queries[] = { 1, 3, 4, 5, 9, 16 };
+    static const size_t counts[] = { 1, 2, 3, 5, 8, 33, 67, LARGEST }, queries[] = { 1, 3, 4, 5, 9, 16 };
+    const size_t block = codec->plan.block;
+    if (block > LARGEST)
+        return "blocks are longer than what is tried here";
     for (size_t i = 0; i < sizeof counts / sizeof *counts * KINDS * 2; i++) {
-        test_case t = { .kernel = k, .d = codec->shape.dim, .n = counts[i / KINDS / 2] * codec->plan.block,
+        test_case t = { .kernel = k, .d = codec->shape.dim, .n = (counts[i / KINDS / 2] + block - 1) / block * block,
                         .nq = queries[i % (sizeof queries / sizeof *queries)], .kind = (int)(i / 2 % KINDS), .at_end = i % 2 };
         if (t.kind != RANDOM && counts[i / KINDS / 2] != 3 && counts[i / KINDS / 2] != 33)
             continue;                      /* ranges and values need not meet in all ways */
@@ -344,13 +335,14 @@ static check_variant variant_of(const kvant_quantizer *q, const check_variant *v
     return v;
 }
 
-/* Numbers of signs, which layouts, sums and bounds go by, are no choices that check_variants tries. */
-static size_t add_sketches(const kvant_quantizer *q, check_variant *all, size_t n)
+/* Numbers of signs and of tokens in a block, which layouts, sums and bounds go by, are no choices that check_variants tries. */
+static size_t add_sizes(const kvant_quantizer *q, check_variant *all, size_t n)
 {
     static const char *const given[] = {
         "m=32", "m=96,sketch=gaussian,norm=f32", "m=1024", "m=128,bits=4,sketch=orthogonal,rotation=hadamard",
         "m=64,bits=5,sketch=orthogonal,rotation=hadamard", "m=1024,bits=3,sketch=orthogonal,rotation=hadamard",
-        "m=160,bits=2,residual_norm=constant,norm=f32,rotation=hadamard", "m=96,bits=1,rotation=none"
+        "m=160,bits=2,residual_norm=constant,norm=f32,rotation=hadamard", "m=96,bits=1,rotation=none",
+        "group_size=11,axis=channel", "group_size=100,axis=channel,bits=4"
     };
     for (size_t i = 0; i < sizeof given / sizeof *given && n < CHECK_VARIANTS; i++) {
         all[n] = (check_variant) { .args = kvant_defaults(q->params) };
@@ -365,7 +357,7 @@ static void check_kernel(const kvant_kernel *k, gsl_rng *rng)
     static const uint32_t dims[] = { 9, 64, 72, 80, 96, 100, 128, 256 };
     static check_variant variants[CHECK_VARIANTS];
     const kvant_quantizer *q = kvant_find(k->quantizer, NULL);
-    size_t n = q ? add_sketches(q, variants, check_variants(q->params, variants)) : 0, shapes = 0;
+    size_t n = q ? add_sizes(q, variants, check_variants(q->params, variants)) : 0, shapes = 0;
     for (size_t i = 0; i < sizeof dims / sizeof *dims * n * 2; i++) {       /* vectors have the form of keys */
         const check_variant variant = variant_of(q, &variants[i / 2 % n], dims[i / 2 / n]);
         const kvant_shape shape = { .dim = dims[i / 2 / n], .side = i % 2 ? KVANT_VALUE : KVANT_KEY, .seed = 1 };

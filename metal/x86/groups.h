@@ -154,12 +154,11 @@ static inline void groups_affine_decode(const groups_ops *ops, const groups_affi
     GROUPS_READING_OPS(table)
 
 /* KIVI's groups lie along a token: values' by default, and keys' that are asked for so. */
-static inline bool groups_of_kivi(const kvant_quantizer *kivi, const kvant_shape *shape, const kvant_args *args)
+static inline bool groups_kivi_by_token(const kvant_quantizer *kivi, const kvant_shape *shape, const kvant_args *args)
 {
     enum { AXIS_AUTO, AXIS_CHANNEL, AXIS_TOKEN };
     const int axis = (int)kvant_arg(kivi, "axis", args);
-    return axis != AXIS_CHANNEL && (axis == AXIS_TOKEN || shape->side != KVANT_KEY) &&
-           groups_fit(shape->dim, (uint32_t)kvant_arg(kivi, "group_size", args));
+    return axis == AXIS_TOKEN || (axis == AXIS_AUTO && shape->side != KVANT_KEY);
 }
 
 #endif

@@ -11,7 +11,8 @@ GROUPS_PLAIN_OPS(groups_avx2_of)
 static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f)
 {
     f->ops.encode = encode, f->ops.decode = decode, f->ops.score = score, f->ops.mix = mix;
-    return groups_of_kivi(&quantizer_kivi, shape, args) && cpu_avx2() && cpu_f16c();
+    return groups_kivi_by_token(&quantizer_kivi, shape, args) && cpu_avx2() && cpu_f16c() &&
+           groups_fit(shape->dim, (uint32_t)kvant_arg(&quantizer_kivi, "group_size", args));
 }
 
 const kvant_kernel kernel_kivi_avx2 = {

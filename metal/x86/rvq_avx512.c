@@ -29,6 +29,66 @@ static const float *table_of(const tables *t) { return (const float *)(const voi
 
 /* ---- Encode and decode --------------------------------------------------------------------------------- */
 
+/* lanes_matrix_exact of one vector, eight rows at a time and with its bits: y [rows] = P x. */
+static inline void matrix_exact_one(const float *packed, size_t rows, size_t cols, const float *x, float *y)
+{
+    for (size_t i = 0; i < rows; i += MATRIX_ROWS, packed += cols * MATRIX_ROWS) {
+        __m256 sum[8];
+        for (int k = 0; k < 8; k++)
+            sum[k] = _mm256_setzero_ps();
+        for (size_t j = 0; j < cols; j += 8)
+            for (size_t k = 0; k < 8; k++)
+                sum[k] = _mm256_add_ps(sum[k], _mm256_mul_ps(_mm256_loadu_ps(packed + (j + k) * MATRIX_ROWS),
+                                                             _mm256_set1_ps(x[j + k])));
+        const __m256 a = _mm256_add_ps(_mm256_add_ps(sum[0], sum[4]), _mm256_add_ps(sum[2], sum[6]));
+        const __m256 b = _mm256_add_ps(_mm256_add_ps(sum[1], sum[5]), _mm256_add_ps(sum[3], sum[7]));
+        _mm256_storeu_ps(y + i, _mm256_add_ps(a, b));
+    }
+}
+
+/* A vector's codes by all stages, of its rotated direction y in `lane` of blocks of coordinates. */
+LANES_INLINE void stages_alone(const tables *t, rvq_width w, const float *y, size_t lane, int32_t *index, int32_t *other)
+{
+    int32_t codes[LANES], seconds[LANES];
+    for (size_t j = 0; j < t->rotation.dim; j += LANES) {
+        __m512 r = _mm512_loadu_ps(y + j);
+        __m512i joint = lanes_index(&t->book[0], w.bits, r), k = joint;
+        LANES_UNROLL
+        for (unsigned i = 1; i < w.stages; i++) {
+            r = _mm512_sub_ps(r, lanes_centroid(&t->book[i - 1], w.bits, k));
+            k = lanes_index(&t->book[i], w.bits, r);
+            joint = w.second ? joint : _mm512_or_si512(_mm512_slli_epi32(joint, w.bits), k);
+        }
+        _mm512_storeu_si512(codes, joint);
+        _mm512_storeu_si512(seconds, k);
+        for (size_t l = 0; l < LANES; l++) {
+            index[(j + l) * LANES + lane] = codes[l];
+            if (w.second)
+                other[(j + l) * LANES + lane] = seconds[l];
+        }
+    }
+}
+
+/* A vector alone, which is what a decode step appends, has the codes that it has in a lane. */
+LANES_INLINE void encode_alone(const tables *t, rvq_width w, bool values, const float *x, const span *s, float *scratch)
+{
+    const size_t dim = t->rotation.dim;
+    int32_t *index = (int32_t *)(void *)scratch, *other = index + dim * LANES;
+    float *u = scratch + 2 * dim * LANES, *y = u + dim;
+    const double norm = norm_of(x, dim);
+    const __m512d all = _mm512_set1_pd(norm);
+    row_direction(x, dim, norm, u);
+    if (t->rotation.kind == ROTATION_HAAR)
+        matrix_exact_one(table_of(t), dim, dim, u, y);
+    else
+        lanes_rotate_few(&t->rotation, table_of(t), false, u, 1, y);
+    stages_alone(t, w, y, s->lane, index, other);
+    lanes_store_norms((lanes_double) { all, all }, t->units.norm, lanes_mask(s->lane, 1), units_norms(&t->units, s, false));
+    units_store(&t->units.part[0], w.second ? w.bits : w.bits * w.stages, values, s, index);
+    if (w.second)
+        units_store(&t->units.part[w.second], w.bits, values, s, other);
+}
+
 LANES_INLINE void encode(const tables *t, rvq_width w, bool values, const float *x, size_t first, size_t n, uint8_t *code,
                          float *scratch)
 {
@@ -36,6 +96,10 @@ LANES_INLINE void encode(const tables *t, rvq_width w, bool values, const float 
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
+        if (s.n == 1) {
+            encode_alone(t, w, values, x + done * dim, &s, scratch);
+            continue;
+        }
         lanes_load(x + done * dim, s.lane, s.n, dim, scratch);
         lanes_store_norms(lanes_normalise(scratch, dim), t->units.norm, lanes_mask(s.lane, s.n), units_norms(&t->units, &s, false));
         float *block = lanes_forward(&t->rotation, table_of(t), true, scratch, scratch + dim * LANES);
@@ -155,7 +219,7 @@ static bool form(const kvant_shape *shape, const kvant_args *args, kvant_form *f
     f->tile = UNIT;
     f->query = units_query_bytes(dim, false);
     f->acc = dim;
-    f->scratch = 2 * dim * LANES * sizeof(float);
+    f->scratch = 2 * dim * (LANES + 1) * sizeof(float);
     f->derived = sizeof(tables) + lanes_rotation_floats(kind, dim) * sizeof(float);
     return true;
 }
