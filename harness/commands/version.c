@@ -7,14 +7,20 @@
 
 enum { USUAL_DIM = 128 };
 
+static bool usable(const kvant_kernel *k, kvant_side side)
+{
+    const kvant_shape shape = { .dim = USUAL_DIM, .side = side };
+    const kvant_quantizer *quantizer = kvant_find(k->quantizer, NULL);
+    kvant_codec codec;
+    return quantizer && !kvant_describe(quantizer, &shape, NULL, k->target, &codec, NULL);
+}
+
 static void print_kernels(void)
 {
-    const kvant_shape shape = { .dim = USUAL_DIM, .side = KVANT_KEY };
     for (const kvant_kernel *const *k = kvant_kernels(); *k; k++) {
-        const kvant_quantizer *quantizer = kvant_find((*k)->quantizer, NULL);
-        kvant_codec codec;
-        bool usable = quantizer && !kvant_describe(quantizer, &shape, NULL, (*k)->target, &codec, NULL);
-        printf("%-10s  %s for %s: %s\n", "kernel", (*k)->target, (*k)->quantizer, usable ? "usable" : "not usable here");
+        const bool keys = usable(*k, KVANT_KEY), values = usable(*k, KVANT_VALUE);
+        printf("%-10s  %s for %s: %s\n", "kernel", (*k)->target, (*k)->quantizer,
+               keys && values ? "usable" : keys ? "usable for keys" : values ? "usable for values" : "not usable here");
     }
 }
 
@@ -39,6 +45,6 @@ static int run(const cli *c)
 const cli_command command_version = {
     .name = "version", .arguments = "",
     .summary = "print version, build, libraries, processor and kernels",
-    .details = "Kernels are asked whether they are usable on this processor, for vectors of 128 coordinates and default parameters.",
+    .details = "Kernels are asked whether they are usable on this processor, for keys and values of 128 coordinates and default parameters.",
     .example = "# for a report of a fault\nkvant version", .run = run,
 };
