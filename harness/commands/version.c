@@ -45,6 +45,7 @@ static int run(const cli *c)
 const cli_command command_version = {
     .name = "version", .arguments = "",
     .summary = "print version, build, libraries, processor and kernels",
-    .details = "Kernels are asked whether they are usable on this processor, for keys and values of 128 coordinates and default parameters.",
+    .details = "Kernels are asked whether they are usable on this processor, for keys and values of 128 coordinates and default "
+               "parameters.",
     .example = "# for a report of a fault\nkvant version", .run = run,
 };
