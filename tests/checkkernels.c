@@ -42,12 +42,13 @@ static area area_open(size_t bytes, size_t align, bool at_end)
     return a;
 }
 
+/* All of n bytes: the first, and each its neighbour. */
+static bool all_canaries(const uint8_t *p, size_t n) { return n == 0 || (*p == CANARY && !memcmp(p, p + 1, n - 1)); }
+
 static bool area_intact(const area *a)
 {
-    for (const uint8_t *p = a->map + page(); p < a->map + a->mapped - page(); p++)
-        if ((p < a->data || p >= a->data + a->bytes) && *p != CANARY)
-            return false;
-    return true;
+    const uint8_t *begin = a->map + page(), *end = a->map + a->mapped - page(), *behind = a->data + a->bytes;
+    return all_canaries(begin, (size_t)(a->data - begin)) && all_canaries(behind, (size_t)(end - behind));
 }
 
 /* A kernel that leaves its arrays ends here instead of ending the program. */
@@ -185,6 +186,16 @@ static const char *compare_nearness(const test_case *t, const float *x, const fl
     return NULL;
 }
 
+/* sum [width] of n rows, each times its weight. */
+static void sum_rows(const float *weight, const float *rows, size_t n, size_t width, double *sum)
+{
+    for (size_t k = 0; k < width; k++)
+        sum[k] = 0;
+    for (size_t v = 0; v < n; v++)
+        for (size_t k = 0; k < width; k++)
+            sum[k] += (double)weight[v] * rows[v * width + k];
+}
+
 /* Scores and mixes are held to double arithmetic on what the kernel itself decodes, which in turn is held to the scalar code. */
 static const char *compare(const test_case *t, const side *kernel, const side *scalar, const float *q, const float *w)
 {
@@ -198,27 +209,32 @@ static const char *compare(const test_case *t, const side *kernel, const side *s
         return wrong;
     bounds_lengths(x, t->d, kernel->codec->plan.block, r.first, r.n, length);
     x += r.first * t->d;
-    for (size_t i = 0; i < t->nq; i++)
-        for (size_t v = 0; v < r.n; v++) {
-            double exact = 0, bound = bound_of(t->d, products) * norm(q + i * t->d, t->d) * length[v];
-            for (size_t k = 0; k < t->d; k++)
-                exact += (double)q[i * t->d + k] * x[v * t->d + k];
-            if (!near(dot[i * r.n + v], exact, bound))
-                return "scores differ";
-        }
-    for (size_t i = 0; i < t->nq; i++) {
+    float *across = malloc(r.n * t->d * sizeof *across);           /* [d][n] */
+    double *exact = malloc((r.n + t->d) * sizeof *exact);
+    if (!across || !exact)
+        wrong = "no memory";
+    for (size_t v = 0; v < r.n && !wrong; v++)
+        for (size_t k = 0; k < t->d; k++)
+            across[k * r.n + v] = x[v * t->d + k];
+    for (size_t i = 0; i < t->nq && !wrong; i++) {
+        const double most = bound_of(t->d, products) * norm(q + i * t->d, t->d);
+        sum_rows(q + i * t->d, across, t->d, r.n, exact);
+        for (size_t v = 0; v < r.n; v++)
+            if (!near(dot[i * r.n + v], exact[v], most * length[v]))
+                wrong = "scores differ";
+    }
+    for (size_t i = 0; i < t->nq && !wrong; i++) {
         double magnitude = 0;
         for (size_t v = 0; v < r.n; v++)
             magnitude += fabs((double)w[i * r.n + v]) * length[v];
-        for (size_t k = 0; k < t->d; k++) {
-            double exact = 0;
-            for (size_t v = 0; v < r.n; v++)
-                exact += (double)w[i * r.n + v] * x[v * t->d + k];
-            if (!near(out[i * t->d + k], exact, bound_of(t->d + r.n, products) * magnitude))
-                return "mixes differ";
-        }
+        sum_rows(w + i * r.n, x, r.n, t->d, exact);
+        for (size_t k = 0; k < t->d; k++)
+            if (!near(out[i * t->d + k], exact[k], bound_of(t->d + r.n, products) * magnitude))
+                wrong = "mixes differ";
     }
-    return NULL;
+    free(across);
+    free(exact);
+    return wrong;
 }
 
 /* Kernels that keep the layout read the scalar code's codes. */
