@@ -122,11 +122,11 @@ $(B)/tests/codes: $(B)/tests/codes.o $(addprefix $(B)/harness/,check/check_varia
 	$(call say,$(CC) $@)
 	$(Q)$(CC) $(LDFLAGS) $(FAST_LD) -o $@ $^ $(LDLIBS)
 
-# What fuzzers look for ways through: whatever reads a file. Counting them slows everything else.
+# What fuzzers look for ways through: whatever reads a file. Counting them would slow everything else.
 ifeq ($(MODE),asan)
-FUZZED := harness/input/% harness/experiment/% harness/allocation/% $(addprefix harness/lm/,arch% chat% gguf% merge% model% pretokenize% \
-          string_table% tokenizer%) tests/fuzz_% datasets/%
-$(patsubst %,$(B)/%.o,$(FUZZED)): private CFLAGS += -fsanitize=fuzzer-no-link
+FUZZED := $(wildcard harness/*.c harness/input/*.c harness/experiment/*.c harness/allocation/*.c algorithms/*.c algorithms/shared/*.c \
+          datasets/*.c tests/fuzz_*.c $(patsubst %,harness/lm/%*.c,arch chat dequant gguf merge model pretokenize string_table tokenizer))
+$(FUZZED:%.c=$(B)/%.o): private CFLAGS += -fsanitize=fuzzer-no-link
 endif
 
 # Kernels are loops unrolled to tens of thousands of instructions, which take minutes to compile when every load is checked in place:
