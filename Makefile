@@ -103,7 +103,7 @@ $(B)/libtests.a: $(HELP_OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-# Some ninety test programs are linked in four modes, which takes lld a quarter of the time.
+# Some ninety test programs are linked in three modes, which takes lld a quarter of the time.
 FAST_LD := $(if $(shell command -v ld.lld),-fuse-ld=lld)
 
 # Plug-ins live in archives that nothing but the registry names, so tests link gen/plugins.o too; other sources in tests/ than

@@ -75,10 +75,9 @@ do for [p = 1:PANELS] {
     set xlabel COLUMNS[2] font ',12'
     set ylabel AXIS[FROM[p]] font ',12'
     unset key
-    if (p == 1) {
+    if (p == 1 && !BELOW) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
     }
-    if (p == 1 && BELOW) { unset key }
     plot for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3 with lines linecolor rgb tint(i) linewidth (LINE[i] ? 2.5 : 1) \
              notitle, \
          for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:4:3 with yerrorbars linecolor rgb tint(i) \

@@ -44,7 +44,9 @@ set ytics font ',11'
 set samples 200
 set errorbars 0
 set grid xtics ytics
-set label 1 'points: medians, bars down to the least; beside them: bits asked. Depth: ' . FIRST[14] . ' tokens' \
+NOTE = PIXELS && ACROSS < 2 ? 'medians, bars down to the least, beside them bits asked; ' \
+                            : 'points: medians, bars down to the least; beside them: bits asked. Depth: '
+set label 1 NOTE . FIRST[14] . ' tokens' \
     at screen 0.985, screen 14.0 / HEIGHT right font ',11' textcolor '#606060'
 max(a, b) = a > b ? a : b
 least(a, b) = b > 0 && b < a ? b : a
@@ -53,8 +55,9 @@ if (BELOW) {
     array ROOF[5] = ['roof', 'memory read', 'f32 multiply-adds', 'bf16 products', 'int8 products']
     array DASH[5] = [1, 1, 2, 4, 3]
     do for [k = 1:5] {
-        set label 10 + k ROOF[k] at screen key_x(k, KEY_COLUMNS) + 26.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left font ',11'
-        set arrow 10 + k from screen key_x(k, KEY_COLUMNS), screen key_y(k, KEY_COLUMNS, KEY_ROWS) to screen key_x(k, KEY_COLUMNS) + 22.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) nohead \
+        X = key_x(k, KEY_COLUMNS); Y = key_y(k, KEY_COLUMNS, KEY_ROWS)
+        set label 10 + k ROOF[k] at screen X + 26.0 / WIDTH, screen Y left font ',11'
+        set arrow 10 + k from screen X, screen Y to screen X + 22.0 / WIDTH, screen Y nohead \
             linecolor rgb (k == 1 ? '#000000' : '#606060') linewidth (k == 1 ? 3 : 1) dashtype DASH[k]
     }
     do for [i = 1:N] {
@@ -74,10 +77,9 @@ do for [p = 1:PANELS] {
     if (p > PANELS - ACROSS) { set xlabel COLUMNS[2] font ',12' } else { unset xlabel }
     if ((p - 1) % ACROSS == 0) { set ylabel 'ns per key-value pair, log scale' font ',12' } else { unset ylabel }
     unset key
-    if (p == 1) {
+    if (p == 1 && !BELOW) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
     }
-    if (p == 1 && BELOW) { unset key }
     plot max(A * x, LEAST) with lines linecolor '#000000' linewidth 3 title 'roof', \
          A * x with lines linecolor '#606060' linewidth 1 title 'memory read', \
          F with lines linecolor '#606060' dashtype 2 title 'f32 multiply-adds', \

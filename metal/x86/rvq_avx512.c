@@ -46,21 +46,29 @@ static inline void matrix_exact_one(const float *packed, size_t rows, size_t col
     }
 }
 
+/* Sixteen coordinates by all stages: their codes joined, the first stage's alone where the second is a part of its own, and the last. */
+typedef struct { __m512i joint, last; } staged;
+LANES_INLINE staged stages_of(const tables *t, rvq_width w, __m512 r)
+{
+    staged s;
+    s.joint = s.last = lanes_index(&t->book[0], w.bits, r);
+    LANES_UNROLL
+    for (unsigned i = 1; i < w.stages; i++) {
+        r = _mm512_sub_ps(r, lanes_centroid(&t->book[i - 1], w.bits, s.last));
+        s.last = lanes_index(&t->book[i], w.bits, r);
+        s.joint = w.second ? s.joint : _mm512_or_si512(_mm512_slli_epi32(s.joint, w.bits), s.last);
+    }
+    return s;
+}
+
 /* A vector's codes by all stages, of its rotated direction y in `lane` of blocks of coordinates. */
 LANES_INLINE void stages_alone(const tables *t, rvq_width w, const float *y, size_t lane, int32_t *index, int32_t *other)
 {
     int32_t codes[LANES], seconds[LANES];
     for (size_t j = 0; j < t->rotation.dim; j += LANES) {
-        __m512 r = _mm512_loadu_ps(y + j);
-        __m512i joint = lanes_index(&t->book[0], w.bits, r), k = joint;
-        LANES_UNROLL
-        for (unsigned i = 1; i < w.stages; i++) {
-            r = _mm512_sub_ps(r, lanes_centroid(&t->book[i - 1], w.bits, k));
-            k = lanes_index(&t->book[i], w.bits, r);
-            joint = w.second ? joint : _mm512_or_si512(_mm512_slli_epi32(joint, w.bits), k);
-        }
-        _mm512_storeu_si512(codes, joint);
-        _mm512_storeu_si512(seconds, k);
+        const staged k = stages_of(t, w, _mm512_loadu_ps(y + j));
+        _mm512_storeu_si512(codes, k.joint);
+        _mm512_storeu_si512(seconds, k.last);
         for (size_t l = 0; l < LANES; l++) {
             index[(j + l) * LANES + lane] = codes[l];
             if (w.second)
@@ -106,17 +114,10 @@ LANES_INLINE void encode(const tables *t, rvq_width w, bool values, const float 
         int32_t *index = (int32_t *)(void *)block;             /* a code takes its coordinate's place */
         int32_t *other = (int32_t *)(void *)(block == scratch ? scratch + dim * LANES : scratch);
         for (size_t j = 0; j < dim; j++) {
-            __m512 r = _mm512_load_ps(block + j * LANES);
-            __m512i joint = lanes_index(&t->book[0], w.bits, r), k = joint;
-            LANES_UNROLL
-            for (unsigned i = 1; i < w.stages; i++) {
-                r = _mm512_sub_ps(r, lanes_centroid(&t->book[i - 1], w.bits, k));
-                k = lanes_index(&t->book[i], w.bits, r);
-                joint = w.second ? joint : _mm512_or_si512(_mm512_slli_epi32(joint, w.bits), k);
-            }
-            _mm512_store_si512(index + j * LANES, joint);
+            const staged k = stages_of(t, w, _mm512_load_ps(block + j * LANES));
+            _mm512_store_si512(index + j * LANES, k.joint);
             if (w.second)
-                _mm512_store_si512(other + j * LANES, k);
+                _mm512_store_si512(other + j * LANES, k.last);
         }
         units_store(&t->units.part[0], w.second ? w.bits : w.bits * w.stages, values, &s, index);
         if (w.second)
