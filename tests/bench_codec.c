@@ -30,7 +30,7 @@ static const char usage[] =
     "  --out FILE.npy     vectors: where they go; attention: the first outputs [heads][queries][dim]\n"
     "  --ask              print what came out; then a time in seconds for each line that comes in, until there is none\n";
 
-enum { BEST = 10, SCAN_TILE = 1024, SCAN_BLOCK = 64, TRIALS = 1024, PIECE = 64, LATER = 2048 };
+enum { BEST = 10, SCAN_TILE = 1024, SCAN_BLOCK = 256, TRIALS = 1024, PIECE = 64, LATER = 2048 };
 
 typedef enum { ENCODE, DECODE, SCAN, ATTENTION, VECTORS, OPS } operation;
 static const char *const operations[OPS + 1] = { "encode", "decode", "scan", "attention", "vectors", NULL };

@@ -5,6 +5,7 @@
 #include "harness/version.h"
 #include "tests/kernel_added.h"
 #include "tests/kernel_bounds.h"
+#include "tests/kernel_past.h"
 #include "tests/kernel_timing.h"
 
 #include <gsl/gsl_errno.h>
@@ -293,7 +294,7 @@ static const char *run_case(const test_case *t, const kvant_codec *fast, const k
 
 /* ---- All cases of a kernel ------------------------------------------------------------------------------------- */
 
-enum { KERNEL, SCALAR };
+enum { KERNEL, SCALAR, PAST_DIM = 128 };
 
 /* The first case that fails, in words; NULL when none does. */
 static const char *check_cases(const kvant_kernel *k, const kvant_codec codec[2], gsl_rng *rng, char told[CHECK_TEXT])
@@ -329,6 +330,8 @@ static void check_shape(const kvant_kernel *k, const check_variant *variant, con
                             : check_cases(k, codec, rng, told);
     if (!wrong && k->products > ADDED_ROUNDING && !added_is_little(&codec[KERNEL], rng, added))
         wrong = "adds too much";
+    if (!wrong && !*variant->given && shape->dim == PAST_DIM)
+        wrong = past_differs(&codec[KERNEL], rng);
     printf("[%s] %s_%s %s d=%u %s", wrong ? "  FAILED  " : "       OK ", k->quantizer, k->target, sides[shape->side], shape->dim,
            variant->given);
     for (int i = 0; i < 2; i++)

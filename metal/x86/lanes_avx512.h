@@ -66,8 +66,8 @@ static inline void lanes_load(const float *x, size_t first, size_t n, size_t dim
     lanes_load_rows(x, dim, first, n, dim, block);
 }
 
-/* The reverse: lanes first ... first+n-1 of a block to x [n][dim]. */
-static inline void lanes_store(const float *block, size_t first, size_t n, size_t dim, float *x)
+/* The reverse: lanes first ... first+n-1 of a block to x [n][dim]; past: whole rows go past the caches, see lanes_past. */
+LANES_INLINE void lanes_store_rows(const float *block, size_t first, size_t n, size_t dim, bool past, float *x)
 {
     for (size_t j = 0; j < dim; j += LANES) {
         const __mmask16 columns = lanes_mask(0, dim - j < LANES ? dim - j : LANES);
@@ -76,8 +76,40 @@ static inline void lanes_store(const float *block, size_t first, size_t n, size_
             r[k] = j + k < dim ? _mm512_load_ps(block + (j + k) * LANES) : _mm512_setzero_ps();
         lanes_transpose(r);
         for (size_t i = first; i < first + n; i++)
-            _mm512_mask_storeu_ps(x + (i - first) * dim + j, columns, r[i]);
+            if (past)
+                _mm512_stream_ps(x + (i - first) * dim + j, r[i]);
+            else
+                _mm512_mask_storeu_ps(x + (i - first) * dim + j, columns, r[i]);
     }
+}
+
+static inline void lanes_store(const float *block, size_t first, size_t n, size_t dim, float *x)
+{
+    lanes_store_rows(block, first, n, dim, false, x);
+}
+
+/* Whether the op `decode` writes its n vectors x past the caches: what is larger than they hold is in memory when it is read, and a
+ * store through them would first read from there what it overwrites. Needs whole, aligned lines; lanes_past_end is its end. */
+enum { LANES_PAST = 16 << 20 };    /* bytes */
+static inline bool lanes_past(const float *x, size_t n, size_t dim)
+{
+    return n >= LANES_PAST / sizeof *x / dim && dim % LANES == 0 && (uintptr_t)x % 64 == 0;
+}
+
+/* Sixteen lanes of a range's vectors for the op `decode`. */
+static inline void lanes_store_decoded(const float *block, size_t first, size_t n, size_t dim, bool past, float *x)
+{
+    if (past)
+        lanes_store_rows(block, first, n, dim, true, x);
+    else
+        lanes_store_rows(block, first, n, dim, false, x);
+}
+
+/* Other threads see what follows after what went past the caches. */
+static inline void lanes_past_end(bool past)
+{
+    if (past)
+        _mm_sfence();
 }
 
 /* Sixteen doubles. */

@@ -247,6 +247,7 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
 {
     const size_t dim = t->rotation.dim;
     const __m512 step = _mm512_set1_ps((float)(2 / sqrt((double)dim) / (1 << b)));
+    const bool past = lanes_past(x, n, dim);
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
@@ -258,9 +259,10 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
                 level = _mm512_sub_epi32(_mm512_add_epi32(k, k), _mm512_set1_epi32((1 << b) - 1));
             _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(factor, _mm512_mul_ps(_mm512_cvtepi32_ps(level), step)));
         }
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim,
-                    x + done * dim);
+        const float *rows = lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES);
+        lanes_store_decoded(rows, s.lane, s.n, dim, past, x + done * dim);
     }
+    lanes_past_end(past);
 }
 
 /* ---- The ops, for every width ------------------------------------------------------------------------- */

@@ -130,6 +130,7 @@ LANES_INLINE void decode(const tables *t, rvq_width w, bool values, const uint8_
 {
     const size_t dim = t->rotation.dim;
     const __m512i mask = _mm512_set1_epi32((1 << w.bits) - 1);
+    const bool past = lanes_past(x, n, dim);
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
@@ -150,9 +151,10 @@ LANES_INLINE void decode(const tables *t, rvq_width w, bool values, const uint8_
             }
             _mm512_store_ps(scratch + j * LANES, y);
         }
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim,
-                    x + done * dim);
+        const float *rows = lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES);
+        lanes_store_decoded(rows, s.lane, s.n, dim, past, x + done * dim);
     }
+    lanes_past_end(past);
 }
 
 LANES_INLINE void symbols(const tables *t, rvq_width w, bool values, const uint8_t *code, size_t n, uint16_t *sym)

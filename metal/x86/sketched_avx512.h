@@ -91,6 +91,7 @@ LANES_INLINE void decode(const tables *t, unsigned first_bits, bool values, cons
 {
     const size_t dim = t->form.dim, m = t->form.m;
     float *y = scratch, *other = y + dim * LANES, *signs = other + dim * LANES;
+    const bool past = lanes_past(x, n, dim);
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
@@ -111,8 +112,10 @@ LANES_INLINE void decode(const tables *t, unsigned first_bits, bool values, cons
             const __m512 c = lanes_centroid(&t->book, first_bits, _mm512_load_si512(other + j * LANES));
             _mm512_store_ps(y + j * LANES, _mm512_fmadd_ps(norm, c, _mm512_load_ps(y + j * LANES)));
         }
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), y, other), s.lane, s.n, dim, x + done * dim);
+        const float *rows = lanes_inverse_rotation(&t->rotation, table_of(t), y, other);
+        lanes_store_decoded(rows, s.lane, s.n, dim, past, x + done * dim);
     }
+    lanes_past_end(past);
 }
 
 /* ---- Queries and sums ----------------------------------------------------------------------------------- */

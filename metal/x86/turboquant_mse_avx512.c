@@ -109,6 +109,7 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
                          float *scratch)
 {
     const size_t dim = t->rotation.dim;
+    const bool past = lanes_past(x, n, dim);
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
@@ -118,9 +119,10 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
         for (size_t j = 0; j < dim; j++)
             _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm,
                                                                lanes_centroid(&t->book, b, _mm512_load_si512(index + j * LANES))));
-        lanes_store(lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES), s.lane, s.n, dim,
-                    x + done * dim);
+        const float *rows = lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES);
+        lanes_store_decoded(rows, s.lane, s.n, dim, past, x + done * dim);
     }
+    lanes_past_end(past);
 }
 
 /* ---- The ops, for every width ------------------------------------------------------------------------- */
