@@ -1,5 +1,6 @@
 # Points with error bars, one colour and shape per quantizer; the reference as a line across; the front as steps; a panel for each
 # model and text. Names stand before points of the front and behind the others, where the steps leave room, and make way for each other.
+# In columns of a paper a name is what the key does not say, and where points are many those of the front alone have one.
 
 # A block is of one panel (column 16) and place: references (1), quantizers (2), fronts (3), in this order. Panel p has the blocks
 # FROM[p] ... TO[p], of them references to LINES[p] and quantizers to POINTS[p].
@@ -28,14 +29,15 @@ DOWN = int(ceil(1.0 * PANELS / ACROSS))
 ONE = MOST > 10 ? 1280 : PANELS > 1 ? 800 : 960       # pixels across of one panel: a long key stands beside
 # In columns of a paper it stands below.
 KEY_COLUMNS = PIXELS / ACROSS > 700 ? 2 : 1
-BELOW = PIXELS && MOST > 10 ? 20 * int(ceil(1.0 * MOST / KEY_COLUMNS)) : 0
+BELOW = PIXELS ? 19 * int(ceil(1.0 * MOST / KEY_COLUMNS)) + 15 : 0
 if (PIXELS) { ONE = PIXELS / ACROSS }
 WIDTH = ACROSS * ONE
 HEIGHT = PIXELS ? 40 + (440 + BELOW) * DOWN : PANELS > 1 ? 40 + 600 * DOWN : 640
 load STYLE
 
-LETTER = 0.0085 * 960 / (MOST > 10 && !PIXELS ? 960 : ONE)       # of a name, as a share of a panel
-LINE = 0.03
+# Of a name, as a share of a panel's plot.
+LETTER = PIXELS ? 6.2 / (ONE - 110) : 0.0085 * 960 / (MOST > 10 ? 960 : ONE)
+LINE = PIXELS ? 0.042 : 0.03
 grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
 set xlabel COLUMNS[2]
 set style textbox opaque noborder fillcolor rgb "#ffffff" margins 0.3, 0.3    # names cover the lines that they cross
@@ -43,7 +45,7 @@ set bmargin 5
 SIGN = FIRST[14] eq '1' ? 1 : -1
 if (SIGN > 0) { set key bottom right }
 if (MOST > 10) { set key outside right top font ',11' }
-if (BELOW) { set key outside center bottom maxcols KEY_COLUMNS noopaque offset 0, 1; set bmargin -1; set xlabel offset 0, 0.5 }
+if (BELOW) { set key outside center bottom maxcols KEY_COLUMNS noopaque font ',11'; set bmargin -1 }
 if (PANELS > 1) { set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC font ',16' }
 
 do for [p = 1:PANELS] {
@@ -66,14 +68,14 @@ do for [p = 1:PANELS] {
             XMAX = S_max_x > XMAX ? S_max_x : XMAX
             stats DATA index i - 1 skip 1 using 11 name 'L' nooutput
             LONGEST = L_max > LONGEST ? L_max : LONGEST
-            NAMES = NAMES + L_records
+            NAMES = NAMES + int(L_records)
         }
     }
     if (POINTS[p] == LINES[p]) { XMIN = 0; XMAX = 16 }
     SPAN = XMAX > XMIN ? XMAX - XMIN : 1
     # Room for the longest name on both sides, as a share of the picture.
     SIDE = 0.02 + LETTER * LONGEST
-    SIDE = SIDE < 0.3 ? SIDE : PIXELS ? (SIDE < 0.36 ? SIDE : 0.36) : 0.3
+    SIDE = SIDE < 0.3 ? SIDE : 0.3
     LEFT = XMIN - SIDE / (1 - 2 * SIDE) * SPAN
     RIGHT = XMAX + SIDE / (1 - 2 * SIDE) * SPAN
 
@@ -88,6 +90,23 @@ do for [p = 1:PANELS] {
     do for [i = LINES[p] + 1:POINTS[p]] {
         stats DATA index i - 1 skip 1 using (X[int($15)] = $2, Y[int($15)] = $3, NAME[int($15)] = strcol(6), LETTERS[int($15)] = $11, \
                                              ON_FRONT[int($15)] = $10, OWNER[int($15)] = STYLE_OF[i] + 1, 0) nooutput
+    }
+    if (PIXELS) {
+        MANY = NAMES > 24 || (NAMES > 12 && ONE < 700)
+        do for [i = LINES[p] + 1:POINTS[p]] {
+            stats DATA index i - 1 skip 1 using (NAME[int($15)] = MANY && $10 == 0 ? '' : strcol(19), 0) nooutput
+        }
+        do for [k = 1:NAMES] { LETTERS[k] = strlen(NAME[k]) }
+        # Names need room where their points are: before those of the front, behind the others.
+        do for [pass = 1:30] {
+            ROOM = RIGHT - LEFT
+            LEFT = XMIN - 0.04 * ROOM; RIGHT = XMAX + 0.04 * ROOM
+            do for [k = 1:NAMES] { if (LETTERS[k]) {
+                NEED = (LETTER * LETTERS[k] + 0.03 < 0.55 ? LETTER * LETTERS[k] + 0.03 : 0.55) * ROOM
+                if (ON_FRONT[k] == 1 && X[k] - NEED < LEFT) { LEFT = X[k] - NEED }
+                if (ON_FRONT[k] == 0 && X[k] + NEED > RIGHT) { RIGHT = X[k] + NEED }
+            } }
+        }
     }
     # stats looks at the ranges of the axes: it comes before they are set.
     set xrange [LEFT:RIGHT]
@@ -111,13 +130,13 @@ do for [p = 1:PANELS] {
         # Away from the front is upwards for what should be small, and the lowest comes first; the front's own go the other way.
         WAY = pass ? SIGN : -SIGN
         n = WAY > 0 ? k : NAMES + 1 - k
-        if (ON_FRONT[n] == pass) {
+        if (ON_FRONT[n] == pass && NAME[n] ne '') {
             AT[n] = share(Y[n]) + WAY * 0.02
             do for [j = 1:NAMES] {
                 # Those before n in this order have their places, from the nearest to the farthest.
                 m = WAY > 0 ? j : NAMES + 1 - j
                 NEAR = LETTER * (pass ? LETTERS[n] : LETTERS[m]) + 0.02
-                if (j < k && ON_FRONT[m] == pass && abs(X[m] - X[n]) / (RIGHT - LEFT) < NEAR \
+                if (j < k && ON_FRONT[m] == pass && NAME[m] ne '' && abs(X[m] - X[n]) / (RIGHT - LEFT) < NEAR \
                     && WAY * (AT[n] - AT[m]) < LINE) { AT[n] = AT[m] + WAY * LINE }
             }
             SHIFT = (X[n] - LEFT) / (RIGHT - LEFT) + (pass ? -0.012 : 0.012)
@@ -132,7 +151,8 @@ do for [p = 1:PANELS] {
         }
     } }
 
-    set title (PANELS > 1 ? '' : EXPERIMENT . ': ') . SUBJECT[FROM[p]]
+    HEADLINE = (PANELS > 1 ? '' : EXPERIMENT . ': ') . SUBJECT[FROM[p]]
+    set title fitted(HEADLINE, ONE - 90) font (PIXELS ? title_font(HEADLINE, ONE - 90) : ',16')
     set ylabel METRIC . (FIRST[9] eq '' ? '' : ' (' . FIRST[9] . ')') . (LOG ? ', log scale' : '')
     if (p == PANELS) { set label 1 FIRST[8] at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060' }
     FRONT = POINTS[p]

@@ -3,16 +3,11 @@
 set encoding utf8
 set datafile separator "\t"
 set datafile commentschars ""
-# SIZE: what a column of a paper (--width) makes of the layout's pixels, texts and lines with it; DPI of PNG there is 300.
+# SIZE: what a column of a paper (--width) makes of the layout's pixels, texts and lines with it; DPI of PNG there is 300. SVG and TikZ
+# are drawn as the layout is, and scaled by what finishes them: gnuplot's own scaling leaves their texts the room of larger ones.
 SIZE = INCHES > 0 ? INCHES * 96.0 / WIDTH : 1
 DOTS = INCHES > 0 ? SIZE * 300 / 96 : 1.5
-if (FORMAT eq 'svg' && INCHES == 0) {
-    set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white'
-}
-if (FORMAT eq 'svg' && INCHES > 0) {
-    set terminal svg size SIZE * WIDTH, SIZE * HEIGHT fixed noenhanced font 'sans-serif,14' fontscale SIZE linewidth SIZE \
-        background rgb 'white'
-}
+if (FORMAT eq 'svg') { set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white' }
 if (FORMAT eq 'png') {
     set terminal pngcairo size DOTS * WIDTH, DOTS * HEIGHT noenhanced font 'Sans,13' fontscale 0.8 * DOTS linewidth DOTS \
         pointscale DOTS
@@ -22,16 +17,18 @@ if (FORMAT eq 'pdf' && INCHES > 0) {
     set terminal pdfcairo size SIZE * WIDTH / 96.0, SIZE * HEIGHT / 96.0 noenhanced font 'Sans,14' fontscale 0.72 * SIZE \
         linewidth SIZE pointscale SIZE
 }
-# Its sizes are no expressions; centimetres, for fonts in points. One font for all texts: smaller in columns, where panels are narrow.
-TEX = (INCHES > 0 ? 72.0 / 96 * SIZE : 1) * 2.54 / 72
-TEX_FONT = INCHES > 0 ? 11 * 72.0 / 96 * SIZE : 13
+# Its sizes are no expressions; centimetres, a pixel being a point. One font for all texts of cairolatex: smaller in columns, where
+# panels are narrow.
+TEX = 2.54 / 72
 if (FORMAT eq 'tikz') {
-    eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{%.3g}{%.3g}\\selectfont'", WIDTH * TEX, HEIGHT * TEX, TEX_FONT, \
-                 TEX_FONT * 15 / 13)
+    eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{13}{15}\\selectfont'", WIDTH * TEX, HEIGHT * TEX)
 }
 if (FORMAT eq 'cairolatex') {
-    eval sprintf("set terminal cairolatex pdf input colortext header '\\fontsize{%.3g}{%.3g}\\selectfont' size %.2fcm,%.2fcm", \
-                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX, HEIGHT * TEX)
+    POINTS = INCHES > 0 ? 72.0 / 96 * SIZE : 1
+    TEX_FONT = INCHES > 0 ? 11 * POINTS : 13
+    eval sprintf("set terminal cairolatex pdf input colortext header '\\fontsize{%.3g}{%.3g}\\selectfont' size %.3fcm,%.3fcm " . \
+                 "linewidth %.3g pointscale %.3g", \
+                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX * POINTS, HEIGHT * TEX * POINTS, POINTS, POINTS)
 }
 set output OUTPUT
 
@@ -47,12 +44,27 @@ set key top right opaque noenhanced samplen 2
 set title font (PIXELS && PIXELS < 700 ? ',11' : ',16')
 HEADING = PIXELS && PIXELS < 700 ? ',11' : ',15'           # of several panels together
 
+# In columns of a paper texts have to do with `room` pixels: the largest font of titles that does, and lines broken at spaces. A letter
+# is about 0.56 of its font's size, over a few words.
+letters(room, size) = int(room / (0.56 * size))
+title_font(words, room) = strlen(words) <= letters(room, 15) ? ',15' : strlen(words) <= letters(room, 13) ? ',13' : ',11'
+space(words, n) = n < 2 ? 0 : words[n:n] eq ' ' ? n : space(words, n - 1)
+wrap_at(words, n, k) = k ? words[1:k - 1] . "\n" . wrap(words[k + 1:strlen(words)], n) \
+                         : words[1:n] . "\n" . wrap(words[n + 1:strlen(words)], n)
+wrap(words, n) = strlen(words) <= n ? words : wrap_at(words, n, space(words, n + 1))
+fitted(words, room) = PIXELS ? wrap(words, letters(room, 11)) : words
+
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))
 rounded(x) = x / magnitude(x) < 1.5 ? magnitude(x) : x / magnitude(x) < 3.5 ? 2 * magnitude(x) : \
              x / magnitude(x) < 7.5 ? 5 * magnitude(x) : 10 * magnitude(x)
 step(span, n) = rounded(span / n)
 
-# A key below the panels, in `columns` columns of a picture in columns of a paper, `rows` of them: entry k (from 1) begins there.
+# A key below the panels, in `columns` columns of a picture in columns of a paper, `rows` of them: entry k (from 1) begins there. KEY_BASE
+# pixels are left to notes below it. key_entry is a command: of entry k, its name (an expression, as text), its mark and colour.
 key_x(k, columns) = ((k - 1) % columns + 0.12) / columns
-key_y(k, columns, rows) = (30.0 + 19 * (rows - 1 - (k - 1) / columns)) / HEIGHT
+key_y(k, columns, rows) = (KEY_BASE + 19 * (rows - 1 - (k - 1) / columns)) / HEIGHT
+KEY_BASE = 30.0
+key_entry(k, columns, rows, name, mark, tint) = \
+    sprintf("set label %d %s at screen %.5f, screen %.5f left font ',11' point pointtype %d pointsize 0.8 linecolor rgb '%s' offset 1.6, -0.25", \
+            10 + k, name, key_x(k, columns) + 11.0 / WIDTH, key_y(k, columns, rows), mark, tint)

@@ -133,18 +133,28 @@ static kvant_status run_gnuplot(const plot_options *o, const work *w, kvant_erro
     return KVANT_OK;
 }
 
-static kvant_status escape_tikz(const work *w, kvant_error *err)
+/* What gnuplot leaves to be done: TikZ's texts, and the width in inches (0: for a screen). */
+static kvant_status finish_picture(const work *w, const char *format, double inches, kvant_error *err)
 {
     char *raw = NULL;
-    text tikz = { 0 };
-    size_t bytes;
+    unsigned char *png = NULL;
+    text picture = { 0 };
+    size_t bytes, png_bytes = 0;
     kvant_status status = file_read(w->picture, &raw, &bytes, err);
-    if (status == KVANT_OK)
-        plot_tikz_escape(raw, &tikz);
-    if (status == KVANT_OK)
-        status = tikz.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", w->picture)
-                             : file_write(w->picture, tikz.data, tikz.length, err);
-    text_free(&tikz);
+    if (status != KVANT_OK)
+        return status;
+    if (!strcmp(format, "tikz"))
+        plot_tikz_escape(raw, inches, &picture);
+    else if (!strcmp(format, "svg"))
+        status = plot_svg_inches(raw, inches, &picture, err);
+    else
+        status = plot_png_inches((const unsigned char *)raw, bytes, inches, &png, &png_bytes, err);
+    if (picture.failed)
+        status = kvant_fail(err, KVANT_NOMEM, "%s: out of memory", w->picture);
+    else if (status == KVANT_OK)
+        status = file_write(w->picture, png ? (const char *)png : picture.data, png ? png_bytes : picture.length, err);
+    text_free(&picture);
+    free(png);
     free(raw);
     return status;
 }
@@ -187,8 +197,9 @@ kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const p
         status = write_script(o, experiment, data, format, &w, err);
     if (status == KVANT_OK)
         status = run_gnuplot(o, &w, err);
-    if (status == KVANT_OK && !strcmp(format, "tikz"))
-        status = escape_tikz(&w, err);
+    const double inches = o->width ? plot_width_named(o->width)->inches : 0;
+    if (status == KVANT_OK && (!strcmp(format, "tikz") || (inches > 0 && (!strcmp(format, "svg") || !strcmp(format, "png")))))
+        status = finish_picture(&w, format, inches, err);
     if (status == KVANT_OK && !strcmp(format, "cairolatex"))
         status = finish_cairolatex(&w, file, err);
     if (status == KVANT_OK && rename(w.picture, file))

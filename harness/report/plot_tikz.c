@@ -45,14 +45,17 @@ static void add_words(text *out, const char *words, size_t n)
         add_escaped(out, words, n);
 }
 
-void plot_tikz_escape(const char *tikz, text *out)
+void plot_tikz_escape(const char *tikz, double inches, text *out)
 {
     static const char node[] = "\\node[", at[] = "] at (", open[] = ") {", end[] = "};";
+    static const char begin_picture[] = "\\begin{tikzpicture}", end_picture[] = "\\end{tikzpicture}";
     for (const char *line = tikz; *line;) {
         const size_t length = strcspn(line, "\n");
         const char *stop = line + length - strlen(end), *place = strstr(line, at), *words = place ? strstr(place, open) : NULL;
         const bool text_line = length > strlen(node) + strlen(end) && !strncmp(line, node, strlen(node)) &&
                                !strncmp(stop, end, strlen(end)) && words && words + strlen(open) <= stop;
+        if (inches > 0 && !strncmp(line, begin_picture, strlen(begin_picture)))
+            text_add(out, "\\resizebox{%.4gin}{!}{%%\n", inches);
         if (text_line) {
             words += strlen(open);
             text_add(out, "%.*s", (int)(words - line), line);
@@ -60,6 +63,8 @@ void plot_tikz_escape(const char *tikz, text *out)
             text_add(out, "%s", end);
         } else
             text_add(out, "%.*s", (int)length, line);
+        if (inches > 0 && !strncmp(line, end_picture, strlen(end_picture)))
+            text_add(out, "}%%");
         line += length;
         if (*line) {
             text_add(out, "\n");
