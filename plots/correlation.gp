@@ -17,7 +17,7 @@ KEY_ROWS = (N + KEY_COLUMNS - 1) / KEY_COLUMNS
 LIST = PIXELS ? 85 : 60 + LINE * N
 NAMES = PIXELS ? LINE * (NAMED + 0.5) : 0                  # pixels of names under a panel
 PANEL = 300                                                # a panel's own height in columns of a paper
-ROW = PANEL + 110 + NAMES
+ROW = PANEL + 116 + NAMES
 BELOW = PIXELS ? 19 * KEY_ROWS + 10 : 0
 HEIGHT = PIXELS ? 40 + ROW * DOWN + BELOW : \
     115 + 380 * DOWN > LIST + LINE * (NAMED + 1.5) * PANELS + 40 ? 115 + 380 * DOWN : LIST + LINE * (NAMED + 1.5) * PANELS + 40
@@ -29,7 +29,7 @@ do for [p = 1:PANELS] {
 }
 # Where the list of a panel's names begins, in pixels from the left and the top.
 list_x(p) = PIXELS ? 25.0 + ((p - 1) % ACROSS) * WIDTH / ACROSS : WIDTH - KEY + 15
-list_y(p) = PIXELS ? 65 + PANEL + 58 + ((p - 1) / ACROSS) * ROW : LIST + LINE * (NAMED + 1.5) * (p - 1) + LINE
+list_y(p) = PIXELS ? 65 + PANEL + 64 + ((p - 1) / ACROSS) * ROW : LIST + LINE * (NAMED + 1.5) * (p - 1) + LINE
 do for [p = 1:PANELS] {
     if (!PIXELS) { set label 100 * p word(NAME[p], 1) at screen list_x(p) / WIDTH, screen 1 - list_y(p) / HEIGHT left font ',11' }
     do for [k = 1:NAMED] {
@@ -48,8 +48,8 @@ set label 1 fitted('ρ: Spearman, 95 %; bars: 95 %; numbered: those farthest fro
     at screen 0.985, screen 14.0 / HEIGHT right font ',11' textcolor '#606060'
 HEADLINE = EXPERIMENT . ': ' . XNAME[1] . ' and ' . YNAME[1]
 set multiplot layout DOWN, ACROSS title HEADLINE font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16') \
-    margins 85.0 / WIDTH, 1 - (KEY + 25.0) / WIDTH, (85.0 + NAMES + BELOW) / HEIGHT, 1 - (PIXELS ? 65.0 : 75.0) / HEIGHT \
-    spacing 95.0 / WIDTH, (110.0 + NAMES) / HEIGHT
+    margins 85.0 / WIDTH, 1 - (KEY + 25.0) / WIDTH, ((PIXELS ? 91.0 : 85.0) + NAMES + BELOW) / HEIGHT, 1 - (PIXELS ? 65.0 : 75.0) / HEIGHT \
+    spacing 95.0 / WIDTH, (PIXELS ? 116.0 + NAMES : 110.0) / HEIGHT
 do for [p = 1:PANELS] {
     stats DATA skip 1 using ($2 == p ? $3 : NaN):($2 == p ? $4 : NaN) name 'S' nooutput
     XLOG = S_min_x > 0
@@ -63,7 +63,7 @@ do for [p = 1:PANELS] {
     set xtics font ',11'
     set ytics font ',11'
     set title fitted(NAME[p], WIDTH / ACROSS - 20) font (PIXELS ? ',11' : ',13') offset 0, -0.5
-    set xlabel XNAME[p] . (XLOG ? ', log scale' : '')
+    set xlabel XNAME[p] . (XLOG ? ', log scale' : '') offset 0, (PIXELS ? 0.7 : 0)
     # gnuplot leaves out what would begin left of the picture.
     set ylabel YNAME[p] . (YLOG ? ', log scale' : '') offset ((p - 1) % ACROSS ? 0 : 2), 0
     if (p == 1 && !PIXELS) { set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 45.0 / HEIGHT left top vertical Left reverse noopaque samplen 1 font ',11' } \

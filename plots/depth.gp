@@ -47,15 +47,11 @@ set label 1 'points: medians, bars to the best repeat' at screen 0.985, screen 1
 tint(i) = LINE[i] ? '#000000' : colour(STYLE_OF[i])
 
 if (BELOW) {
-    do for [i = 1:N] {
-        k = STYLE_OF[i]
-        set label 10 + k NAME_OF[i] at screen key_x(k, KEY_COLUMNS) + 11.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left \
-            font ',11' point pointtype shape(k) pointsize 0.8 linecolor rgb tint(i) offset 1.6, 0
-    }
+    do for [i = 1:N] { eval key_entry(STYLE_OF[i], KEY_COLUMNS, KEY_ROWS, 'NAME_OF[i]', shape(STYLE_OF[i]), tint(i)) }
 }
 
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': speed over depth' font ',16' \
-    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 85.0 / WIDTH, 90.0 / HEIGHT
+set multiplot layout DOWN, ACROSS title EXPERIMENT . ': speed over depth' font (PIXELS ? title_font(EXPERIMENT . ': speed over depth', WIDTH - 20) : ',16') \
+    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 85.0 / WIDTH, (PIXELS ? 105.0 : 90.0) / HEIGHT
 do for [p = 1:PANELS] {
     if (XMIN[p] > 0) {
         set logscale x 2

@@ -52,7 +52,7 @@ HEAD = PANELS > 1 ? 85.0 : 60.0
 ROW = PLOT + 110 + LIST
 KEY_COLUMNS = int(WIDTH / (6.2 * LONGEST_KEY + 45)); KEY_COLUMNS = KEY_COLUMNS > 1 ? KEY_COLUMNS : 1
 KEY_ROWS = int(ceil(1.0 * (FRONTS + STYLES) / KEY_COLUMNS))
-BELOW = 60.0 + LIST + 19 * KEY_ROWS + 20
+BELOW = 70.0 + LIST + 19 * KEY_ROWS + 20
 HEIGHT = PIXELS ? HEAD + ROW * DOWN - 110 - LIST + BELOW : PANELS > 1 ? 40 + 600 * DOWN : 640
 load STYLE
 
@@ -150,10 +150,11 @@ do for [p = 1:PANELS] {
         }
     }
     # stats looks at the ranges of the axes: it comes before they are set.
+    UNDER = LIST > 0 && SIGN < 0 ? 0.3 : 0.1; OVER = LIST > 0 && SIGN > 0 ? 0.3 : 0.15           # numbers by the front make way
     set xrange [LEFT:RIGHT]
     if (LOG) {
         set logscale y
-        set yrange [YMIN * FACTOR ** -0.1 : YMAX * FACTOR ** 0.15]
+        set yrange [YMIN * FACTOR ** -UNDER : YMAX * FACTOR ** OVER]
         # Within a decade gnuplot would label one tic: name round values instead.
         if (FACTOR < 20) {
             STEP = step(ROOM, 6)
@@ -162,10 +163,10 @@ do for [p = 1:PANELS] {
             set ytics nomirror out textcolor '#202020'
         }
     } else {
-        set yrange [YMIN - 0.1 * ROOM : YMAX + 0.15 * ROOM]
+        set yrange [YMIN - UNDER * ROOM : YMAX + OVER * ROOM]
     }
-    BOTTOM = LOG ? log(YMIN) - 0.1 * log(FACTOR) : YMIN - 0.1 * ROOM
-    TALL = LOG ? 1.25 * log(FACTOR) : 1.25 * ROOM
+    BOTTOM = LOG ? log(YMIN) - UNDER * log(FACTOR) : YMIN - UNDER * ROOM
+    TALL = (1 + UNDER + OVER) * (LOG ? log(FACTOR) : ROOM)
     share(y) = ((LOG ? log(y) : y) - BOTTOM) / TALL
     do for [pass = 0:1] { do for [k = 1:NAMES] {
         # Away from the front is upwards for what should be small, and the lowest comes first; the front's own go the other way.

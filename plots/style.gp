@@ -60,8 +60,8 @@ rounded(x) = x / magnitude(x) < 1.5 ? magnitude(x) : x / magnitude(x) < 3.5 ? 2 
              x / magnitude(x) < 7.5 ? 5 * magnitude(x) : 10 * magnitude(x)
 step(span, n) = rounded(span / n)
 
-# A key below the panels, in `columns` columns of a picture in columns of a paper, `rows` of them: entry k (from 1) begins there, above the
-# note at the foot. key_entry and key_line are commands: of entry k, its name (an expression, as text), its mark or line, its colour.
+# A key below the panels, in `columns` columns of a picture in columns of a paper, `rows` of them: entry k (from 1) begins there, above
+# the note at the foot. key_entry and key_line are commands: of entry k, its name (an expression, as text), its mark or line, its colour.
 key_x(k, columns) = ((k - 1) % columns + 0.12) / columns
 key_y(k, columns, rows) = (30.0 + 19 * (rows - 1 - (k - 1) / columns)) / HEIGHT
 key_entry(k, columns, rows, name, mark, tint) = \
@@ -70,5 +70,6 @@ key_entry(k, columns, rows, name, mark, tint) = \
 key_line(k, columns, rows, name, width, dash, tint) = \
     sprintf("set label %d %s at screen %.5f, screen %.5f left font ',11';", 10 + k, name, key_x(k, columns) + 28.0 / WIDTH, \
             key_y(k, columns, rows)) . \
-    sprintf("set arrow %d from screen %.5f, screen %.5f rto screen %.5f, screen 0 nohead linewidth %g dashtype %d linecolor rgb '%s'", \
-            10 + k, key_x(k, columns), key_y(k, columns, rows), 24.0 / WIDTH, width, dash, tint)
+    sprintf("set arrow %d from screen %.5f, screen %.5f rto screen %.5f, screen 0 nohead linewidth %g dashtype %d ", \
+            10 + k, key_x(k, columns), key_y(k, columns, rows), 24.0 / WIDTH, width + 0.01 * (k % 9), dash) . \
+    sprintf("linecolor rgb '%s'", tint)        # SVG would go on with the dashes of the line before, were width and colour alike
