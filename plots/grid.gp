@@ -30,7 +30,7 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[10] 
     (FIRST[9] eq '' ? '' : ', ' . FIRST[9]) font HEADING \
     margins 80.0 / WIDTH, 1 - 20.0 / WIDTH, 75.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
 set xlabel 'bits of values' offset 0, 0.4
-set ylabel 'bits of keys' offset 2, 0
+set ylabel 'bits of keys' offset (PIXELS ? 0.5 : 2), 0
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
     set title SERIES[i] font ',13' offset 0, -0.5
