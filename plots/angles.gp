@@ -3,11 +3,12 @@
 EACH = PIXELS ? 195 : 270
 ACROSS = fit(int(FIRST[9]), 70, EACH)
 DOWN = int(ceil(1.0 * N / ACROSS))
-WIDTH = ACROSS < 2 && !PIXELS ? 600 : 70 + EACH * ACROSS
+if (PIXELS) { EACH = (PIXELS - 70.0) / ACROSS }
+WIDTH = PIXELS ? PIXELS : ACROSS < 2 ? 600 : 70 + EACH * ACROSS
 # In columns of a paper names are broken.
 LONGEST = 1
 do for [i = 1:N] { LONGEST = strlen(SERIES[i]) > LONGEST ? strlen(SERIES[i]) : LONGEST }
-MORE = PIXELS ? 14 * int(LONGEST / 28) : 0
+MORE = PIXELS ? 14 * int(LONGEST / ((EACH - 35) / 5.6)) : 0
 HEIGHT = 150 + MORE + (210 + MORE) * DOWN
 load STYLE
 
@@ -28,7 +29,7 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': angles by level' . (FIRS
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - (75.0 + MORE) / HEIGHT spacing 60.0 / WIDTH, (85.0 + MORE) / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
-    set title (PIXELS ? wrap(SERIES[i], letters(160, 10)) : SERIES[i]) . sprintf("\nKS %.4f, χ²/dof %.3g", KS[i], CHI[i]) font (PIXELS ? ',10' : ',11') offset 0, -0.6
+    set title (PIXELS ? wrap(SERIES[i], letters(EACH - 35, 10)) : SERIES[i]) . sprintf("\nKS %.4f, χ²/dof %.3g", KS[i], CHI[i]) font (PIXELS ? ',10' : ',11') offset 0, -0.6
     RANGE = LEVEL[i] < 2 ? 2 * pi : pi / 2
     TOP = 1.12 * (MOST[i] > peak(LEVEL[i]) ? MOST[i] : peak(LEVEL[i]))
     set xrange [0:RANGE]
@@ -37,7 +38,7 @@ do for [i = 1:N] {
     if (LEVEL[i] > 1) { set xtics ('0' 0, 'π/4' pi / 4, 'π/2' pi / 2) font ',11' }
     set ytics step(TOP, 4) font ',11'
     if (i > N - ACROSS) { set xlabel 'angle, radians' offset 0, 0.5 font ',11' } else { unset xlabel }
-    if ((i - 1) % ACROSS == 0) { set ylabel 'density' offset (PIXELS ? 1.7 : 0.5), 0 font ',11' } else { unset ylabel }
+    if ((i - 1) % ACROSS == 0) { set ylabel 'density' offset nearer(PIXELS ? 1.7 : 0.5), 0 font ',11' } else { unset ylabel }
     plot DATA index i - 1 skip 1 using 2:3:4 with boxes linecolor rgb colour(1), \
          density(LEVEL[i], x) with lines linecolor '#000000' linewidth 1.5
 }

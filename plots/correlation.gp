@@ -65,7 +65,7 @@ do for [p = 1:PANELS] {
     set title fitted(NAME[p], WIDTH / ACROSS - 20) font (PIXELS ? ',11' : ',13') offset 0, -0.5
     set xlabel XNAME[p] . (XLOG ? ', log scale' : '') offset 0, (PIXELS ? 0.7 : 0)
     # gnuplot leaves out what would begin left of the picture.
-    set ylabel YNAME[p] . (YLOG ? ', log scale' : '') offset ((p - 1) % ACROSS ? 0 : 2), 0
+    set ylabel YNAME[p] . (YLOG ? ', log scale' : '') offset ((p - 1) % ACROSS ? 0 : nearer(2)), 0
     if (p == 1 && !PIXELS) { set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 45.0 / HEIGHT left top vertical Left reverse noopaque samplen 1 font ',11' } \
     else { unset key }
     plot for [i = 1:N] DATA index i - 1 skip 1 using ($2 == p ? $3 : NaN):4:7:8 with yerrorbars linecolor rgb colour(i) pointtype shape(i) \

@@ -11,6 +11,7 @@ ACROSS = int(FIRST[12])
 ONE = PIXELS ? 365 : PANELS > 1 ? 430 : 640               # pixels across of a panel
 ACROSS = fit(PANELS < 2 ? 1 : ACROSS < 2 ? 2 : ACROSS > 3 ? 3 : ACROSS, 90, ONE)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
+if (PIXELS) { ONE = (PIXELS - 110.0) / ACROSS }
 # The key stands beside, in columns of a paper below.
 NAME = 7.2 * int(FIRST[13]) + 50
 KEY = PIXELS ? 0 : NAME
@@ -69,7 +70,7 @@ do for [p = 1:PANELS] {
     set ytics nomirror out textcolor '#202020' font ',11'
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     set xlabel COLUMNS[2] font ',12'
-    set ylabel AXIS[FROM[p]] font ',12'
+    set ylabel AXIS[FROM[p]] offset nearer(0), 0 font ',12'
     unset key
     if (p == 1 && !BELOW) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'

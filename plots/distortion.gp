@@ -35,7 +35,7 @@ load STYLE
 set logscale y
 set format y '%.0e'
 set xlabel COLUMNS[2]
-set ylabel METRIC . ', log scale' offset (PIXELS ? 1 : 0), 0
+set ylabel METRIC . ', log scale' offset nearer(PIXELS ? 1 : 0), 0
 set label 1 'bars: 95 % interval' at screen 0.985, screen 12.8 / HEIGHT right font ',11' textcolor '#606060'
 set bmargin 5
 set samples 200

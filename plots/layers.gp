@@ -34,7 +34,7 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': ' . METRIC . (FIRST[6] e
     (FIRST[5] eq '' ? '' : ', ' . FIRST[5]) font HEADING \
     margins 70.0 / WIDTH, 1 - 20.0 / WIDTH, 75.0 / HEIGHT, 1 - (65.0 + MORE) / HEIGHT spacing 60.0 / WIDTH, (85.0 + MORE) / HEIGHT
 set xlabel 'layer' offset 0, 0.5 font ',12'
-set ylabel 'KV head' offset 1, 0 font ',12'
+set ylabel 'KV head' offset nearer(1), 0 font ',12'
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
     set title SERIES[i] . (MORE ? "\n" : '   ') . sprintf('%.3g to %.3g', LEAST[i], MOST[i]) font (PIXELS ? ',11' : ',12') offset 0, -0.6

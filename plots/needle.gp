@@ -11,6 +11,7 @@ stats DATA skip 1 using 2 name 'C' nooutput
 stats DATA skip 1 using 3 name 'R' nooutput
 EACH = PIXELS ? (75 + 25 * C_max > 380 ? 380 : 75 + 25 * C_max > 190 ? 75 + 25 * C_max : 190) : 260
 COLUMNS_OF_PANELS = fit(int(FIRST[11]) > 1 && MAPS == LABELS * int(FIRST[11]) && LABELS < 7 ? LABELS : MAPS < 4 ? MAPS : 4, 80, EACH)
+if (PIXELS) { EACH = (PIXELS - 80.0) / COLUMNS_OF_PANELS }
 # Slots from 1, row by row: differences begin a row, under the reference's map there is none, and so do the maps behind them.
 array SLOT[N]
 LAST = 0
@@ -22,7 +23,7 @@ do for [i = 1:N] {
     SLOT[i] = LAST
 }
 ROWS_OF_PANELS = int(ceil(1.0 * LAST / COLUMNS_OF_PANELS))
-WIDTH = COLUMNS_OF_PANELS < 2 && !PIXELS ? 600 : 80 + EACH * COLUMNS_OF_PANELS
+WIDTH = PIXELS ? PIXELS : COLUMNS_OF_PANELS < 2 ? 600 : 80 + EACH * COLUMNS_OF_PANELS
 # In columns of a paper names are broken.
 LONGEST = 1
 do for [i = 1:N] { LONGEST = strlen(SERIES[i]) > LONGEST ? strlen(SERIES[i]) : LONGEST }
@@ -49,7 +50,7 @@ set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS \
     title EXPERIMENT . ': needles found' . (FIRST[9] eq '' ? '' : ', ') . FIRST[9] font HEADING \
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - (85.0 + MORE) / HEIGHT spacing 75.0 / WIDTH, (100.0 + MORE) / HEIGHT
 set xlabel 'length, tokens' offset 0, 0.4 font ',11'
-set ylabel 'depth' offset 1, 0 font ',11'
+set ylabel 'depth' offset nearer(1), 0 font ',11'
 set tics font ',11'
 LAST = 0
 do for [i = 1:N] {

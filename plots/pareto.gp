@@ -198,7 +198,7 @@ do for [p = 1:PANELS] {
     if (PIXELS) {
         if (PANELS > 1) { set title fitted(SUBJECT[FROM[p]], ONE - 70) font ',11' offset 0, -0.3 } else { unset title }
         set xlabel offset 0, 0.3
-        set ylabel offset 1, 0
+        set ylabel offset nearer(1), 0
     }
     if (p == PANELS) { set label 1 FIRST[8] at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060' }
     FRONT = POINTS[p]

@@ -12,6 +12,7 @@ ACROSS = int(FIRST[15])
 ONE = PIXELS ? 355 : 430               # pixels across of a panel
 ACROSS = fit(ACROSS > 3 ? 3 : PANELS > 1 && ACROSS < 2 ? 2 : ACROSS, 120, ONE)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
+if (PIXELS) { ONE = (PIXELS - 120.0) / ACROSS }
 # The key stands beside, in columns of a paper below.
 KEY = PIXELS ? 0 : 190
 KEY_COLUMNS = ACROSS > 1 ? 5 : 3
@@ -67,7 +68,7 @@ do for [p = 1:PANELS] {
     LEAST = least(least(F, B), I)
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     if (p > PANELS - ACROSS) { set xlabel COLUMNS[2] font ',12' } else { unset xlabel }
-    if ((p - 1) % ACROSS == 0) { set ylabel 'ns per key-value pair, log scale' font ',12' } else { unset ylabel }
+    if ((p - 1) % ACROSS == 0) { set ylabel 'ns per key-value pair, log scale' offset nearer(0), 0 font ',12' } else { unset ylabel }
     unset key
     if (p == 1 && !BELOW) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'

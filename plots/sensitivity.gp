@@ -32,7 +32,7 @@ set grid noxtics ytics
 set style fill solid 0.85 border linecolor '#404040'
 if (PIXELS && SLOTS / FOLDS * 4 > PLOT) { set style fill solid 1 noborder }      # bars of few pixels would be all border
 set errorbars 0
-set ylabel FIRST[11]
+set ylabel FIRST[11] offset nearer(0), 0
 if (PIXELS) { set ylabel font ',11'; set tics font ',11' }
 set label 1 'lines: 95 % interval over windows of text' at screen 0.985, screen 8.0 / HEIGHT right font ',11' textcolor '#606060'
 if (BELOW) {

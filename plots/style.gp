@@ -54,6 +54,9 @@ wrap_at(words, n, k) = k ? words[1:k - 1] . "\n" . wrap(words[k + 1:strlen(words
 wrap(words, n) = strlen(words) <= n ? words : wrap_at(words, n, space(words, n + 1))
 fitted(words, room) = PIXELS ? wrap(words, letters(room, 11)) : words
 
+# How many letters nearer to the panel names of axes stand than where gnuplot puts them: it takes TeX's tics for narrower than they are.
+nearer(n) = FORMAT eq 'tikz' ? -1 : n
+
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))
 rounded(x) = x / magnitude(x) < 1.5 ? magnitude(x) : x / magnitude(x) < 3.5 ? 2 * magnitude(x) : \

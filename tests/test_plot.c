@@ -177,7 +177,7 @@ static void widths(void **state)
     static const char *const none[] = { "differences=0", NULL };
     static const struct { const char *width, *file, *size; double wide_over_tall; } expected[] = {
         { "single", "columns/e-needle-single.svg", "width=\"3.375in\"", 460 / 600. },      /* two by two */
-        { "double", "columns/e-needle-double.svg", "width=\"7in\"", 840 / 360. },      /* four in a row */
+        { "double", "columns/e-needle-double.svg", "width=\"7in\"", 940 / 360. },      /* four in a row */
     };
     for (size_t i = 0; i < 2; i++) {
         plot_options o = { plots_folder(), "needle", NULL, folder, NULL, none, expected[i].width };

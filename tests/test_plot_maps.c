@@ -49,11 +49,12 @@ static void tikz_is_escaped(void **state)
     (void)state;
     text out = { 0 };
     plot_tikz_escape("\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a_b^{c} 5% & #1 $x$ \\n \u221ad ~ <|>};\n"
-                     "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n", 0, &out);
+                     "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n"
+                     "\\node[gp node left](gp boxed node 1) at (1,1) {x_2};\n", 0, &out);
     assert_string_equal(out.data, "\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a\\_b\\textasciicircum{}\\{c\\} "
                         "5\\% \\& \\#1 \\$x\\$ \\textbackslash{}n $\\surd$d \\textasciitilde{} "
                         "\\textless{}\\textbar{}\\textgreater{}};\n\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp "
-                        "node right] at (1,1) {};\n");
+                        "node right] at (1,1) {};\n\\node[gp node left](gp boxed node 1) at (1,1) {x\\_2};\n");
     text_free(&out);
 }
 

@@ -27,7 +27,7 @@ static const struct { const char *plot, *sets[3], *key; } drawn[] = {
 enum { TEXTS = 4000 };
 /* A letter is at least this much of its font's size wide on the average, and this much high. */
 static const double LETTER = 0.5, HIGH = 0.7;
-static const double LEAST_POINTS = 5;
+static const double LEAST_POINTS = 5, MOST_POINTS = 9;
 
 typedef struct { double left, right, top, bottom, size; char words[160]; } svg_words;
 
@@ -119,7 +119,7 @@ static void check_picture(const char *what, const char *svg, const plot_width *w
         if (!(t->left >= -1 && t->right <= W + 1 && t->top >= -1 && t->bottom <= H + 1))
             fail_msg("%s: '%s' leaves the picture of %g by %g: %g to %g, %g to %g", what, t->words, W, H, t->left, t->right, t->top,
                      t->bottom);
-        if (!(t->size * inches * 72 / W >= LEAST_POINTS))
+        if (!(t->size * inches * 72 / W >= LEAST_POINTS && t->size * inches * 72 / W <= MOST_POINTS))
             fail_msg("%s: '%s' has %.2f points", what, t->words, t->size * inches * 72 / W);
         for (size_t k = 0; k < i; k++)
             if (meet(t, &texts[k]))
@@ -196,7 +196,7 @@ static void other_formats(void **state)
     if (!(fabs(inches - 3.375) < 0.005))
         fail_msg("%g inches", inches);
     assert_ok(file_read(tex, &tikz, &bytes, err));
-    assert_non_null(strstr(tikz, "\\resizebox{7in}{!}{%\n\\begin{tikzpicture}"));
+    assert_non_null(strstr(tikz, "\\resizebox{7in}{!}{\\gpbasems1pt%\n\\begin{tikzpicture}"));
     assert_non_null(strstr(tikz, "\\end{tikzpicture}}%"));
     free(png);
     free(tikz);

@@ -47,7 +47,7 @@ static void add_words(text *out, const char *words, size_t n)
 
 void plot_tikz_escape(const char *tikz, double inches, text *out)
 {
-    static const char node[] = "\\node[", at[] = "] at (", open[] = ") {", end[] = "};";
+    static const char node[] = "\\node[", at[] = " at (", open[] = ") {", end[] = "};";
     static const char begin_picture[] = "\\begin{tikzpicture}", end_picture[] = "\\end{tikzpicture}";
     for (const char *line = tikz; *line;) {
         const size_t length = strcspn(line, "\n");
@@ -55,7 +55,7 @@ void plot_tikz_escape(const char *tikz, double inches, text *out)
         const bool text_line = length > strlen(node) + strlen(end) && !strncmp(line, node, strlen(node)) &&
                                !strncmp(stop, end, strlen(end)) && words && words + strlen(open) <= stop;
         if (inches > 0 && !strncmp(line, begin_picture, strlen(begin_picture)))
-            text_add(out, "\\resizebox{%.4gin}{!}{%%\n", inches);
+            text_add(out, "\\resizebox{%.4gin}{!}{\\gpbasems1pt%%\n", inches);      /* marks that are still seen */
         if (text_line) {
             words += strlen(open);
             text_add(out, "%.*s", (int)(words - line), line);
