@@ -68,11 +68,10 @@ set label 3 fitted('filled: decided at 5 %, sign test and Holm; bars: paired BCa
     at screen 0.985, screen (15.0 * NOTES - 1) / HEIGHT right font ',11' textcolor '#606060'
 
 # Where what stands in a row is: the marks below the names, where these are above them.
-set style textbox opaque noborder fillcolor rgb '#ffffff' margins 0.3, 0.3
 name(column) = ABOVE && valid(column) ? fitted(strcol(column), NAME_ROOM) : strcol(column)
 name_y(row, which) = ABOVE ? row - 0.5 + (11.0 + 15 * NAME_LINES * (which - 1)) / TALL : row
-BESIDE_A = ABOVE ? 'left boxed' : 'right offset -1, 0.6'
-BESIDE_B = ABOVE ? 'left boxed' : 'right offset -1, -0.6'
+BESIDE_A = ABOVE ? 'left ' . BOXED : 'right offset -1, 0.6'
+BESIDE_B = ABOVE ? 'left ' . BOXED : 'right offset -1, -0.6'
 place(row, i) = row + (0.5 * NAMES + (i - (N + 1) / 2.0) * 20) / TALL
 plot for [i = 1:N] DATA index i - 1 skip 1 using 3:(place($2, i)):4:5 with xerrorbars linecolor rgb colour(i) pointtype shape(i) pointsize 0.01 \
          linewidth 1.5 notitle, \

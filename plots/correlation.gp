@@ -62,7 +62,7 @@ do for [p = 1:PANELS] {
     else { unset logscale y; set format y '%g'; set yrange [S_min_y - YSPAN:S_max_y + YSPAN] }
     set xtics font ',11'
     set ytics font ',11'
-    set title fitted(NAME[p], WIDTH / ACROSS - 20) font (PIXELS ? ',11' : ',13') offset 0, -0.5
+    set title fitted(NAME[p], WIDTH / ACROSS - 75) font (PIXELS ? ',11' : ',13') offset 0, -0.5
     set xlabel XNAME[p] . (XLOG ? ', log scale' : '') offset 0, (PIXELS ? 0.7 : 0)
     # gnuplot leaves out what would begin left of the picture.
     set ylabel YNAME[p] . (YLOG ? ', log scale' : '') offset ((p - 1) % ACROSS ? 0 : nearer(2)), 0

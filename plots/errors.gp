@@ -8,7 +8,7 @@ WIDTH = PIXELS ? PIXELS : ACROSS < 2 ? 600 : 70 + EACH * ACROSS
 # In columns of a paper names are broken.
 LONGEST = 1
 do for [i = 1:N] { LONGEST = strlen(SERIES[i]) > LONGEST ? strlen(SERIES[i]) : LONGEST }
-MORE = PIXELS ? 14 * int(LONGEST / ((EACH - 35) / 5.6)) : 0
+MORE = PIXELS ? 17 * int(LONGEST / ((EACH - 35) / 5.6)) : 0
 HEIGHT = 150 + MORE + (210 + MORE) * DOWN
 load STYLE
 

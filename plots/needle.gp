@@ -27,7 +27,7 @@ WIDTH = PIXELS ? PIXELS : COLUMNS_OF_PANELS < 2 ? 600 : 80 + EACH * COLUMNS_OF_P
 # In columns of a paper names are broken.
 LONGEST = 1
 do for [i = 1:N] { LONGEST = strlen(SERIES[i]) > LONGEST ? strlen(SERIES[i]) : LONGEST }
-MORE = PIXELS ? 14 * int(LONGEST / ((EACH - 25) / 5.6)) : 0
+MORE = PIXELS ? 17 * int(LONGEST / ((EACH - 25) / 5.6)) : 0
 HEIGHT = 120 + MORE + (240 + MORE) * ROWS_OF_PANELS
 load STYLE
 

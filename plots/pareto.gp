@@ -61,7 +61,6 @@ LETTER = PIXELS ? 6.2 / (ONE - 110) : 0.0085 * 960 / (MOST > 10 ? 960 : ONE)
 LINE = PIXELS ? 0.042 : 0.03
 grey(k) = k == 1 ? '#909090' : k == 2 ? '#c0c0c0' : '#606060'
 set xlabel COLUMNS[2]
-set style textbox opaque noborder fillcolor rgb "#ffffff" margins 0.3, 0.3    # names cover the lines that they cross
 set bmargin 5
 SIGN = FIRST[14] eq '1' ? 1 : -1
 if (SIGN > 0) { set key bottom right }
@@ -183,9 +182,9 @@ do for [p = 1:PANELS] {
             }
             SHIFT = (X[n] - LEFT) / (RIGHT - LEFT) + (pass ? -0.012 : 0.012)
             if (pass) {
-                set label TAG + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front boxed
+                set label TAG + n NAME[n] at graph SHIFT, graph AT[n] right textcolor rgb colour(OWNER[n]) font ',11' front @BOXED
             } else {
-                set label TAG + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front boxed
+                set label TAG + n NAME[n] at graph SHIFT, graph AT[n] left textcolor rgb colour(OWNER[n]) font ',11' front @BOXED
             }
             if (abs(AT[n] - share(Y[n])) > 0.04) {
                 set arrow TAG + n from X[n], Y[n] to graph SHIFT, graph AT[n] nohead linecolor rgb colour(OWNER[n]) linewidth 0.5
@@ -206,7 +205,7 @@ do for [p = 1:PANELS] {
              title NAME_OF[i], \
          for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' \
              dashtype 2 notitle, \
-         for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels boxed right offset -0.5, -0.6 \
+         for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels @BOXED right offset -0.5, -0.6 \
              textcolor '#000000' font ',12' notitle, \
          for [i = LINES[p] + 1:FRONT] DATA index i - 1 skip 1 using 2:3:4:5 with yerrorbars linecolor rgb colour(STYLE_OF[i] + 1) \
              pointtype shape(STYLE_OF[i] + 1) pointsize 0.9 linewidth 1.2 title NAME_OF[i]

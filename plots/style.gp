@@ -8,14 +8,18 @@ set datafile commentschars ""
 SIZE = INCHES > 0 ? INCHES * 96.0 / WIDTH : 1
 DOTS = INCHES > 0 ? SIZE * 300 / 96 : 1.5
 if (FORMAT eq 'svg') { set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white' }
-if (FORMAT eq 'png') {
+if (FORMAT eq 'png' && INCHES == 0) {
     set terminal pngcairo size DOTS * WIDTH, DOTS * HEIGHT noenhanced font 'Sans,13' fontscale 0.8 * DOTS linewidth DOTS \
         pointscale DOTS
+}
+if (FORMAT eq 'png' && INCHES > 0) {
+    set terminal pngcairo size DOTS * WIDTH, DOTS * HEIGHT noenhanced font 'Sans,14' fontscale 0.74 * DOTS linewidth DOTS \
+        pointscale 1.3 * DOTS
 }
 if (FORMAT eq 'pdf' && INCHES == 0) { set terminal pdfcairo size WIDTH/96.0, HEIGHT/96.0 noenhanced font 'Sans,9' }
 if (FORMAT eq 'pdf' && INCHES > 0) {
     set terminal pdfcairo size SIZE * WIDTH / 96.0, SIZE * HEIGHT / 96.0 noenhanced font 'Sans,14' fontscale 0.72 * SIZE \
-        linewidth SIZE pointscale SIZE
+        linewidth SIZE pointscale 1.3 * SIZE
 }
 # Its sizes are no expressions; centimetres, a pixel being a point. One font for all texts of cairolatex: smaller in columns, where
 # panels are narrow.
@@ -24,11 +28,11 @@ if (FORMAT eq 'tikz') {
     eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{13}{15}\\selectfont'", WIDTH * TEX, HEIGHT * TEX)
 }
 if (FORMAT eq 'cairolatex') {
-    POINTS = INCHES > 0 ? 72.0 / 96 * SIZE : 1
-    TEX_FONT = INCHES > 0 ? 11 * POINTS : 13
+    TEX_SIZE = INCHES > 0 ? 72.0 / 96 * SIZE : 1
+    TEX_FONT = INCHES > 0 ? 11 * TEX_SIZE : 13
     eval sprintf("set terminal cairolatex pdf input colortext header '\\fontsize{%.3g}{%.3g}\\selectfont' size %.3fcm,%.3fcm " . \
                  "linewidth %.3g pointscale %.3g", \
-                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX * POINTS, HEIGHT * TEX * POINTS, POINTS, POINTS)
+                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX * TEX_SIZE, HEIGHT * TEX * TEX_SIZE, TEX_SIZE, TEX_SIZE)
 }
 set output OUTPUT
 
@@ -36,6 +40,10 @@ array COLOUR[7] = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4
 array SHAPE[8] = [7, 5, 9, 13, 11, 4, 6, 8]
 colour(i) = COLOUR[1 + (i - 1) % 7]
 shape(i) = SHAPE[1 + (i - 1) % 8]
+
+# Names that cover the lines they cross, as @BOXED: not in cairolatex, where they would take a package and are not told from commands.
+BOXED = FORMAT eq 'cairolatex' ? '' : 'boxed'
+set style textbox opaque noborder fillcolor rgb '#ffffff' margins 0.3, 0.3
 
 set border 3 linecolor '#404040'
 set tics nomirror out textcolor '#202020'
@@ -55,7 +63,7 @@ wrap(words, n) = strlen(words) <= n ? words : wrap_at(words, n, space(words, n +
 fitted(words, room) = PIXELS ? wrap(words, letters(room, 11)) : words
 
 # How many letters nearer to the panel names of axes stand than where gnuplot puts them: it takes TeX's tics for narrower than they are.
-nearer(n) = FORMAT eq 'tikz' ? -1 : n
+nearer(n) = FORMAT eq 'tikz' ? -1 : FORMAT eq 'cairolatex' ? 0 : n
 
 # A step of 1, 2 or 5 times a power of ten that cuts `span` into about n parts.
 magnitude(x) = 10 ** floor(log10(x))
