@@ -3,8 +3,8 @@
 set encoding utf8
 set datafile separator "\t"
 set datafile commentschars ""
-# SIZE: what a column of a paper (--width) makes of the layout's pixels, texts and lines with it; DPI of PNG there is 300. SVG and TikZ
-# are drawn as the layout is, and scaled by what finishes them: gnuplot's own scaling leaves their texts the room of larger ones.
+# SIZE: what a column of a paper (--width) makes of the layout's pixels, texts and lines with it; DPI of PNG there is 300. SVG and what
+# TeX reads are drawn as the layout is, and scaled by what finishes them: gnuplot's own scaling leaves texts the room of larger ones.
 SIZE = INCHES > 0 ? INCHES * 96.0 / WIDTH : 1
 DOTS = INCHES > 0 ? SIZE * 300 / 96 : 1.5
 if (FORMAT eq 'svg') { set terminal svg size WIDTH, HEIGHT dynamic noenhanced font 'sans-serif,14' background rgb 'white' }
@@ -23,17 +23,10 @@ if (FORMAT eq 'pdf' && INCHES > 0) {
 }
 # Its sizes are no expressions; centimetres, a pixel being a point. One font for all texts of cairolatex: smaller in columns, where
 # panels are narrow.
-TEX = 2.54 / 72
-if (FORMAT eq 'tikz') {
-    eval sprintf("set terminal tikz size %.2f,%.2f font '\\fontsize{13}{15}\\selectfont'", WIDTH * TEX, HEIGHT * TEX)
-}
-if (FORMAT eq 'cairolatex') {
-    TEX_SIZE = INCHES > 0 ? 72.0 / 96 * SIZE : 1
-    TEX_FONT = INCHES > 0 ? 11 * TEX_SIZE : 13
-    eval sprintf("set terminal cairolatex pdf input colortext header '\\fontsize{%.3g}{%.3g}\\selectfont' size %.3fcm,%.3fcm " . \
-                 "linewidth %.3g pointscale %.3g", \
-                 TEX_FONT, TEX_FONT * 15 / 13, WIDTH * TEX * TEX_SIZE, HEIGHT * TEX * TEX_SIZE, TEX_SIZE, TEX_SIZE)
-}
+TEX = sprintf('size %.2fcm,%.2fcm', WIDTH * 2.54 / 72, HEIGHT * 2.54 / 72)
+TEX_FONT = INCHES > 0 && FORMAT eq 'cairolatex' ? '\fontsize{11}{13}\selectfont' : '\fontsize{13}{15}\selectfont'
+if (FORMAT eq 'tikz') { eval sprintf("set terminal tikz %s font '%s'", TEX, TEX_FONT) }
+if (FORMAT eq 'cairolatex') { eval sprintf("set terminal cairolatex pdf input colortext header '%s' %s pointscale %g", TEX_FONT, TEX, INCHES > 0 ? 1.3 : 1) }
 set output OUTPUT
 
 array COLOUR[7] = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']

@@ -165,7 +165,7 @@ char *plot_graphics_path(const char *file)
 }
 
 /* FILE.tex gets FILE-graphics.pdf beside it, which is moved first: the text without it would be no picture. */
-static kvant_status finish_cairolatex(const work *w, const char *file, kvant_error *err)
+static kvant_status finish_cairolatex(const work *w, const char *file, double inches, kvant_error *err)
 {
     char *raw = NULL;
     char *path = plot_graphics_path(file), *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
@@ -175,7 +175,7 @@ static kvant_status finish_cairolatex(const work *w, const char *file, kvant_err
     kvant_status status = graphics ? file_read(w->picture, &raw, &bytes, err)
                                    : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
     if (status == KVANT_OK) {
-        plot_cairolatex_escape(raw, graphics, &tex);
+        plot_cairolatex_escape(raw, graphics, inches, &tex);
         status = tex.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file)
                             : file_write(w->picture, tex.data, tex.length, err);
     }
@@ -201,7 +201,7 @@ kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const p
     if (status == KVANT_OK && (!strcmp(format, "tikz") || (inches > 0 && (!strcmp(format, "svg") || !strcmp(format, "png")))))
         status = finish_picture(&w, format, inches, err);
     if (status == KVANT_OK && !strcmp(format, "cairolatex"))
-        status = finish_cairolatex(&w, file, err);
+        status = finish_cairolatex(&w, file, inches, err);
     if (status == KVANT_OK && rename(w.picture, file))
         status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", file, strerror(errno));
     remove_work(&w);
