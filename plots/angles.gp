@@ -29,7 +29,8 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': angles by level' . (FIRS
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - (75.0 + MORE) / HEIGHT spacing 60.0 / WIDTH, (85.0 + MORE) / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
-    set title (PIXELS ? wrap(SERIES[i], letters(EACH - 35, 10)) : SERIES[i]) . sprintf("\nKS %.4f, χ²/dof %.3g", KS[i], CHI[i]) font (PIXELS ? ',10' : ',11') offset 0, -0.6
+    set title (PIXELS ? wrap(SERIES[i], letters(EACH - 35, 10)) : SERIES[i]) . \
+        sprintf("\nKS %.4f, χ²/dof %.3g", KS[i], CHI[i]) font (PIXELS ? ',10' : ',11') offset 0, -0.6
     RANGE = LEVEL[i] < 2 ? 2 * pi : pi / 2
     TOP = 1.12 * (MOST[i] > peak(LEVEL[i]) ? MOST[i] : peak(LEVEL[i]))
     set xrange [0:RANGE]

@@ -29,7 +29,8 @@ if (RATIO) {
     FIRST_X = LOW / ROOM; LAST_X = HIGH * ROOM
     set logscale x
     set xtics (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-    if (LAST_X / FIRST_X < (WIDTH - LEFT - RIGHT < 400 ? 1.8 : 4)) { set xtics add (0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.2, 1.4, 1.6, 1.8, 2.5, 3, 4) }
+    CLOSE = WIDTH - LEFT - RIGHT < 400 ? 1.8 : 4              # few tics in a narrow panel
+    if (LAST_X / FIRST_X < CLOSE) { set xtics add (0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.2, 1.4, 1.6, 1.8, 2.5, 3, 4) }
 } else {
     ROOM = HIGH > LOW ? 0.06 * (HIGH - LOW) : 1
     FIRST_X = LOW - ROOM; LAST_X = HIGH + ROOM
@@ -48,9 +49,11 @@ set errorbars 0.6
 do for [k = 1:ROWS - 1] { set arrow 100 + k from graph 0, first k + 0.5 to graph 1, first k + 0.5 nohead linecolor '#dddddd' linewidth 0.5 }
 set arrow 1 from EQUAL, graph 0 to EQUAL, graph 1 nohead linecolor '#000000' linewidth 1.2 back
 if (PIXELS) { set key font ',11' }
-set key at screen 20.0 / WIDTH, screen ((PIXELS ? 10 : -5) + 15.0 * NOTES + 20 * N) / HEIGHT left top vertical Left reverse noopaque samplen 1
+set key at screen 20.0 / WIDTH, screen ((PIXELS ? 10 : -5) + 15.0 * NOTES + 20 * N) / HEIGHT \
+    left top vertical Left reverse noopaque samplen 1
 HEADLINE = EXPERIMENT . (FIRST[11] eq '' ? '' : ': ' . FIRST[11]) . (FIRST[15] eq '' ? '' : ' (' . FIRST[15] . ')')
-set label 4 fitted(HEADLINE, WIDTH - 20) at screen 0.5, screen 1 - 25.0 / HEIGHT center font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16')
+set label 4 fitted(HEADLINE, WIDTH - 20) at screen 0.5, screen 1 - 25.0 / HEIGHT center \
+    font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16')
 set xlabel FIRST[12] offset 0, 0.3
 BETTER = FIRST[13] eq '-1' ? 1 : FIRST[13] eq '1' ? -1 : 0
 if (BETTER) {
@@ -83,5 +86,7 @@ plot for [i = 1:N] DATA index i - 1 skip 1 using 3:(place($2, i)):4:5 with xerro
      for [i = 1:N] NaN with points linecolor rgb colour(i) pointtype shape(i) pointsize 1.1 title SERIES[i], \
      for [i = 1:N] DATA index i - 1 skip 1 using (LAST_X):(place($2, i)):(strcol(PIXELS ? 19 : 9)) with labels left offset 1, 0 font ',11' \
          textcolor '#202020' notitle, \
-     for [i = 1:N] DATA index i - 1 skip 1 using (FIRST_X):(name_y($2, 1)):(name(7)) with labels @BESIDE_A font ',11' textcolor '#000000' notitle, \
-     for [i = 1:N] DATA index i - 1 skip 1 using (FIRST_X):(name_y($2, 2)):(name(8)) with labels @BESIDE_B font ',11' textcolor '#606060' notitle
+     for [i = 1:N] DATA index i - 1 skip 1 using (FIRST_X):(name_y($2, 1)):(name(7)) with labels @BESIDE_A \
+         font ',11' textcolor '#000000' notitle, \
+     for [i = 1:N] DATA index i - 1 skip 1 using (FIRST_X):(name_y($2, 2)):(name(8)) with labels @BESIDE_B \
+         font ',11' textcolor '#606060' notitle

@@ -11,8 +11,7 @@ DOWN = int(ceil(1.0 * PANELS / ACROSS))
 # The key and the names stand beside, in columns of a paper below: the names under their panel.
 KEY = PIXELS ? 0 : 7.2 * LONGEST + 50 > 6.4 * LETTERS + 40 ? 7.2 * LONGEST + 50 : 6.4 * LETTERS + 40
 WIDTH = PIXELS ? PIXELS : 110 + 430 * ACROSS + KEY
-NAME = 6.2 * LONGEST + 40
-KEY_COLUMNS = PIXELS > 2 * NAME ? int(PIXELS / NAME) : 1
+KEY_COLUMNS = fit(N, 0, 6.2 * LONGEST + 45)
 KEY_ROWS = (N + KEY_COLUMNS - 1) / KEY_COLUMNS
 LIST = PIXELS ? 85 : 60 + LINE * N
 NAMES = PIXELS ? LINE * (NAMED + 0.5) : 0                  # pixels of names under a panel
@@ -66,8 +65,10 @@ do for [p = 1:PANELS] {
     set xlabel XNAME[p] . (XLOG ? ', log scale' : '') offset 0, (PIXELS ? 0.7 : 0)
     # gnuplot leaves out what would begin left of the picture.
     set ylabel YNAME[p] . (YLOG ? ', log scale' : '') offset ((p - 1) % ACROSS ? 0 : nearer(2)), 0
-    if (p == 1 && !PIXELS) { set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 45.0 / HEIGHT left top vertical Left reverse noopaque samplen 1 font ',11' } \
-    else { unset key }
+    unset key
+    if (p == 1 && !PIXELS) {
+        set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 45.0 / HEIGHT left top vertical Left reverse noopaque samplen 1 font ',11'
+    }
     plot for [i = 1:N] DATA index i - 1 skip 1 using ($2 == p ? $3 : NaN):4:7:8 with yerrorbars linecolor rgb colour(i) pointtype shape(i) \
              pointsize 0.9 linewidth 1 title SERIES[i], \
          DATA skip 1 using ($2 == p && $10 <= NAMED && $15 > 0 ? $3 : NaN):4:(sprintf('%d', int($10))) with labels offset 0.9, -0.5 font ',11' \

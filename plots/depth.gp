@@ -51,8 +51,10 @@ if (BELOW) {
     do for [i = 1:N] { eval key_entry(STYLE_OF[i], KEY_COLUMNS, KEY_ROWS, 'NAME_OF[i]', shape(STYLE_OF[i]), tint(i)) }
 }
 
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': speed over depth' font (PIXELS ? title_font(EXPERIMENT . ': speed over depth', WIDTH - 20) : ',16') \
-    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 85.0 / WIDTH, (PIXELS ? 105.0 : 90.0) / HEIGHT
+HEADLINE = EXPERIMENT . ': speed over depth'
+set multiplot layout DOWN, ACROSS title HEADLINE font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16') \
+    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT \
+    spacing 85.0 / WIDTH, (PIXELS ? 105.0 : 90.0) / HEIGHT
 do for [p = 1:PANELS] {
     if (XMIN[p] > 0) {
         set logscale x 2

@@ -25,7 +25,7 @@ do for [i = 1:N] {
     STYLES = STYLE_OF[i] > STYLES ? STYLE_OF[i] : STYLES
 }
 WIDTH = PIXELS ? PIXELS : 1280 * ACROSS
-KEY_COLUMNS = PIXELS > 2 * (6.2 * LONGEST + 45) ? int(PIXELS / (6.2 * LONGEST + 45)) : 1
+KEY_COLUMNS = fit(STYLES + 2, 0, 6.2 * LONGEST + 45)
 KEY_ROWS = (STYLES + 2 + KEY_COLUMNS - 1) / KEY_COLUMNS
 BELOW = 75.0 + 19 * KEY_ROWS + 10
 HEAD = PANELS > 1 ? 85.0 : 50.0
@@ -60,7 +60,8 @@ if (PIXELS) {
 if (PANELS > 1 && !PIXELS) { set multiplot layout DOWN, ACROSS title HEADLINE font ',16' }
 do for [p = 1:PANELS] {
     set title PANELS > 1 ? SUBJECT[FROM[p]] : EXPERIMENT . ': ' . SUBJECT[1]
-    if (PIXELS) { if (PANELS > 1) { set title fitted(SUBJECT[FROM[p]], WIDTH / ACROSS - 80) font ',11' offset 0, -0.3 } else { unset title } }
+    if (PIXELS) { unset title }
+    if (PIXELS && PANELS > 1) { set title fitted(SUBJECT[FROM[p]], WIDTH / ACROSS - 80) font ',11' offset 0, -0.3 }
     if (PIXELS && p > 1) { unset label; unset arrow }        # once is enough
     plot for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3 with lines linecolor rgb colour(STYLE_OF[i]) linewidth 1.2 \
              notitle, \

@@ -27,7 +27,8 @@ set multiplot layout DOWN, ACROSS title EXPERIMENT . ': errors of inner products
     margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 80.0 / HEIGHT, 1 - (70.0 + MORE) / HEIGHT spacing 55.0 / WIDTH, (75.0 + MORE) / HEIGHT
 do for [i = 1:N] {
     if (i == 2) { unset label 1 }        # once is enough
-    set title (PIXELS ? wrap(SERIES[i], letters(EACH - 35, 10)) : SERIES[i]) . sprintf("\n%.3f ± %.3f", MEAN[i], RMS[i]) font (PIXELS ? ',10' : ',11') offset 0, -0.6
+    set title (PIXELS ? wrap(SERIES[i], letters(EACH - 35, 10)) : SERIES[i]) . \
+        sprintf("\n%.3f ± %.3f", MEAN[i], RMS[i]) font (PIXELS ? ',10' : ',11') offset 0, -0.6
     if (i > N - ACROSS) { set xlabel '<y, x^ - x> √d / |x||y|' offset 0, 0.5 font ',11' } else { unset xlabel }
     if ((i - 1) % ACROSS == 0) { set ylabel 'density' offset nearer(PIXELS ? 1.7 : 0.5), 0 font ',11' } else { unset ylabel }
     SD = sqrt(RMS[i] ** 2 - MEAN[i] ** 2)

@@ -33,7 +33,8 @@ set bmargin at screen BELOW * 1.0 / HEIGHT
 set style fill solid 1 noborder
 set errorbars 0.5
 HEADLINE = EXPERIMENT . (FIRST[9] eq '' ? '' : ': ' . FIRST[9])
-set xlabel METRIC . (FIRST[7] eq '' ? '' : ', ' . FIRST[7]) . (FIRST[10] eq '-1' ? ' (less is better)' : FIRST[10] eq '1' ? ' (more is better)' : '')
+set xlabel METRIC . (FIRST[7] eq '' ? '' : ', ' . FIRST[7]) . (FIRST[10] eq '-1' ? ' (less is better)' : \
+    FIRST[10] eq '1' ? ' (more is better)' : '')
 set label 1 'x: times better than the first; lines: 95 % interval' at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060'
 if (PIXELS) {
     set label 2 fitted(HEADLINE, WIDTH - 20) at screen 0.5, screen 1 - 20.0 / HEIGHT center font title_font(HEADLINE, WIDTH - 20)

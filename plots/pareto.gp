@@ -50,7 +50,7 @@ LIST = PIXELS && CROWDED ? 16.0 * int(ceil(1.0 * LISTED / LIST_COLUMNS)) + 8 : 0
 PLOT = 300.0                                           # a panel's own height there
 HEAD = PANELS > 1 ? 85.0 : 60.0
 ROW = PLOT + 110 + LIST
-KEY_COLUMNS = int(WIDTH / (6.2 * LONGEST_KEY + 45)); KEY_COLUMNS = KEY_COLUMNS > 1 ? KEY_COLUMNS : 1
+KEY_COLUMNS = fit(FRONTS + STYLES, 0, 6.2 * LONGEST_KEY + 45)
 KEY_ROWS = int(ceil(1.0 * (FRONTS + STYLES) / KEY_COLUMNS))
 BELOW = 70.0 + LIST + 19 * KEY_ROWS + 20
 HEIGHT = PIXELS ? HEAD + ROW * DOWN - 110 - LIST + BELOW : PANELS > 1 ? 40 + 600 * DOWN : 640
@@ -132,8 +132,8 @@ do for [p = 1:PANELS] {
         K = 0
         do for [k = 1:NAMES] { if (LIST > 0 && NAME[k] ne '') {
             K = K + 1
-            set label 1000 + K sprintf('%d  %s', K, NAME[k]) at screen list_x(p, K) / WIDTH, screen 1 - list_y(p, K) / HEIGHT left font ',10' \
-                textcolor rgb colour(OWNER[k])
+            set label 1000 + K sprintf('%d  %s', K, NAME[k]) at screen list_x(p, K) / WIDTH, screen 1 - list_y(p, K) / HEIGHT left \
+                font ',10' textcolor rgb colour(OWNER[k])
             NAME[k] = sprintf('%d', K)
         } }
         do for [k = 1:NAMES] { LETTERS[k] = strlen(NAME[k]) }
@@ -201,8 +201,8 @@ do for [p = 1:PANELS] {
     }
     if (p == PANELS) { set label 1 FIRST[8] at screen 0.985, screen 12.0 / HEIGHT right font ',11' textcolor '#606060' }
     FRONT = POINTS[p]
-    plot for [i = FRONT + 1:TO[p]] DATA index i - 1 skip 1 using 2:3 with steps linecolor rgb grey(PIXELS ? STYLE_OF[i] : i - FRONT) linewidth 1.5 \
-             title NAME_OF[i], \
+    plot for [i = FRONT + 1:TO[p]] DATA index i - 1 skip 1 using 2:3 with steps \
+             linecolor rgb grey(PIXELS ? STYLE_OF[i] : i - FRONT) linewidth 1.5 title NAME_OF[i], \
          for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (LEFT):3:(RIGHT - LEFT):(0) with vectors nohead linecolor '#000000' \
              dashtype 2 notitle, \
          for [i = FROM[p]:LINES[p]] DATA index i - 1 skip 1 using (RIGHT):3:12 with labels @BOXED right offset -0.5, -0.6 \

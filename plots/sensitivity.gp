@@ -34,7 +34,8 @@ if (PIXELS && SLOTS / FOLDS * 4 > PLOT) { set style fill solid 1 noborder }     
 set errorbars 0
 set ylabel FIRST[11] offset nearer(0), 0
 if (PIXELS) { set ylabel font ',11'; set tics font ',11' }
-set label 1 (BELOW ? 'bars: in the order of the key; ' : '') . 'lines: 95 % interval over windows of text' at screen 0.985, screen 8.0 / HEIGHT right font ',11' textcolor '#606060'
+set label 1 (BELOW ? 'bars: in the order of the key; ' : '') . 'lines: 95 % interval over windows of text' \
+    at screen 0.985, screen 8.0 / HEIGHT right font ',11' textcolor '#606060'
 if (BELOW) {
     K = 0
     do for [i = 1:N] { if (is_new(i)) { do for [b = 1:BARS[i]] {

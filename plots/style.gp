@@ -26,7 +26,10 @@ if (FORMAT eq 'pdf' && INCHES > 0) {
 TEX = sprintf('size %.2fcm,%.2fcm', WIDTH * 2.54 / 72, HEIGHT * 2.54 / 72)
 TEX_FONT = INCHES > 0 && FORMAT eq 'cairolatex' ? '\fontsize{11}{13}\selectfont' : '\fontsize{13}{15}\selectfont'
 if (FORMAT eq 'tikz') { eval sprintf("set terminal tikz %s font '%s'", TEX, TEX_FONT) }
-if (FORMAT eq 'cairolatex') { eval sprintf("set terminal cairolatex pdf input colortext header '%s' %s pointscale %g", TEX_FONT, TEX, INCHES > 0 ? 1.3 : 1) }
+if (FORMAT eq 'cairolatex') {
+    eval sprintf("set terminal cairolatex pdf input colortext header '%s' %s pointscale %g", \
+                 TEX_FONT, TEX, INCHES > 0 ? 1.3 : 1)
+}
 set output OUTPUT
 
 array COLOUR[7] = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']

@@ -7,8 +7,6 @@
 enum { NAMES = 6, MODELS = 2, UNITS = 4 };
 
 #define APART "K turboquant_prod 3b hadamard constant / V turboquant_mse 3b hadamard"
-const char *const pictured_name = APART;
-
 static const struct { const char *label, *key, *value; double bits, asked; } names[NAMES] = {
     { "f16", "f16", "f16", 16, 16 },
     { "turboquant_mse 2b hadamard", "turboquant_mse", "turboquant_mse", 2.25, 2 },
@@ -27,8 +25,8 @@ void put_needle(store *s, const char *experiment, int64_t run, uint32_t ordinal,
     char key[64], config[256], pairing[64];
     snprintf(key, sizeof key, "%s-needle-%u", experiment, ordinal);
     snprintf(pairing, sizeof pairing, "%s-%d", depth, length);
-    snprintf(config, sizeof config, "{\"key\":{\"quantizer\":\"q%u\"},\"probe\":{\"name\":\"needle\",\"params\":{\"depth\":%s,\"length\":%d}}}",
-             ordinal, depth, length);
+    snprintf(config, sizeof config, "{\"key\":{\"quantizer\":\"q%u\"},\"probe\":{\"name\":\"needle\",\"params\":{\"depth\":%s,"
+             "\"length\":%d}}}", ordinal, depth, length);
     store_cell cell = made_cell(key, label, 4);
     cell.pairing = pairing, cell.config = config, cell.probe = "needle", cell.units = 1;
     assert_ok(store_begin(s, err));
@@ -60,13 +58,15 @@ void put_attention(store *s, const char *experiment, int64_t run, uint32_t ordin
     free(config);
 }
 
-/* A cell of names[n] on the model (or vectors, without one), with nll by chunk; `more` goes into its config. Its key, freed by the caller. */
+/* A cell of names[n] on the model (or vectors, without one), with nll by chunk; `more` goes into its config. Returns its key, freed by
+ * the caller. */
 static char *put_cell(store *s, const char *experiment, int64_t run, uint32_t ordinal, size_t n, size_t model, const char *probe,
                       const char *more)
 {
     char *key = text_format("%s-%u", experiment, ordinal), *pairing = text_format("%s-%s-%zu", experiment, probe, model);
     const bool vectors = !strcmp(probe, "distortion") && strcmp(experiment, "layers");
-    char *config = text_format("{\"key\":{\"quantizer\":\"%s\",\"params\":{\"label\":%u}}%s%s}", names[n].key, ordinal, *more ? "," : "", more);
+    char *config = text_format("{\"key\":{\"quantizer\":\"%s\",\"params\":{\"label\":%u}}%s%s}", names[n].key, ordinal,
+                               *more ? "," : "", more);
     double nll[UNITS];
     for (size_t u = 0; u < UNITS; u++)
         nll[u] = 2.5 + 0.3 * (double)model + 0.5 * (double)(n * n % 7) / names[n].bits + 0.01 * (double)((u * n) % 3);
@@ -153,8 +153,8 @@ static void put_groups(store *s, int64_t run)
         free(key);
     }
     for (uint32_t i = 0; i < 16; i++) {
-        char *bits = text_format("\"bits\":1,\"value\":{\"params\":{\"bits\":%u}},\"key\":{\"params\":{\"bits\":%u}}", 2 + i % 4, 2 + i / 4);
-        char *config = text_format("{%s}", bits), *key = text_format("grid-%u", i);
+        char *config = text_format("{\"value\":{\"params\":{\"bits\":%u}},\"key\":{\"params\":{\"bits\":%u}}}", 2 + i % 4, 2 + i / 4);
+        char *key = text_format("grid-%u", i);
         static const double nll[UNITS] = { 1, 2, 3, 2 };
         store_cell cell = made_cell(key, names[1].label, 3);
         cell.config = config, cell.probe = "divergence", cell.key_quantizer = cell.value_quantizer = "turboquant_mse";
@@ -162,7 +162,6 @@ static void put_groups(store *s, int64_t run)
         put_result(s, key, "kl", -1, 0.5 / (1 + i), 0.00123);
         free(key);
         free(config);
-        free(bits);
     }
 }
 
@@ -185,8 +184,8 @@ void put_pictures(store *s)
 {
     static const char *const experiments[] = { "angles", "correlation", "depth", "distortion", "errors", "grid", "journey", "layers",
                                                "needle", "pareto", "products", "roofline", "sensitivity" };
-    static const char question[] = "{\"questions\":[{\"name\":\"q\",\"question\":\"turboquant_mse or turboquant_prod, on both sides or on "
-        "keys alone?\",\"metric\":\"nll\",\"compare\":[[\"turboquant_mse 2b hadamard\",\"" APART "\"],"
+    static const char question[] = "{\"questions\":[{\"name\":\"q\",\"question\":\"turboquant_mse or turboquant_prod, on both "
+        "sides or on keys alone?\",\"metric\":\"nll\",\"compare\":[[\"turboquant_mse 2b hadamard\",\"" APART "\"],"
         "[\"turboquant_mse 3b hadamard\",\"affine 4b\"],[\"turboquant_mse 2b hadamard\",\"turboquant_prod 2b hadamard constant\"]]}]}";
     const int64_t run = put_run(s, "kvant run");
     for (size_t i = 0; i < sizeof experiments / sizeof *experiments; i++)

@@ -13,9 +13,6 @@ void put_needle(store *s, const char *experiment, int64_t run, uint32_t ordinal,
 void put_attention(store *s, const char *experiment, int64_t run, uint32_t ordinal, const char *label, double bits, double bytes,
                    uint32_t depth, uint32_t threads);
 
-/* The last of the names: keys and values apart. */
-extern const char *const pictured_name;
-
 /* For each plot an experiment that is called like it; compare's has a question, q. */
 void put_pictures(store *s);
 

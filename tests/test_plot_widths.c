@@ -1,5 +1,5 @@
-/* test_plot_widths.c - every plot in both columns of a paper: as wide as was asked for, no text outside of the picture, on another one or
- * too small to be read, keys outside of the panels. By the SVG, whose texts' widths are estimated; skipped where gnuplot is not installed. */
+/* test_plot_widths.c - every plot in both columns of a paper: as wide as was asked for, no text outside of the picture, on another
+ * one, too small or too large, keys below the panels. By the SVG, whose texts' widths are estimated; skipped without gnuplot. */
 #include "harness/cli.h"
 #include "harness/report/plot_internal.h"
 #include "tests/pictures.h"
