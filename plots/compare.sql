@@ -30,5 +30,6 @@ SELECT name AS series, dense_rank() OVER (ORDER BY pair) AS row, value, coalesce
        CASE WHEN n_metrics > 1 THEN 'B' ELSE 'that of B' END ||
        CASE WHEN as_ratio THEN ', log scale' WHEN unit = '' OR n_metrics > 1 THEN '' ELSE ', ' || unit END AS axis,
        CASE WHEN min(better) OVER () = max(better) OVER () THEN better ELSE 0 END AS better, max(max(length(a), length(b))) OVER () AS letters,
-       CASE WHEN n_data > 1 THEN '' ELSE data END AS data, min(n) OVER () AS n_least, max(n) OVER () AS n_most, as_ratio
+       CASE WHEN n_data > 1 THEN '' ELSE data END AS data, min(n) OVER () AS n_least, max(n) OVER () AS n_most, as_ratio,
+       printf('%s, %.4g / %.4g', verdict, bits_a, bits_b) AS short_words
 FROM named ORDER BY min(place) OVER (PARTITION BY name), name, row

@@ -11,6 +11,7 @@ ACROSS = int(FIRST[12])
 ONE = PIXELS ? 365 : PANELS > 1 ? 430 : 640               # pixels across of a panel
 ACROSS = fit(PANELS < 2 ? 1 : ACROSS < 2 ? 2 : ACROSS > 3 ? 3 : ACROSS, 90, ONE)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
+if (PIXELS) { ONE = (PIXELS - 110.0) / ACROSS }
 # The key stands beside, in columns of a paper below.
 NAME = 7.2 * int(FIRST[13]) + 50
 KEY = PIXELS ? 0 : NAME
@@ -47,15 +48,13 @@ set label 1 'points: medians, bars to the best repeat' at screen 0.985, screen 1
 tint(i) = LINE[i] ? '#000000' : colour(STYLE_OF[i])
 
 if (BELOW) {
-    do for [i = 1:N] {
-        k = STYLE_OF[i]
-        set label 10 + k NAME_OF[i] at screen key_x(k, KEY_COLUMNS) + 11.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left \
-            font ',11' point pointtype shape(k) pointsize 0.8 linecolor rgb tint(i) offset 1.6, 0
-    }
+    do for [i = 1:N] { eval key_entry(STYLE_OF[i], KEY_COLUMNS, KEY_ROWS, 'NAME_OF[i]', shape(STYLE_OF[i]), tint(i)) }
 }
 
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': speed over depth' font ',16' \
-    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 85.0 / WIDTH, 90.0 / HEIGHT
+HEADLINE = EXPERIMENT . ': speed over depth'
+set multiplot layout DOWN, ACROSS title HEADLINE font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16') \
+    margins 80.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT \
+    spacing 85.0 / WIDTH, (PIXELS ? 105.0 : 90.0) / HEIGHT
 do for [p = 1:PANELS] {
     if (XMIN[p] > 0) {
         set logscale x 2
@@ -73,7 +72,7 @@ do for [p = 1:PANELS] {
     set ytics nomirror out textcolor '#202020' font ',11'
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     set xlabel COLUMNS[2] font ',12'
-    set ylabel AXIS[FROM[p]] font ',12'
+    set ylabel AXIS[FROM[p]] offset nearer(0), 0 font ',12'
     unset key
     if (p == 1 && !BELOW) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'

@@ -7,8 +7,11 @@ do for [i = 1:N] { stats DATA index i - 1 skip 1 using (IS_DIFFERENCE[i] = int($
 MAPS = 0
 do for [i = 1:N] { MAPS = MAPS + !IS_DIFFERENCE[i] }
 LABELS = int(FIRST[10])
-EACH = PIXELS ? 190 : 260
+stats DATA skip 1 using 2 name 'C' nooutput
+stats DATA skip 1 using 3 name 'R' nooutput
+EACH = PIXELS ? (75 + 25 * C_max > 380 ? 380 : 75 + 25 * C_max > 190 ? 75 + 25 * C_max : 190) : 260
 COLUMNS_OF_PANELS = fit(int(FIRST[11]) > 1 && MAPS == LABELS * int(FIRST[11]) && LABELS < 7 ? LABELS : MAPS < 4 ? MAPS : 4, 80, EACH)
+if (PIXELS) { EACH = (PIXELS - 80.0) / COLUMNS_OF_PANELS }
 # Slots from 1, row by row: differences begin a row, under the reference's map there is none, and so do the maps behind them.
 array SLOT[N]
 LAST = 0
@@ -20,8 +23,12 @@ do for [i = 1:N] {
     SLOT[i] = LAST
 }
 ROWS_OF_PANELS = int(ceil(1.0 * LAST / COLUMNS_OF_PANELS))
-WIDTH = COLUMNS_OF_PANELS < 2 && !PIXELS ? 600 : 80 + EACH * COLUMNS_OF_PANELS
-HEIGHT = 120 + 240 * ROWS_OF_PANELS
+WIDTH = PIXELS ? PIXELS : COLUMNS_OF_PANELS < 2 ? 600 : 80 + EACH * COLUMNS_OF_PANELS
+# In columns of a paper names are broken.
+LONGEST = 1
+do for [i = 1:N] { LONGEST = strlen(SERIES[i]) > LONGEST ? strlen(SERIES[i]) : LONGEST }
+MORE = PIXELS ? 17 * int(LONGEST / ((EACH - 25) / 5.6)) : 0
+HEIGHT = 120 + MORE + (240 + MORE) * ROWS_OF_PANELS
 load STYLE
 
 # Lightness rises evenly with the share found: it reads in grey, and colour-blind. Of differences the sign is written in the cells too.
@@ -34,18 +41,16 @@ unset key
 unset grid
 set border 0
 set tics scale 0
-stats DATA skip 1 using 2 name 'C' nooutput
-stats DATA skip 1 using 3 name 'R' nooutput
 set xrange [0.5:C_max + 0.5]
 set yrange [R_max + 0.5:0.5]
-SMALL = C_max > 5 || R_max > 6 || PIXELS ? ',8' : ',12'
+SMALL = PIXELS ? ',10' : C_max > 5 || R_max > 6 ? ',8' : ',12'
 
 # Margins in pixels: titles and tics do not grow with the picture.
 set multiplot layout ROWS_OF_PANELS, COLUMNS_OF_PANELS \
     title EXPERIMENT . ': needles found' . (FIRST[9] eq '' ? '' : ', ') . FIRST[9] font HEADING \
-    margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - 85.0 / HEIGHT spacing 75.0 / WIDTH, 100.0 / HEIGHT
+    margins 75.0 / WIDTH, 1 - 20.0 / WIDTH, 65.0 / HEIGHT, 1 - (85.0 + MORE) / HEIGHT spacing 75.0 / WIDTH, (100.0 + MORE) / HEIGHT
 set xlabel 'length, tokens' offset 0, 0.4 font ',11'
-set ylabel 'depth' offset 1, 0 font ',11'
+set ylabel 'depth' offset nearer(1), 0 font ',11'
 set tics font ',11'
 LAST = 0
 do for [i = 1:N] {
@@ -53,7 +58,7 @@ do for [i = 1:N] {
     LAST = SLOT[i]
     eval IS_DIFFERENCE[i] ? CHANGES : SHARES
     stats DATA index i - 1 skip 1 using (HEAD = strcol(8), $6) nooutput
-    set title SERIES[i] . "\n" . HEAD font (PIXELS ? ',9' : ',12') offset 0, -0.5
+    set title (PIXELS ? wrap(SERIES[i], letters(EACH - 25, 10)) : SERIES[i]) . "\n" . HEAD font (PIXELS ? ',10' : ',12') offset 0, -0.5
     plot DATA index i - 1 skip 1 using 2:3:($2 - 0.48):($2 + 0.48):($3 - 0.47):($3 + 0.47):6:xtic(4):ytic(5) with boxxyerror \
              fillstyle solid noborder fillcolor palette, \
          DATA index i - 1 skip 1 using 2:3:(is_dark(i, $6) ? strcol(7) : '') with labels font SMALL textcolor '#ffffff', \

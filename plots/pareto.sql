@@ -21,7 +21,7 @@ WITH subject AS (          -- the settings of a pairing without model and data, 
                     THEN substr(s.setting, length(r.model) + 3) ELSE s.setting END AS words
         FROM result r JOIN setting s USING (experiment, probe, pairing) WHERE r.experiment = :experiment AND r.metric = :metric AND (:probe IS NULL OR r.probe = :probe))
 ), point AS (
-  SELECT r.ordinal, r.label, r.bits_stored, r.value, r.reference, r.cell, s.panel,
+  SELECT r.ordinal, r.label, r.key_quantizer, r.value_quantizer, r.bits_stored, r.value, r.reference, r.cell, s.panel,
          CASE WHEN s.rest = '' THEN '' ELSE ' (' || s.rest || ')' END AS suffix,
          CASE WHEN r.value_quantizer IS NULL OR r.value_quantizer = r.key_quantizer THEN r.key_quantizer
               ELSE 'K ' || r.key_quantizer || ' / V ' || r.value_quantizer END AS family,
@@ -52,5 +52,10 @@ SELECT number || place || name AS series, bits_stored AS 'stored bits per coordi
        CASE WHEN paired THEN 'bars: 95 % interval of the difference to the reference, paired by chunk' ELSE 'bars: 95 % interval' END AS bars,
        unit, on_front, length(label) AS letters,
        printf('%s %.4g', label, value) AS words, place, better,
-       row_number() OVER (PARTITION BY number, place ORDER BY value, bits_stored, name) AS rank, number, name, style
+       row_number() OVER (PARTITION BY number, place ORDER BY value, bits_stored, name) AS rank, number, name, style,
+       -- the label without what the key says of it
+       CASE WHEN substr(label, 1, length(key_quantizer) + 1) = key_quantizer || ' ' THEN substr(label, length(key_quantizer) + 2)
+            WHEN substr(label, 1, length(key_quantizer) + 3) = 'K ' || key_quantizer || ' '
+            THEN replace('K ' || substr(label, length(key_quantizer) + 4), ' / V ' || value_quantizer || ' ', ' / V ')
+            ELSE label END AS short
 FROM numbered ORDER BY number, place, name_first, name, bits_stored, ordinal

@@ -12,6 +12,7 @@ ACROSS = int(FIRST[15])
 ONE = PIXELS ? 355 : 430               # pixels across of a panel
 ACROSS = fit(ACROSS > 3 ? 3 : PANELS > 1 && ACROSS < 2 ? 2 : ACROSS, 120, ONE)
 DOWN = int(ceil(1.0 * PANELS / ACROSS))
+if (PIXELS) { ONE = (PIXELS - 120.0) / ACROSS }
 # The key stands beside, in columns of a paper below.
 KEY = PIXELS ? 0 : 190
 KEY_COLUMNS = ACROSS > 1 ? 5 : 3
@@ -54,20 +55,12 @@ least(a, b) = b > 0 && b < a ? b : a
 if (BELOW) {
     array ROOF[5] = ['roof', 'memory read', 'f32 multiply-adds', 'bf16 products', 'int8 products']
     array DASH[5] = [1, 1, 2, 4, 3]
-    do for [k = 1:5] {
-        X = key_x(k, KEY_COLUMNS); Y = key_y(k, KEY_COLUMNS, KEY_ROWS)
-        set label 10 + k ROOF[k] at screen X + 26.0 / WIDTH, screen Y left font ',11'
-        set arrow 10 + k from screen X, screen Y to screen X + 22.0 / WIDTH, screen Y nohead \
-            linecolor rgb (k == 1 ? '#000000' : '#606060') linewidth (k == 1 ? 3 : 1) dashtype DASH[k]
-    }
-    do for [i = 1:N] {
-        k = 5 + STYLE_OF[i]
-        set label 10 + k NAME_OF[i] at screen key_x(k, KEY_COLUMNS) + 11.0 / WIDTH, screen key_y(k, KEY_COLUMNS, KEY_ROWS) left \
-            font ',11' point pointtype shape(STYLE_OF[i]) pointsize 0.9 linecolor rgb colour(STYLE_OF[i]) offset 1.6, 0
-    }
+    do for [k = 1:5] { eval key_line(k, KEY_COLUMNS, KEY_ROWS, 'ROOF[k]', k == 1 ? 3 : 1, DASH[k], k == 1 ? '#000000' : '#606060') }
+    do for [i = 1:N] { eval key_entry(5 + STYLE_OF[i], KEY_COLUMNS, KEY_ROWS, 'NAME_OF[i]', shape(STYLE_OF[i]), colour(STYLE_OF[i])) }
 }
 
-set multiplot layout DOWN, ACROSS title EXPERIMENT . ': decode attention and its roofs' font ',16' \
+HEADLINE = EXPERIMENT . ': decode attention and its roofs'
+set multiplot layout DOWN, ACROSS title HEADLINE font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16') \
     margins 95.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 80.0 / WIDTH, 85.0 / HEIGHT
 do for [p = 1:PANELS] {
     A = SLOPE[FROM[p]]
@@ -75,7 +68,7 @@ do for [p = 1:PANELS] {
     LEAST = least(least(F, B), I)
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     if (p > PANELS - ACROSS) { set xlabel COLUMNS[2] font ',12' } else { unset xlabel }
-    if ((p - 1) % ACROSS == 0) { set ylabel 'ns per key-value pair, log scale' font ',12' } else { unset ylabel }
+    if ((p - 1) % ACROSS == 0) { set ylabel 'ns per key-value pair, log scale' offset nearer(0), 0 font ',12' } else { unset ylabel }
     unset key
     if (p == 1 && !BELOW) {
         set key at screen 1 - (KEY + 5.0) / WIDTH, screen 1 - 60.0 / HEIGHT left top vertical Left reverse noopaque samplen 1.5 font ',11'
@@ -87,7 +80,7 @@ do for [p = 1:PANELS] {
          (I > 0 ? I : NaN) with lines linecolor '#606060' dashtype 3 title (I > 0 ? 'int8 products' : ''), \
          for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:4:3 with yerrorbars linecolor rgb colour(STYLE_OF[i]) \
              pointtype shape(STYLE_OF[i]) pointsize 0.9 linewidth 1 title NAME_OF[i], \
-         for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:5 with labels offset 0.9, 0.4 left font ',9' \
+         for [i = FROM[p]:TO[p]] DATA index i - 1 skip 1 using 2:3:5 with labels offset 0.9, 0.4 left font (PIXELS ? ',10' : ',9') \
              textcolor '#404040' notitle
     unset label
     unset arrow

@@ -3,6 +3,7 @@
 #include "harness/cli.h"
 #include "harness/report/plot.h"
 #include "tests/pictures.h"
+#include "tests/pictures_data.h"
 #include "tests/stores.h"
 
 #include <sys/wait.h>
@@ -111,24 +112,6 @@ static void few_rows(void **state)
     free(out);
 }
 
-static void put_needle(store *s, int64_t run, uint32_t ordinal, const char *label, const char *depth, int length, double found)
-{
-    char key[64], config[256], pairing[64];
-    snprintf(key, sizeof key, "needle-%u", ordinal);
-    snprintf(pairing, sizeof pairing, "%s-%d", depth, length);
-    snprintf(config, sizeof config, "{\"key\":{\"quantizer\":\"q%u\"},\"probe\":{\"name\":\"needle\",\"params\":{\"depth\":%s,\"length\":%d}}}",
-             ordinal, depth, length);
-    store_cell cell = made_cell(key, label, 4);
-    cell.pairing = pairing, cell.config = config, cell.probe = "needle", cell.units = 1;
-    assert_ok(store_begin(s, err));
-    assert_ok(store_cell_put(s, "e", ordinal, &cell, err));
-    assert_ok(store_unit(s, key, 0, run, 1, 1, err));
-    probe_result accuracy = { "needle_accuracy", found / 4, 4, NAN, 0.1, 0.9 };
-    assert_ok(store_measurement(s, key, "", 1, false, &accuracy, err));
-    assert_ok(store_cell_finish(s, key, run, "now", err));
-    assert_ok(store_commit(s, err));
-}
-
 static void needles(void **state)
 {
     need_gnuplot();
@@ -136,10 +119,10 @@ static void needles(void **state)
     store *s = open_store(path);
     int64_t run = put_run(s, "kvant run");
     assert_ok(store_experiment(s, "e", "{}", err));
-    put_needle(s, run, 0, "f16", "0", 256, 4);
-    put_needle(s, run, 1, "f16", "0.5", 512, 3);         /* a grid with holes */
-    put_needle(s, run, 2, "affine_x 4b", "0", 256, 0);
-    put_needle(s, run, 3, "affine_x 4b", "0.5", 256, 1);
+    put_needle(s, "e", run, 0, "f16", "0", 256, 4);
+    put_needle(s, "e", run, 1, "f16", "0.5", 512, 3);         /* a grid with holes */
+    put_needle(s, "e", run, 2, "affine_x 4b", "0", 256, 0);
+    put_needle(s, "e", run, 3, "affine_x 4b", "0.5", 256, 1);
     static const char *const formats[] = { "svg", "png", "pdf", NULL };
     char *files = draw(s, "needle", folder, formats, NULL), *base = in_folder(folder, "e-needle"),
         *svg_path = text_format("%s.svg", base);
@@ -189,12 +172,12 @@ static void widths(void **state)
     assert_ok(store_experiment(s, "e", "{}", err));
     for (uint32_t i = 0; i < 4; i++) {
         static const char *const labels[] = { "f16", "affine 2b", "affine 3b", "affine 4b" };
-        put_needle(s, run, i, labels[i], "0", 256, i);
+        put_needle(s, "e", run, i, labels[i], "0", 256, i);
     }
     static const char *const none[] = { "differences=0", NULL };
     static const struct { const char *width, *file, *size; double wide_over_tall; } expected[] = {
-        { "single", "columns/e-needle-single.svg", "width=\"324\"", 460 / 600. },      /* two by two */
-        { "double", "columns/e-needle-double.svg", "width=\"672\"", 840 / 360. },      /* four in a row */
+        { "single", "columns/e-needle-single.svg", "width=\"3.375in\"", 460 / 600. },      /* two by two */
+        { "double", "columns/e-needle-double.svg", "width=\"7in\"", 940 / 360. },      /* four in a row */
     };
     for (size_t i = 0; i < 2; i++) {
         plot_options o = { plots_folder(), "needle", NULL, folder, NULL, none, expected[i].width };
@@ -305,23 +288,8 @@ static void speed(void **state)
     int64_t run = put_run(s, "kvant run");
     static const char *const names[] = { "f16", "q4_0" };
     assert_ok(store_experiment(s, "e", "{}", err));
-    for (uint32_t i = 0; i < 8; i++) {
-        char key[32], params[96], *config;
-        const uint32_t depth = i & 2 ? 8192 : 1024, threads = i & 4 ? 2 : 1, which = i & 1;
-        const double bytes = which ? 144 : 512, ns = bytes / 10 / threads, products = 1024;
-        snprintf(key, sizeof key, "a%u", i);
-        snprintf(params, sizeof params, "{\"depth\":%u,\"kv_heads\":4,\"queries\":4,\"threads\":%u}", depth, threads);
-        store_cell cell = speed_cell(key, names[which], "decode_attention", which ? 4.5 : 16, params, &config);
-        cell.model = NULL;
-        finish_cell(s, "e", i, &cell, run, NLL);
-        const struct { const char *metric; double value; } values[] = {
-            { "ns_per_pair", ns }, { "ns_per_pair_min", ns * .9 }, { "bytes_per_pair", bytes }, { "memory_ns", bytes / 20 / threads },
-            { "fma_ns", 16.0 / threads }, { "int8_ns", 3.0 / threads }, { "products_per_pair", products },
-        };
-        for (size_t k = 0; k < sizeof values / sizeof *values; k++)
-            put_result(s, key, values[k].metric, -1, values[k].value, 0);
-        free(config);
-    }
+    for (uint32_t i = 0; i < 8; i++)
+        put_attention(s, "e", run, i, names[i & 1], i & 1 ? 4.5 : 16, i & 1 ? 144 : 512, i & 2 ? 8192 : 1024, i & 4 ? 2 : 1);
     free(draw(s, "roofline", out, NULL, NULL));
     char *svg = svg_text(out);
     static const char *const words[] = { "e: decode attention and its roofs", "f16", "q4_0", "4.5", "roof", "int8 products",

@@ -49,11 +49,12 @@ static void tikz_is_escaped(void **state)
     (void)state;
     text out = { 0 };
     plot_tikz_escape("\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a_b^{c} 5% & #1 $x$ \\n \u221ad ~ <|>};\n"
-                     "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n", &out);
+                     "\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp node right] at (1,1) {};\n"
+                     "\\node[gp node left](gp boxed node 1) at (1,1) {x_2};\n", 0, &out);
     assert_string_equal(out.data, "\\draw (0,0)--(1,1);\n\\node[gp node left,font={\\x}] at (1.0,2) {a\\_b\\textasciicircum{}\\{c\\} "
                         "5\\% \\& \\#1 \\$x\\$ \\textbackslash{}n $\\surd$d \\textasciitilde{} "
                         "\\textless{}\\textbar{}\\textgreater{}};\n\\node[gp node right] at (1.136,1.801) {$10^{-3}$};\n\\node[gp "
-                        "node right] at (1,1) {};\n");
+                        "node right] at (1,1) {};\n\\node[gp node left](gp boxed node 1) at (1,1) {x\\_2};\n");
     text_free(&out);
 }
 
@@ -86,7 +87,7 @@ static void cairolatex_is_escaped(void **state)
     plot_cairolatex_escape("    \\def\\a_b{%\n      \\put(1,2){\\makebox(0,0)[l]{\\strut{}x_2 & {z}}}%\n"
                            "      \\put(1,2){\\rotatebox{-270}{\\makebox(0,0){\\strut{}y_1 {%}}}}%\n"
                            "      \\put(1,2){\\makebox(0,0){\\strut{}$-10$}}%\n"
-                           "    \\put(0,0){\\includegraphics[width={1bp},height={2bp}]{/tmp/picture}}%\n", "e_1-graphics", &out);
+                           "    \\put(0,0){\\includegraphics[width={1bp},height={2bp}]{/tmp/picture}}%\n", "e_1-graphics", 0, &out);
     assert_string_equal(out.data, "    \\def\\a_b{%\n      \\put(1,2){\\makebox(0,0)[l]{\\strut{}x\\_2 \\& \\{z\\}}}%\n"
                         "      \\put(1,2){\\rotatebox{-270}{\\makebox(0,0){\\strut{}y\\_1 \\{\\%\\}}}}%\n"
                         "      \\put(1,2){\\makebox(0,0){\\strut{}$-10$}}%\n"
@@ -117,6 +118,8 @@ static void cairolatex_is_drawn(void **state)
     assert_non_null(strstr(tex, "\\strut{}turboquant\\_mse 2b}"));
     assert_null(strstr(tex, "turboquant_mse"));
     assert_non_null(strstr(tex, "]{e-journey-encode_ns-single-graphics}}%"));
+    assert_non_null(strstr(tex, "\\resizebox{3.375in}{!}{\\begin{picture}("));
+    assert_non_null(strstr(tex, "\\end{picture}%\n  }%"));
     assert_null(strstr(tex, "kvant-plot-"));                /* nothing of the folder that it was drawn in */
     assert_ok(file_read(graphics, &pdf, &bytes, err));
     assert_memory_equal(pdf, "%PDF", 4);

@@ -133,18 +133,28 @@ static kvant_status run_gnuplot(const plot_options *o, const work *w, kvant_erro
     return KVANT_OK;
 }
 
-static kvant_status escape_tikz(const work *w, kvant_error *err)
+/* What gnuplot leaves to be done: TikZ's texts, and the width in inches (0: for a screen). */
+static kvant_status finish_picture(const work *w, const char *format, double inches, kvant_error *err)
 {
     char *raw = NULL;
-    text tikz = { 0 };
-    size_t bytes;
+    unsigned char *png = NULL;
+    text picture = { 0 };
+    size_t bytes, png_bytes = 0;
     kvant_status status = file_read(w->picture, &raw, &bytes, err);
-    if (status == KVANT_OK)
-        plot_tikz_escape(raw, &tikz);
-    if (status == KVANT_OK)
-        status = tikz.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", w->picture)
-                             : file_write(w->picture, tikz.data, tikz.length, err);
-    text_free(&tikz);
+    if (status != KVANT_OK)
+        return status;
+    if (!strcmp(format, "tikz"))
+        plot_tikz_escape(raw, inches, &picture);
+    else if (!strcmp(format, "svg"))
+        status = plot_svg_inches(raw, inches, &picture, err);
+    else
+        status = plot_png_inches((const unsigned char *)raw, bytes, inches, &png, &png_bytes, err);
+    if (picture.failed)
+        status = kvant_fail(err, KVANT_NOMEM, "%s: out of memory", w->picture);
+    else if (status == KVANT_OK)
+        status = file_write(w->picture, png ? (const char *)png : picture.data, png ? png_bytes : picture.length, err);
+    text_free(&picture);
+    free(png);
     free(raw);
     return status;
 }
@@ -155,7 +165,7 @@ char *plot_graphics_path(const char *file)
 }
 
 /* FILE.tex gets FILE-graphics.pdf beside it, which is moved first: the text without it would be no picture. */
-static kvant_status finish_cairolatex(const work *w, const char *file, kvant_error *err)
+static kvant_status finish_cairolatex(const work *w, const char *file, double inches, kvant_error *err)
 {
     char *raw = NULL;
     char *path = plot_graphics_path(file), *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
@@ -165,7 +175,7 @@ static kvant_status finish_cairolatex(const work *w, const char *file, kvant_err
     kvant_status status = graphics ? file_read(w->picture, &raw, &bytes, err)
                                    : kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file);
     if (status == KVANT_OK) {
-        plot_cairolatex_escape(raw, graphics, &tex);
+        plot_cairolatex_escape(raw, graphics, inches, &tex);
         status = tex.failed ? kvant_fail(err, KVANT_NOMEM, "%s: out of memory", file)
                             : file_write(w->picture, tex.data, tex.length, err);
     }
@@ -187,10 +197,11 @@ kvant_status plot_gnuplot(const plot_options *o, const char *experiment, const p
         status = write_script(o, experiment, data, format, &w, err);
     if (status == KVANT_OK)
         status = run_gnuplot(o, &w, err);
-    if (status == KVANT_OK && !strcmp(format, "tikz"))
-        status = escape_tikz(&w, err);
+    const double inches = o->width ? plot_width_named(o->width)->inches : 0;
+    if (status == KVANT_OK && (!strcmp(format, "tikz") || (inches > 0 && (!strcmp(format, "svg") || !strcmp(format, "png")))))
+        status = finish_picture(&w, format, inches, err);
     if (status == KVANT_OK && !strcmp(format, "cairolatex"))
-        status = finish_cairolatex(&w, file, err);
+        status = finish_cairolatex(&w, file, inches, err);
     if (status == KVANT_OK && rename(w.picture, file))
         status = kvant_fail(err, KVANT_IO, "%s: cannot write: %s", file, strerror(errno));
     remove_work(&w);

@@ -39,9 +39,15 @@ kvant_status plot_gnuplot(const plot_options *options, const char *experiment, c
  * memory. */
 char *plot_graphics_path(const char *file);
 
-/* Adds a picture of gnuplot's terminal tikz with its texts escaped for TeX. */
-void plot_tikz_escape(const char *tikz, text *out);
+/* Adds a picture of gnuplot's terminal tikz with its texts escaped for TeX, `inches` wide where these are above 0. */
+void plot_tikz_escape(const char *tikz, double inches, text *out);
 /* The same of terminal cairolatex, whose lines and areas are a PDF of its own: what \includegraphics shall name. */
-void plot_cairolatex_escape(const char *tex_picture, const char *graphics, text *out);
+void plot_cairolatex_escape(const char *tex_picture, const char *graphics, double inches, text *out);
+
+/* Adds an SVG picture with its width and height in inches. KVANT_FAILED: it does not say its size in pixels. */
+kvant_status plot_svg_inches(const char *svg, double inches, text *out, kvant_error *err);
+/* A PNG picture with the density that makes it so wide; freed by the caller. KVANT_FAILED: no PNG; KVANT_NOMEM. */
+kvant_status plot_png_inches(const unsigned char *png, size_t bytes, double inches, unsigned char **out, size_t *out_bytes,
+                             kvant_error *err);
 
 #endif

@@ -45,14 +45,17 @@ static void add_words(text *out, const char *words, size_t n)
         add_escaped(out, words, n);
 }
 
-void plot_tikz_escape(const char *tikz, text *out)
+void plot_tikz_escape(const char *tikz, double inches, text *out)
 {
-    static const char node[] = "\\node[", at[] = "] at (", open[] = ") {", end[] = "};";
+    static const char node[] = "\\node[", at[] = " at (", open[] = ") {", end[] = "};";
+    static const char begin_picture[] = "\\begin{tikzpicture}", end_picture[] = "\\end{tikzpicture}";
     for (const char *line = tikz; *line;) {
         const size_t length = strcspn(line, "\n");
         const char *stop = line + length - strlen(end), *place = strstr(line, at), *words = place ? strstr(place, open) : NULL;
         const bool text_line = length > strlen(node) + strlen(end) && !strncmp(line, node, strlen(node)) &&
                                !strncmp(stop, end, strlen(end)) && words && words + strlen(open) <= stop;
+        if (inches > 0 && !strncmp(line, begin_picture, strlen(begin_picture)))
+            text_add(out, "\\resizebox{%.4gin}{!}{\\gpbasems1pt%%\n", inches);      /* marks that are still seen */
         if (text_line) {
             words += strlen(open);
             text_add(out, "%.*s", (int)(words - line), line);
@@ -60,6 +63,8 @@ void plot_tikz_escape(const char *tikz, text *out)
             text_add(out, "%s", end);
         } else
             text_add(out, "%.*s", (int)length, line);
+        if (inches > 0 && !strncmp(line, end_picture, strlen(end_picture)))
+            text_add(out, "}%%");
         line += length;
         if (*line) {
             text_add(out, "\n");
@@ -69,15 +74,17 @@ void plot_tikz_escape(const char *tikz, text *out)
 }
 
 /* One line: a text, the lines of the picture put under them, or what stays as it is. */
-static void add_line(text *out, const char *line, size_t length, const char *graphics)
+static void add_line(text *out, const char *line, size_t length, const char *graphics, double inches)
 {
+    static const char begin_picture[] = "\\begin{picture}", end_picture[] = "\\end{picture}%";
     static const char strut[] = "\\strut{}", rotated[] = "\\rotatebox", include[] = "\\includegraphics[width=", picture[] = "]{";
     char *copy = strndup(line, length);
     if (!copy) {
         out->failed = true;
         return;
     }
-    const bool put = !strncmp(copy + strspn(copy, " "), "\\put(", 5);
+    const char *first = copy + strspn(copy, " ");
+    const bool put = !strncmp(first, "\\put(", 5);
     const char *words = put ? strstr(copy, strut) : NULL, *art = put ? strstr(copy, include) : NULL;
     const char *end = words && strstr(copy, rotated) && strstr(copy, rotated) < words ? "}}}%" : "}}%";
     if (words && length >= strlen(end) && !strcmp(copy + length - strlen(end), end)) {
@@ -87,16 +94,20 @@ static void add_line(text *out, const char *line, size_t length, const char *gra
         text_add(out, "%s", end);
     } else if (art && strstr(art, picture))
         text_add(out, "%.*s%s%s}}%%", (int)(strstr(art, picture) - copy), copy, picture, graphics);
+    else if (inches > 0 && !strncmp(first, begin_picture, strlen(begin_picture)))
+        text_add(out, "\\resizebox{%.4gin}{!}{%s", inches, first);
+    else if (inches > 0 && !strcmp(first, end_picture))
+        text_add(out, "%s\n  }%%", copy);
     else
         text_add(out, "%s", copy);
     free(copy);
 }
 
-void plot_cairolatex_escape(const char *tex_picture, const char *graphics, text *out)
+void plot_cairolatex_escape(const char *tex_picture, const char *graphics, double inches, text *out)
 {
     for (const char *line = tex_picture; *line;) {
         const size_t length = strcspn(line, "\n");
-        add_line(out, line, length, graphics);
+        add_line(out, line, length, graphics, inches);
         line += length;
         if (*line) {
             text_add(out, "\n");
