@@ -69,6 +69,7 @@ static void test_learners(void **state)
 int main(void)
 {
     omp_set_num_threads(1);        /* so that oneDNN stays on this thread, as it does inside a parallel region */
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_policies), cmocka_unit_test(test_learners) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_policies),
+                                        cmocka_unit_test(test_learners) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

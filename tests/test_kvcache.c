@@ -24,7 +24,8 @@ static void test_learner(void **state)
     kvcache_codecs codecs;
     assert_int_equal(kvcache_codecs_open(&policy, &shape, NULL, &codecs, NULL), KVANT_OK);
     assert_int_equal(kvcache_accounted(&codecs, 2 + PROBLEM_LEARNS - 1).key, (2 + PROBLEM_LEARNS - 1) * 128);
-    assert_int_equal(kvcache_accounted(&codecs, 2 + PROBLEM_LEARNS).key, 2 * 128 + PROBLEM_LEARNS * codecs.of[0]->plan.code + sizeof(float));
+    assert_int_equal(kvcache_accounted(&codecs, 2 + PROBLEM_LEARNS).key,
+                     2 * 128 + PROBLEM_LEARNS * codecs.of[0]->plan.code + sizeof(float));
     kvcache *cache;
     assert_int_equal(kvcache_open(&codecs, PROBLEM_TOKENS, &cache, NULL), KVANT_OK);
     float scale[3];
@@ -162,7 +163,8 @@ static void test_sliding_bytes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_learner), cmocka_unit_test(test_allocation), cmocka_unit_test(test_bytes),
-                                        cmocka_unit_test(test_sliding_bytes) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_learner), cmocka_unit_test(test_allocation), cmocka_unit_test(test_bytes), cmocka_unit_test(test_sliding_bytes),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
