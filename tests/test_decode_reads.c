@@ -1,5 +1,5 @@
 /* test_decode_reads.c - the ways in which decode steps read a cache: codes, decoded in every step, or an f16 copy. Each is held
- * against attention in double over exactly what it reads, under every kind of policy; and a copy against what it copies, and by bytes. */
+ * against attention in double over exactly what it reads, under every kind of policy; a copy against what it copies; and bytes. */
 #include "harness/lm/attention.h"
 #include "tests/attention_problem.h"
 

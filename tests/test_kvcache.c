@@ -164,7 +164,8 @@ static void test_sliding_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learner), cmocka_unit_test(test_allocation), cmocka_unit_test(test_bytes), cmocka_unit_test(test_sliding_bytes),
+        cmocka_unit_test(test_learner), cmocka_unit_test(test_allocation), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_sliding_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
