@@ -13,11 +13,11 @@ WITH cell AS (
 ), extreme AS (            -- the least of times, the most of rates: where bars end
   SELECT c.*, coalesce(m.value, c.value) AS best, 0 AS relative FROM cell c
   LEFT JOIN measurement m ON m.cell = c.cell AND m.metric = c.metric || CASE c.probe WHEN 'throughput' THEN '_max' ELSE '_min' END
-), shown AS (              -- rates once more, over those of the reference at the same depth, which is the line at 1
+), shown AS (              -- medians of rates once more, over that of the reference at the same depth, which is the line at 1
   SELECT cell, probe, model, data, dim, queries, threads, settings, relative, label, ordinal, line, depth, value, best FROM extreme
   UNION ALL
   SELECT c.cell, c.probe, c.model, c.data, c.dim, c.queries, c.threads, c.settings, 1, c.label, c.ordinal, c.line, c.depth,
-         c.value / f.value, c.best / f.best
+         c.value / f.value, c.value / f.value
   FROM extreme c JOIN extreme f ON f.cell = (SELECT o.cell FROM cell o WHERE o.pairing = c.pairing AND o.reference ORDER BY o.ordinal)
   WHERE c.probe = 'throughput'
 ), numbered AS (
