@@ -115,15 +115,15 @@ static uint32_t sinks_size(const kvcache_rule *rule, uint32_t capacity)
 
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* Bytes of the areas of a part. */
+/* Bytes of the areas of a part. A copy has the slots of the codes, but for those that only fill up their last unit. */
 typedef struct { size_t codes, copy, sink, ring, state; } part_bytes;
 
 static part_bytes part_size(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side, uint32_t capacity)
 {
     const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side);
-    const uint32_t coded = codes_size(&rule, capacity);
-    return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, coded)),
-                         .copy = rule.copied ? aligned(kvant_bytes(codecs->f16, coded)) : 0,
+    const uint32_t slots = codes_size(&rule, capacity), copies = rule.copied ? min_u32(slots, kvcache_coded(&rule, capacity)) : 0;
+    return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, slots)),
+                         .copy = aligned(kvant_bytes(codecs->f16, copies)),
                          .sink = aligned(kvant_bytes(codecs->f16, sinks_size(&rule, capacity))),
                          .ring = aligned(kvant_bytes(codecs->f16, ring_size(&rule, capacity))),
                          .state = rule.codec->plan.prompt ? aligned(rule.codec->plan.state) : 0 };
