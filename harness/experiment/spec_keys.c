@@ -61,8 +61,8 @@ kvant_status spec_find_word(spec_kind kind, const char *given, int *index, kvant
     return status;
 }
 
-/* Configs came to have it later than the others. At its default it is left out: cells that knew nothing of it keep the config that they
- * had, and so their place in stores and golden outcomes made before. */
+/* Configs came to have it later than the others. At its default it is left out, so that a cell which knows nothing of it has the config
+ * of stores made before, and with the same code the same key: it is found there, compared and merged. */
 const char *spec_left_out(const char *name)
 {
     const spec_key *k = key_of(SPEC_DECODE_READS);
