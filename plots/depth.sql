@@ -1,4 +1,4 @@
--- Speed over depth: time of decode attention per key-value pair, and a model's tokens per second, over f16's too; a panel for each setting
+-- Speed over depth: time of decode attention per key-value pair; a model's tokens per second, and over f16's; a panel per setting
 WITH cell AS (
   SELECT r.cell, probe, pairing, reference, model, label, ordinal, key_quantizer, metric, value, unit, better,
          json_extract(config, '$.probe.params.depth') AS depth,

@@ -1,5 +1,5 @@
-/* test_decode_reads_run.c - decode_reads from a spec to a report, on the tiny model: what each way changes of perplexities by decode and
- * by prefill, the bytes that probes measure, and rows that name a way, the default too, which configs leave out. */
+/* test_decode_reads_run.c - decode_reads from a spec to a report, on the tiny model: what each way changes of perplexities by decode
+ * and by prefill, the bytes that probes measure, and rows that name a way, the default too, which configs leave out. */
 #include "harness/report/report_internal.h"
 #include "tests/experiments.h"
 #include "tests/tiny_model.h"
@@ -9,21 +9,20 @@
 static char *model, *prose, *db;
 
 /* A vector of 16 coordinates is 12 bytes in codes and 32 as f16; 4 of 64 tokens are sinks. */
+#define ROW(where, metric, rest) "  { \"where\": {" where "}, \"metric\": \"" metric "\", " rest " }"
+#define BYTES "\"probe\": \"bytes\", \"decode_reads\": "
 static const char spec_text[] =
-    "{ \"name\": \"ways\", \"probe\": [\"perplexity\", \"bytes\"], \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, \"chunks\": 2,\n"
-    "  \"controls\": false, \"path\": [\"prefill\", \"decode\"], \"sink\": 4, \"decode_reads\": [\"codes\", \"decoded\", \"copy\"],\n"
+    "{ \"name\": \"ways\", \"probe\": [\"perplexity\", \"bytes\"], \"model\": \"%s\", \"data\": \"%s\", \"context\": 64,\n"
+    "  \"chunks\": 2, \"controls\": false, \"path\": [\"prefill\", \"decode\"], \"sink\": 4,\n"
+    "  \"decode_reads\": [\"codes\", \"decoded\", \"copy\"],\n"
     "  \"cache\": [{\"quantizer\": \"affine\", \"bits\": 4, \"group_size\": 16}, \"f16\"], \"expect\": [\n"
-    "  { \"where\": {\"probe\": \"bytes\", \"key\": \"affine\", \"decode_reads\": \"codes\"}, \"metric\": \"bits_stored\", \"value\": 6.625,\n"
-    "    \"tolerance\": 1e-9 },\n"
-    "  { \"where\": {\"probe\": \"bytes\", \"key\": \"affine\", \"decode_reads\": \"decoded\"}, \"metric\": \"bits_stored\", \"value\": 6.625,\n"
-    "    \"tolerance\": 1e-9 },\n"
-    "  { \"where\": {\"probe\": \"bytes\", \"key\": \"affine\", \"decode_reads\": \"copy\"}, \"metric\": \"bits_stored\", \"value\": 21.625,\n"
-    "    \"tolerance\": 1e-9 },\n"
-    "  { \"where\": {\"probe\": \"bytes\", \"decode_reads\": \"copy\"}, \"metric\": \"copy of all\", \"value\": 0.9375, \"tolerance\": 1e-9,\n"
-    "    \"formula\": \"bytes_copy / (bytes_per_token_f16 * 64)\" },\n"
-    "  { \"where\": {\"probe\": \"bytes\", \"key\": \"f16\", \"decode_reads\": \"codes\"}, \"metric\": \"bits_stored\", \"value\": 16,\n"
-    "    \"tolerance\": 0 },\n"
-    "  { \"where\": {\"key\": \"f16\", \"decode_reads\": \"copy\"}, \"metric\": \"bits_stored\", \"value\": 16, \"tolerance\": 0 } ] }\n";
+    ROW(BYTES "\"codes\", \"key\": \"affine\"", "bits_stored", "\"value\": 6.625, \"tolerance\": 1e-9") ",\n"
+    ROW(BYTES "\"decoded\", \"key\": \"affine\"", "bits_stored", "\"value\": 6.625, \"tolerance\": 1e-9") ",\n"
+    ROW(BYTES "\"copy\", \"key\": \"affine\"", "bits_stored", "\"value\": 21.625, \"tolerance\": 1e-9") ",\n"
+    ROW(BYTES "\"copy\"", "copy of all", "\"value\": 0.9375, \"tolerance\": 1e-9, "
+        "\"formula\": \"bytes_copy / (bytes_per_token_f16 * 64)\"") ",\n"
+    ROW(BYTES "\"codes\", \"key\": \"f16\"", "bits_stored", "\"value\": 16, \"tolerance\": 0") ",\n"
+    ROW("\"key\": \"f16\", \"decode_reads\": \"copy\"", "bits_stored", "\"value\": 16, \"tolerance\": 0") " ] }\n";
 
 /* The nll of the affine cache by a path, read in one way: "codes" where the config says nothing. */
 static double nll_of(const char *path, const char *reads)
@@ -85,7 +84,8 @@ static void test_rows(void **state)
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(report, "expect")) {
         assert_true(n < sizeof verdicts / sizeof *verdicts);
         if (strcmp(member_text(row, "verdict"), verdicts[n]))
-            fail_msg("row %zu: %s instead of %s, computed %g", n, member_text(row, "verdict"), verdicts[n], member_number(row, "computed"));
+            fail_msg("row %zu: %s instead of %s, computed %g", n, member_text(row, "verdict"), verdicts[n],
+                     member_number(row, "computed"));
         n++;
     }
     assert_int_equal(n, sizeof verdicts / sizeof *verdicts);

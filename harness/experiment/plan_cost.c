@@ -28,7 +28,8 @@ static double activations(const lm_shape *s, double rows, double context, bool d
     const double q = (double)s->n_head * s->head_dim, kv = (double)s->n_kv_head * s->head_dim, group = (double)s->n_head / s->n_kv_head;
     const double mlp = 2 * (s->n_ff > kv ? s->n_ff : kv), experts = s->n_expert + s->n_used * (s->n_embd + 4.0);
     const double row = 2.0 * s->n_embd + q + 2 * kv + q + mlp + 2 * s->rope.width + experts;
-    const double block = decode ? group * (KVCACHE_TILE + 4.0 * s->head_dim) + tiles * KVCACHE_TILE * s->head_dim : 2 * group * ATTENTION_QUERIES * (s->head_dim + context);
+    const double block = decode ? group * (KVCACHE_TILE + 4.0 * s->head_dim) + tiles * KVCACHE_TILE * s->head_dim
+                                : 2 * group * ATTENTION_QUERIES * (s->head_dim + context);
     return 4 * (rows * row + (decode ? 0 : 2 * kv * context) + threads * block);
 }
 

@@ -17,7 +17,7 @@ typedef struct {
     usage *used;                   /* [n], one per quantizer, and an empty one for those of added controls alone */
     size_t n;
     const plan_cell *first, *learner;          /* the first cell, and the first that is trained */
-    bool sink, window, sliding, prefill, key_stage, decode_reads, seed, seed_rule, learnt, weights;  /* several values within the plan */
+    bool sink, window, sliding, prefill, key_stage, decode_reads, seed, seed_rule, learnt, weights;    /* several values in the plan */
 } survey;
 
 static void see_side(survey *s, const kvcache_side *side)

@@ -19,8 +19,8 @@ static const spec_key keys[] = {
       "that append after attention. A decode step is a pass of one token", { "packed", "raw" } },
     { "key_stage", SPEC_KEY_STAGE, "keys are coded after RoPE, or before it and rotated whenever they are read; sinks and window likewise",
       { "post_rope", "pre_rope" } },
-    { "decode_reads", SPEC_DECODE_READS, "how decode steps read what is in codes: inner products from the codes; all of them decoded in "
-      "every step; or an f16 copy beside them, whose bytes count. What is f16 is read as f16", { "codes", "decoded", "copy" } },
+    { "decode_reads", SPEC_DECODE_READS, "how decode steps read what is in codes: inner products from the codes; all of them decoded "
+      "in every step; or an f16 copy beside them, whose bytes count. What is f16 is read as f16", { "codes", "decoded", "copy" } },
     { "seed", SPEC_SEED, "of rotations and sketches (default 0)", { NULL } },
     { "seed_rule", SPEC_SEED_RULE, "all layers share the seed, or each adds its number", { "shared", "per_layer" } },
     { "isa", SPEC_ISA, "kernels: auto (default), scalar, or a target", { NULL } },
@@ -61,8 +61,8 @@ kvant_status spec_find_word(spec_kind kind, const char *given, int *index, kvant
     return status;
 }
 
-/* Configs came to have it later than the others. At its default it is left out, so that a cell which knows nothing of it has the config
- * of stores made before, and with the same code the same key: it is found there, compared and merged. */
+/* Configs came to have it later than the others. At its default it is left out, so that a cell which knows nothing of it has the
+ * config of stores made before, and with the same code the same key: it is found there, compared and merged. */
 const char *spec_left_out(const char *name)
 {
     const spec_key *k = key_of(SPEC_DECODE_READS);
