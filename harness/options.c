@@ -1,5 +1,6 @@
 /* options.c - reads the options that several commands share (harness/options.h).
  * What is wrong with one is said once, in the words of kvant_parse or kvant_find. */
+#include "harness/experiment/spec.h"
 #include "harness/options.h"
 #include "harness/sysinfo.h"
 #include "harness/weights.h"
@@ -36,16 +37,29 @@ static bool option_choice(const cli *c, const char *option, const char *first, c
     return false;
 }
 
+/* One of the words that a policy's key may be in specs; without the option the default, 0. */
+static bool option_word(const cli *c, const char *option, spec_kind kind, int *index)
+{
+    const char *given = cli_get(c, option);
+    kvant_error why;
+    *index = 0;
+    if (!given || spec_find_word(kind, given, index, &why) == KVANT_OK)
+        return true;
+    cli_usage(c, "--%s %.40s: %s", option, given, why.text);
+    return false;
+}
+
 bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy)
 {
     kvant_error err = { "" };
     long long sink, window, seed;
-    bool f16, raw, unrotated;
+    int sliding, prefill, stage, reads;
     const char *key = cli_get(c, "key"), *value = cli_get(c, "value");
     *policy = (kvcache_policy){ .isa = cli_get(c, "isa") };
     if (!cli_get_int(c, "sink", 0, INT_MAX, 0, &sink) || !cli_get_int(c, "window", 0, INT_MAX, 0, &window) ||
-        !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed) || !option_choice(c, "sliding", "quantized", "f16", &f16) ||
-        !option_choice(c, "prefill", "packed", "raw", &raw) || !option_choice(c, "key-stage", "post_rope", "pre_rope", &unrotated))
+        !cli_get_int(c, "seed", 0, UINT_MAX, 0, &seed) || !option_word(c, "sliding", SPEC_SLIDING, &sliding) ||
+        !option_word(c, "prefill", SPEC_PREFILL, &prefill) || !option_word(c, "key-stage", SPEC_KEY_STAGE, &stage) ||
+        !option_word(c, "decode-reads", SPEC_DECODE_READS, &reads))
         return false;
     if (option_quantizer(key ? key : fallback, &policy->key, &err) != KVANT_OK ||
         option_quantizer(value ? value : key ? key : fallback, &policy->value, &err) != KVANT_OK) {
@@ -55,9 +69,10 @@ bool option_policy(const cli *c, const char *fallback, kvcache_policy *policy)
     policy->sink = (uint32_t)sink;
     policy->window = (uint32_t)window;
     policy->seed = (uint32_t)seed;
-    policy->sliding = f16 ? SLIDING_F16 : SLIDING_QUANTIZED;
-    policy->prefill = raw ? PREFILL_RAW : PREFILL_PACKED;
-    policy->key_stage = unrotated ? KEYS_PRE_ROPE : KEYS_POST_ROPE;
+    policy->sliding = (kvcache_sliding_layers)sliding;
+    policy->prefill = (kvcache_prefill)prefill;
+    policy->key_stage = (kvcache_key_stage)stage;
+    policy->decode_reads = (kvcache_reads)reads;
     return true;
 }
 

@@ -18,6 +18,7 @@
     { "sliding", "NAME", "layers with a sliding window: quantized or f16 (default quantized)", false },                      \
     { "prefill", "NAME", "tokens of a pass see each other packed or raw (default packed)", false },                          \
     { "key-stage", "NAME", "keys are coded post_rope or pre_rope (default post_rope)", false },                              \
+    { "decode-reads", "NAME", "decode steps read codes, codes decoded in every step, or a copy (default codes)", false },    \
     { "seed", "N", "seed of rotations (default 0)", false },                                                                 \
     { "isa", "TARGET", "kernels to use: auto, scalar, or a target (default auto)", false }
 

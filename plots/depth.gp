@@ -1,10 +1,10 @@
 # A panel for each setting, a line for each cache: f16's thick and black, the others thin with points; bars reach to the best repeat.
-# Depths are spaced by their logarithm, unless one of them is 0.
-array PANEL[N]; array STYLE_OF[N]; array NAME_OF[N]; array TITLES[N]; array AXIS[N]; array LINE[N]
+# Depths are spaced by their logarithm, unless one of them is 0; times and rates too, but not what is relative to f16.
+array PANEL[N]; array STYLE_OF[N]; array NAME_OF[N]; array TITLES[N]; array AXIS[N]; array LINE[N]; array RELATIVE[N]
 set datafile separator "\t"
 do for [i = 1:N] {
     stats DATA index i - 1 skip 1 using (PANEL[i] = int($6), STYLE_OF[i] = int($10), NAME_OF[i] = strcol(9), TITLES[i] = strcol(7), \
-        AXIS[i] = strcol(8), LINE[i] = int($5), 0) nooutput
+        AXIS[i] = strcol(8), LINE[i] = int($5), RELATIVE[i] = int($15), 0) nooutput
 }
 PANELS = int(FIRST[11])
 ACROSS = int(FIRST[12])
@@ -38,14 +38,14 @@ do for [i = 1:N] {
     YMIN[p] = B_min < YMIN[p] ? B_min : YMIN[p]
     YMAX[p] = B_max > YMAX[p] ? B_max : YMAX[p]
 }
-set logscale y
 set format y '%g'
 set errorbars 0
 set grid xtics ytics
 set xtics font ',11'
 set ytics font ',11'
 set label 1 'points: medians, bars to the best repeat' at screen 0.985, screen 14.0 / HEIGHT right font ',11' textcolor '#606060'
-tint(i) = LINE[i] ? '#000000' : colour(STYLE_OF[i])
+# Black is f16's; whose turn it would be gets the colour that f16 leaves.
+tint(i) = LINE[i] ? '#000000' : LINE[1] && colour(STYLE_OF[i]) eq '#000000' ? colour(1) : colour(STYLE_OF[i])
 
 if (BELOW) {
     do for [i = 1:N] { eval key_entry(STYLE_OF[i], KEY_COLUMNS, KEY_ROWS, 'NAME_OF[i]', shape(STYLE_OF[i]), tint(i)) }
@@ -63,12 +63,20 @@ do for [p = 1:PANELS] {
         unset logscale x
         set xrange [-0.05 * XMAX[p]:1.05 * XMAX[p] + 1]
     }
-    set yrange [YMIN[p] / 1.3:YMAX[p] * 1.3]
     unset ytics
-    do for [k = floor(log10(YMIN[p])):ceil(log10(YMAX[p]))] { do for [m = 1:3] {
-        TIC = (m == 1 ? 1 : m == 2 ? 2 : 5) * 10.0 ** k
-        set ytics add (sprintf('%g', TIC) TIC)
-    } }
+    if (RELATIVE[FROM[p]]) {
+        ROOM = 0.08 * (YMAX[p] - YMIN[p]) + 0.02
+        unset logscale y
+        set yrange [YMIN[p] - ROOM:YMAX[p] + ROOM]
+        set ytics step(YMAX[p] - YMIN[p] + 2 * ROOM, 6)
+    } else {
+        set logscale y
+        set yrange [YMIN[p] / 1.3:YMAX[p] * 1.3]
+        do for [k = floor(log10(YMIN[p])):ceil(log10(YMAX[p]))] { do for [m = 1:3] {
+            TIC = (m == 1 ? 1 : m == 2 ? 2 : 5) * 10.0 ** k
+            set ytics add (sprintf('%g', TIC) TIC)
+        } }
+    }
     set ytics nomirror out textcolor '#202020' font ',11'
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
     set xlabel COLUMNS[2] font ',12'

@@ -1,6 +1,6 @@
--- Speed over depth: time of decode attention per key-value pair, and a model's tokens per second; a panel for each setting
+-- Speed over depth: time of decode attention per key-value pair; a model's tokens per second, and over f16's; a panel per setting
 WITH cell AS (
-  SELECT cell, probe, model, label, ordinal, key_quantizer, metric, value, unit, better,
+  SELECT r.cell, probe, pairing, reference, model, label, ordinal, key_quantizer, metric, value, unit, better,
          json_extract(config, '$.probe.params.depth') AS depth,
          json_remove(json_extract(config, '$.probe.params'), '$.depth') AS settings,
          json_extract(config, '$.probe.params.queries') AS queries, json_extract(config, '$.probe.params.threads') AS threads,
@@ -11,20 +11,28 @@ WITH cell AS (
   WHERE experiment = :experiment AND value > 0 AND control IS NULL AND
         (probe = 'decode_attention' AND metric = 'ns_per_pair' OR probe = 'throughput' AND metric = 'decode_tokens_per_s')
 ), extreme AS (            -- the least of times, the most of rates: where bars end
-  SELECT c.*, coalesce(m.value, c.value) AS best FROM cell c
+  SELECT c.*, coalesce(m.value, c.value) AS best, 0 AS relative FROM cell c
   LEFT JOIN measurement m ON m.cell = c.cell AND m.metric = c.metric || CASE c.probe WHEN 'throughput' THEN '_max' ELSE '_min' END
+), shown AS (              -- medians of rates once more, over that of the reference at the same depth, which is the line at 1
+  SELECT cell, probe, model, data, dim, queries, threads, settings, relative, label, ordinal, line, depth, value, best FROM extreme
+  UNION ALL
+  SELECT c.cell, c.probe, c.model, c.data, c.dim, c.queries, c.threads, c.settings, 1, c.label, c.ordinal, c.line, c.depth,
+         c.value / f.value, c.value / f.value
+  FROM extreme c JOIN extreme f ON f.cell = (SELECT o.cell FROM cell o WHERE o.pairing = c.pairing AND o.reference ORDER BY o.ordinal)
+  WHERE c.probe = 'throughput'
 ), numbered AS (
-  SELECT *, dense_rank() OVER (ORDER BY probe, model, data, dim, queries, threads, settings) AS panel,
-         min(ordinal) OVER (PARTITION BY label) AS first FROM extreme
+  SELECT *, dense_rank() OVER (ORDER BY probe, model, data, dim, queries, threads, settings, relative) AS panel,
+         min(ordinal) OVER (PARTITION BY label) AS first FROM shown
 ), styled AS (
   SELECT *, dense_rank() OVER (ORDER BY line DESC, first, label) AS style FROM numbered
 )
 SELECT panel || ' ' || label AS series, depth AS 'tokens in the cache', value, best, line, panel,
-       CASE probe WHEN 'throughput' THEN coalesce(model, data) || ': decode'
+       CASE probe WHEN 'throughput' THEN coalesce(model, data) || ': decode' || CASE relative WHEN 1 THEN ', over f16' ELSE '' END
        ELSE printf('d = %d, %d quer%s per KV head, ', dim, queries, CASE queries WHEN 1 THEN 'y' ELSE 'ies' END) ||
             CASE threads WHEN 0 THEN 'all threads' WHEN 1 THEN '1 thread' ELSE threads || ' threads' END END AS title,
-       CASE probe WHEN 'throughput' THEN 'tokens per second' ELSE 'ns per key-value pair' END || ', log scale' AS axis,
+       CASE WHEN relative THEN 'times f16''s tokens per second' WHEN probe = 'throughput' THEN 'tokens per second, log scale'
+       ELSE 'ns per key-value pair, log scale' END AS axis,
        label, style, max(panel) OVER () AS panels,
        (SELECT count(DISTINCT threads) FROM cell WHERE probe = 'decode_attention') AS across, max(length(label)) OVER () AS letters,
-       max(style) OVER () AS styles
+       max(style) OVER () AS styles, relative
 FROM styled ORDER BY panel, line DESC, first, label, depth

@@ -25,11 +25,11 @@ SLOW='checkkernels|test_conformance|test_run|test_states_run|test_oracles|test_p
 HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the
 # fuzzer, streamed weights in the test of architectures. Kernels stand between guard pages instead.
-LONG='checkkernels|test_oracles|test_attention|test_states|test_weights|test_weights_choice'
+LONG='checkkernels|test_oracles|test_attention|test_decode_reads|test_states|test_weights|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing; whole runs take it minutes, and their parts have tests of their own.
 SEQUENTIAL='test_run|test_properties|test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
-test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_pretokenize|test_spec|test_stats|test_stats_paired|test_stats_rank|
-test_store|test_util|test_variant|test_views|test_formula|test_spec_variant|test_paper|test_compare_stores|test_bundle'
+test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_plan_policy|test_pretokenize|test_spec|test_stats|test_stats_paired|
+test_stats_rank|test_store|test_util|test_variant|test_views|test_formula|test_spec_variant|test_paper|test_compare_stores|test_bundle'
 SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names; first those that take longest, beside which the others run.

@@ -30,6 +30,8 @@ refuses unknown_input 2 'smollm2-135m' "$kvant" fetch smollm-135m
 refuses unknown_plugin 2 'turboquant_mse' "$kvant" list turboqant_mse
 refuses unknown_allocator 2 "did you mean 'greedy'" "$kvant" list gredy
 check keys_with_words sh -c "'$kvant' list keys | grep -q '^key_stage .*post_rope (default) or pre_rope'"
+check keys_with_three_words sh -c "'$kvant' list keys | grep -q '^decode_reads .*codes (default) or decoded or copy'"
+refuses wrong_reads 2 'must be "codes", "decoded" or "copy"' "$kvant" generate smollm2-135m --prompt x --decode-reads copies
 check allocators_with_parameters sh -c "'$kvant' list allocators | grep -A 3 '^uniform:' | grep -q '^straddle .*one of even none'"
 refuses no_data 2 '--data is missing' "$kvant" sensitivity smollm2-135m
 refuses wrong_candidates 2 'as in 2,3,4' "$kvant" sensitivity smollm2-135m --data jargon --candidates 2,,4

@@ -1,56 +1,6 @@
 /* test_plan.c - plans: which cells a spec comes to, in what order, under which identity, and what is skipped with which words.
  * Vectors are made, the model is the tiny one: nothing here is measured. */
-#include "harness/experiment/plan_internal.h"
-#include "tests/scratch.h"
-#include "tests/tiny_model.h"
-
-#include <math.h>
-
-static char *folder, *model_path, *text_path;
-
-typedef struct { spec spec; plan plan; } planned;
-
-static kvant_status try_plan(const char *json, planned *p, kvant_error *err)
-{
-    *p = (planned){ .plan = { 0 } };
-    kvant_status status = spec_parse("x.json", json, strlen(json), NULL, 0, &p->spec, err);
-    if (!status)
-        status = plan_open(&p->spec, NULL, NULL, 2, NULL, &p->plan, err);
-    if (status)
-        spec_close(&p->spec);
-    return status;
-}
-
-static void make_plan(const char *json, planned *p)
-{
-    kvant_error err = { "" };
-    if (try_plan(json, p, &err))
-        fail_msg("%s: %s", json, err.text);
-}
-
-static void close_plan(planned *p)
-{
-    plan_close(&p->plan);
-    spec_close(&p->spec);
-}
-
-/* A spec of perplexity on the tiny model with these further members, without controls. */
-static char *model_spec(const char *members)
-{
-    char *json = text_format("{ \"name\": \"t\", \"probe\": \"perplexity\", \"model\": \"%s\", \"data\": \"%s\", \"context\": 64, "
-                             "\"controls\": false, %s }", model_path, text_path, members);
-    assert_non_null(json);
-    return json;
-}
-
-static void make_model_plan(const char *members, planned *p)
-{
-    char *json = model_spec(members);
-    make_plan(json, p);
-    free(json);
-}
-
-#define VECTORS "\"name\": \"t\", \"probe\": \"distortion\", \"data\": {\"dataset\": \"synthetic\", \"dim\": 64, \"n\": 128}"
+#include "tests/plans.h"
 
 static void test_order_is_the_files(void **state)
 {
@@ -173,31 +123,6 @@ static void test_identity_holds_baselines(void **state)
     free(json);
 }
 
-static void test_pairing_ignores_quantizers_and_policy_only(void **state)
-{
-    (void)state;
-    planned p, q;
-    make_model_plan("\"chunks\": [1, 2], \"key\": [\"f16\", {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": [2, 8]}], "
-                    "\"sink\": [0, 4], \"window\": [0, 8], \"seed_rule\": [\"shared\", \"per_layer\"], \"prefill\": [\"packed\", "
-                    "\"raw\"], \"key_stage\": [\"post_rope\", \"pre_rope\"], \"sliding\": [\"quantized\", \"f16\"]", &p);
-    assert_int_equal(p.plan.n_jobs, 2);
-    assert_int_equal(p.plan.n_cells, 2 * 3 * 64);
-    for (size_t i = 0; i < p.plan.n_cells; i++)
-        for (size_t j = 0; j < i; j++) {
-            const plan_cell *a = &p.plan.cells[i], *b = &p.plan.cells[j];
-            assert_string_not_equal(a->key, b->key);
-            assert_int_equal(!strcmp(a->pairing, b->pairing), a->args.v[1] == b->args.v[1]);
-            assert_int_equal(!strcmp(a->pairing, b->pairing), a->job == b->job);
-        }
-    /* Another content of the data is another identity under the same name. */
-    write_text(text_path, "something else");
-    make_model_plan("\"chunks\": 1, \"key\": \"f16\"", &q);
-    assert_string_not_equal(p.plan.cells[0].pairing, q.plan.cells[0].pairing);
-    write_text(text_path, "prose");
-    close_plan(&p);
-    close_plan(&q);
-}
-
 static void test_equal_cells_collapse(void **state)
 {
     (void)state;
@@ -316,22 +241,6 @@ static void test_skips_what_a_model_or_probe_cannot(void **state)
     close_plan(&p);
 }
 
-/* What differs from the default is named, and so are defaults where the plan has both; only the default policy is the reference. */
-static void test_labels_name_policies(void **state)
-{
-    (void)state;
-    planned p;
-    make_model_plan("\"key\": \"f16\", \"sliding\": \"f16\", \"prefill\": [\"packed\", \"raw\"], \"key_stage\": \"pre_rope\"", &p);
-    assert_int_equal(p.plan.n_cells, 3);
-    assert_string_equal(p.plan.cells[1].label, "f16 sliding f16 packed pre_rope");
-    assert_string_equal(p.plan.cells[2].label, "f16 sliding f16 raw pre_rope");
-    assert_true(p.plan.cells[0].reference && !p.plan.cells[1].reference && !p.plan.cells[2].reference);
-    assert_non_null(strstr(p.plan.cells[2].config, "\"prefill\":\"raw\""));
-    assert_non_null(strstr(p.plan.cells[2].config, "\"key_stage\":\"pre_rope\""));
-    assert_non_null(strstr(p.plan.cells[2].config, "\"sliding\":\"f16\""));
-    close_plan(&p);
-}
-
 static void test_labels(void **state)
 {
     (void)state;
@@ -369,21 +278,6 @@ static void test_lists(void **state)
     assert_string_not_equal(p.plan.cells[1].key, p.plan.cells[2].key);
     assert_int_equal(p.plan.n_skips, 1);
     assert_non_null(strstr(p.plan.skips[0].reason, "outlier_list has 3 channels"));
-    close_plan(&p);
-}
-
-/* affine with group_size 16 on head_dim 16: 4 bits and two halves a vector, so 6 bits per coordinate. */
-static void test_bits_are_those_stored(void **state)
-{
-    (void)state;
-    planned p;
-    make_model_plan("\"key\": {\"quantizer\": \"affine\", \"group_size\": 16, \"bits\": 4}, \"value\": \"f16\", \"sink\": 4, "
-                    "\"window\": [0, 8]", &p);
-    assert_int_equal(p.plan.n_cells, 3);
-    assert_true(fabs(p.plan.cells[1].bits_asked - 10) < 1e-12);
-    double sinks = ((60 * 6 + 4 * 16) / 64.0 + 16) / 2, window = ((52 * 6 + 12 * 16) / 64.0 + 16) / 2;
-    assert_true(fabs(p.plan.cells[1].bits_stored - sinks) < 1e-12);
-    assert_true(fabs(p.plan.cells[2].bits_stored - window) < 1e-12);
     close_plan(&p);
 }
 
@@ -469,27 +363,6 @@ static void test_estimates_grow_with_cost(void **state)
     close_plan(&p);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    folder = scratch_make();
-    model_path = in_folder(folder, "tiny.gguf");
-    text_path = in_folder(folder, "prose.txt");
-    tiny_model_write(model_path, (tiny_options){ .uniform = false });
-    write_text(text_path, "prose");
-    input_settings(NULL, folder, NULL);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    free(model_path);
-    free(text_path);
-    scratch_remove(folder);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,18 +370,15 @@ int main(void)
         cmocka_unit_test(test_identity_is_independent_of_key_order),
         cmocka_unit_test(test_config_is_canonical_and_complete),
         cmocka_unit_test(test_identity_holds_baselines),
-        cmocka_unit_test(test_pairing_ignores_quantizers_and_policy_only),
         cmocka_unit_test(test_equal_cells_collapse),
         cmocka_unit_test(test_caches_are_keys_and_values),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_skips_have_reasons),
         cmocka_unit_test(test_skips_what_a_model_or_probe_cannot),
-        cmocka_unit_test(test_labels_name_policies),
         cmocka_unit_test(test_labels), cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_bits_are_those_stored),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_refuses_what_does_not_fit),
         cmocka_unit_test(test_estimates_grow_with_cost),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, plans_set_up, plans_tear_down);
 }

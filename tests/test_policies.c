@@ -1,5 +1,5 @@
 /* test_policies.c - policies of a cache through whole models of every architecture: keys before RoPE, passes that see themselves raw,
- * sliding layers in f16; and a spec with all of a policy's keys as axes, through the runner. */
+ * sliding layers in f16, steps that read decoded codes or their copy; and a spec with a policy's keys as axes, through the runner. */
 #include "harness/experiment/run.h"
 #include "tests/arch_model.h"
 #include "tests/stores.h"
@@ -153,6 +153,31 @@ static void check_sliding(lm_model *model, const arch_family *f, const int32_t *
         check_paths(model, f, "sliding layers in f16, codes before RoPE", &coarse, ids, half);
 }
 
+/* Decoded codes are the same values, and the copy of f32 is f16, bit for bit; prefill sees nothing of either, nor does f16. */
+static void check_reads(lm_model *model, const arch_family *f, const int32_t *ids)
+{
+    float codes[LOGITS_N], prefill[LOGITS_N], half[LOGITS_N], other[LOGITS_N];
+    kvcache_policy coarse = policy_of("affine", "bits=3,group_size=8"), f16 = policy_of("f16", ""), exact = policy_of("f32", "");
+    coarse.window = 2;
+    run(model, &coarse, LM_DECODE, ids, 1, codes);
+    run(model, &coarse, LM_PREFILL, ids, 5, prefill);
+    run(model, &f16, LM_DECODE, ids, 1, half);
+    for (kvcache_reads way = READS_DECODED; way <= READS_COPY; way++) {
+        coarse.decode_reads = f16.decode_reads = exact.decode_reads = way;
+        run(model, &coarse, LM_DECODE, ids, 1, other);
+        if (way == READS_DECODED)
+            check_near(f, "decoded codes", 1, distance_rms(codes, other), coded_tolerance);
+        if (!memcmp(codes, other, sizeof other))
+            fail_msg("%s: decode steps read codes, whatever they are asked to", f->name);
+        run(model, &coarse, LM_PREFILL, ids, 5, other);
+        assert_memory_equal(prefill, other, sizeof other);
+        run(model, &f16, LM_DECODE, ids, 1, other);
+        assert_memory_equal(half, other, sizeof other);
+    }
+    run(model, &exact, LM_DECODE, ids, 1, other);
+    assert_memory_equal(half, other, sizeof other);
+}
+
 /* Draws a model and a text for it. */
 static lm_model *open_family(const arch_family *f, uint32_t context, arch_model *m, int32_t ids[TOKENS])
 {
@@ -182,6 +207,7 @@ static void test_families(void **state)
             check_key_stage(model, &m, context, ids);
             check_raw(model, &arch_families[i], ids);
             check_sliding(model, &arch_families[i], ids);
+            check_reads(model, &arch_families[i], ids);
             lm_close(model);
             arch_model_free(&m);
         }
@@ -201,7 +227,9 @@ static void test_threads(void **state)
     policy.prefill = PREFILL_RAW;
     policy.key_stage = KEYS_PRE_ROPE;
     const int threads = omp_get_max_threads();
-    for (uint32_t piece = 1; piece <= 6; piece += 5) {
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t piece = i < 3 ? 1 : 6;
+        policy.decode_reads = (kvcache_reads)(i % 3);
         omp_set_num_threads(1);
         run(model, &policy, piece == 1 ? LM_DECODE : LM_PREFILL, ids, piece, one);
         omp_set_num_threads(4);

@@ -208,6 +208,7 @@ static kvant_status set_policy(const builder *b, plan_cell *cell, kvant_error *e
     policy->seed_rule = pick[SPEC_SEED_RULE] ? (kvcache_seed_rule)pick[SPEC_SEED_RULE]->number : SEED_SHARED;
     policy->prefill = pick[SPEC_PREFILL] ? (kvcache_prefill)pick[SPEC_PREFILL]->number : PREFILL_PACKED;
     policy->key_stage = pick[SPEC_KEY_STAGE] ? (kvcache_key_stage)pick[SPEC_KEY_STAGE]->number : KEYS_POST_ROPE;
+    policy->decode_reads = pick[SPEC_DECODE_READS] ? (kvcache_reads)pick[SPEC_DECODE_READS]->number : READS_CODES;
     policy->sliding = pick[SPEC_SLIDING] ? (kvcache_sliding_layers)pick[SPEC_SLIDING]->number : SLIDING_QUANTIZED;
     cell->calibration.stage = policy->key_stage;
     return KVANT_OK;
@@ -282,6 +283,8 @@ static kvant_status add_combination(builder *b, const size_t *index, kvant_error
     status = allocate(b, &cell, &why);
     if (status && status != KVANT_SKIP)
         return kvant_fail(err, status, "%s", why.text);
+    if (plan_all_f16(&cell))       /* nothing is in codes: however they are read, it is one cell */
+        cell.policy.decode_reads = READS_CODES;
     return plan_add_cell(b, &cell, status ? why.text : NULL, err);
 }
 

@@ -63,7 +63,7 @@ double plan_bytes_sum(const plan_bytes *bytes);
  *    what they have in common,
  *    "calibration": {"data": {...}, "length", "n", "seed"}: only where something learns,
  *    "code": {"compiler", "flags", "gsl", "onednn", "parts": {PART: sha256, ...}},
- *    "data": {"dataset", "name", "params": {...}, "sha256"},
+ *    "data": {"dataset", "name", "params": {...}, "sha256"}, "decode_reads": "copy": only where not at its default (spec_left_out),
  *    "isa": {"key", "value"} or {"vector"}: the target whose ops run,
  *    "key": {"params": {"bits": 4, ...}, "quantizer": "affine"}, "key_stage": "post_rope", "model": {"name", "sha256", "weights"},
  *    "prefill": "packed", "probe": {"name", "params": {...}}, "seed": 0, "seed_rule": "shared", "sink": 0, "sliding": "quantized",

@@ -145,6 +145,12 @@ static void add_side_params(text *t, const plan_cell *c, kvant_side side)
         canonical_params_but(t, of->quantizer->params, &of->args, common ? common->differs : NULL);
 }
 
+bool plan_all_f16(const plan_cell *c)
+{
+    return !c->allocation && c->policy.key.quantizer && !strcmp(c->policy.key.quantizer->name, "f16") &&
+           (!c->model || !strcmp(c->policy.value.quantizer->name, "f16"));
+}
+
 const char *plan_quantizer(const plan_cell *c, kvant_side side)
 {
     const kvcache_side *of = side == KVANT_VALUE ? &c->policy.value : &c->policy.key;
@@ -229,6 +235,11 @@ static kvant_status add_config(text *t, const plan_cell *c, bool shared, kvant_e
         return status;
     text_add(t, ",");
     add_data(t, c->data);
+    const char *reads = spec_word(SPEC_DECODE_READS, (int)policy->decode_reads);
+    if (coded && c->model && strcmp(reads, spec_left_out("decode_reads"))) {
+        text_add(t, ",");
+        canonical_member(t, "decode_reads", reads);
+    }
     if (coded) {
         text_add(t, ",\"isa\":{");
         canonical_member(t, c->model ? "key" : "vector", c->key_target);

@@ -11,9 +11,8 @@
 static bool is_reference(const plan_cell *c)
 {
     const kvcache_policy *p = &c->policy;
-    return !c->allocation && !strcmp(p->key.quantizer->name, "f16") &&
-           (!c->model || !strcmp(p->value.quantizer->name, "f16")) && !p->sink && !p->window && !p->seed &&
-           p->prefill == PREFILL_PACKED && p->key_stage == KEYS_POST_ROPE && p->sliding == SLIDING_QUANTIZED;
+    return plan_all_f16(c) && !p->sink && !p->window && !p->seed && p->prefill == PREFILL_PACKED && p->key_stage == KEYS_POST_ROPE &&
+           p->sliding == SLIDING_QUANTIZED;
 }
 
 /* Adds a cell to like's pairing, with one quantizer everywhere under the default policy: a control, or the reference (NULL). */

@@ -21,13 +21,15 @@ static double parameter(const plan_cell *c, const char *name, double fallback)
     return fallback;
 }
 
-/* What pass.c lays out for a step of `rows` tokens that attend to `context`, and attention's scratch for every thread. */
-static double activations(const lm_shape *s, double rows, double context, bool decode, int threads)
+/* What pass.c lays out for a step of `rows` tokens that attend to `context`, and attention's scratch for every thread; tiles: of f32,
+ * which decode steps decode. */
+static double activations(const lm_shape *s, double rows, double context, bool decode, double tiles, int threads)
 {
     const double q = (double)s->n_head * s->head_dim, kv = (double)s->n_kv_head * s->head_dim, group = (double)s->n_head / s->n_kv_head;
     const double mlp = 2 * (s->n_ff > kv ? s->n_ff : kv), experts = s->n_expert + s->n_used * (s->n_embd + 4.0);
     const double row = 2.0 * s->n_embd + q + 2 * kv + q + mlp + 2 * s->rope.width + experts;
-    const double block = decode ? group * (KVCACHE_TILE + 4.0 * s->head_dim) : 2 * group * ATTENTION_QUERIES * (s->head_dim + context);
+    const double block = decode ? group * (KVCACHE_TILE + 4.0 * s->head_dim) + tiles * KVCACHE_TILE * s->head_dim
+                                : 2 * group * ATTENTION_QUERIES * (s->head_dim + context);
     return 4 * (rows * row + (decode ? 0 : 2 * kv * context) + threads * block);
 }
 
@@ -46,8 +48,9 @@ plan_bytes plan_memory(const plan_cell *c, int threads)
     const double rows = path == LM_DECODE ? sequences : fmax(fmin(batch, context), sequences);
     const double widened = c->probe->wants_reference && c->bits_stored < 16 ? 16 / c->bits_stored : 1;
     const double unpacked = c->weights == LM_WEIGHTS_STREAM ? (threads - 1) * (double)c->model->size.unpacked : 0;
+    const double tiles = c->policy.decode_reads == READS_CODES ? 0 : 1;
     return (plan_bytes){ .weights = (double)c->model->size.held[c->weights] + unpacked,
-                         .activations = activations(s, rows, context, path == LM_DECODE, threads),
+                         .activations = activations(s, rows, context, path == LM_DECODE, tiles, threads),
                          .logits = c->probe->memory ? c->probe->memory(&c->args, s) : 4.0 * LOGIT_ROWS * s->n_vocab,
                          .caches = sequences * widened * (double)c->cache_bytes + (double)c->state_bytes,
                          .data = (double)c->data->data.bytes + 8.0 * s->n_layer * s->n_kv_head * s->head_dim * learnt };

@@ -33,6 +33,8 @@ kvant_status plan_describe(plan_cell *cell, states *kept, kvant_error *err);
 kvant_status plan_identify(plan_cell *cell, kvant_error *err);
 /* Labels all cells and skips: quantizer, bits, and those parameters that differ from their default or within the plan. */
 kvant_status plan_label(plan *p, kvant_error *err);
+/* Has f16 for its keys (or vectors) and values everywhere, under whatever policy. */
+bool plan_all_f16(const plan_cell *cell);
 void plan_cell_free(plan_cell *cell);
 
 /* What an allocator of a cell is asked, and where its answer comes from. model and data as the spec names them. */

@@ -17,7 +17,7 @@ typedef struct {
     usage *used;                   /* [n], one per quantizer, and an empty one for those of added controls alone */
     size_t n;
     const plan_cell *first, *learner;          /* the first cell, and the first that is trained */
-    bool sink, window, sliding, prefill, key_stage, seed, seed_rule, learnt, weights;  /* several values within the plan */
+    bool sink, window, sliding, prefill, key_stage, decode_reads, seed, seed_rule, learnt, weights;    /* several values in the plan */
 } survey;
 
 static void see_side(survey *s, const kvcache_side *side)
@@ -57,6 +57,7 @@ static void see_cell(survey *s, const plan_cell *c)
     s->sliding |= a->sliding != b->sliding;
     s->prefill |= a->prefill != b->prefill;
     s->key_stage |= a->key_stage != b->key_stage;
+    s->decode_reads |= a->decode_reads != b->decode_reads;
     s->seed |= a->seed != b->seed;
     s->seed_rule |= a->seed_rule != b->seed_rule;
     if (c->calibration.used) {
@@ -142,6 +143,8 @@ static kvant_status label_cell(const survey *s, plan_cell *c, kvant_error *err)
         text_add(&t, " %s", spec_word(SPEC_PREFILL, (int)policy->prefill));
     if (policy->key_stage || s->key_stage)
         text_add(&t, " %s", spec_word(SPEC_KEY_STAGE, (int)policy->key_stage));
+    if (policy->decode_reads || (s->decode_reads && !plan_all_f16(c)))
+        text_add(&t, " reads %s", spec_word(SPEC_DECODE_READS, (int)policy->decode_reads));
     if (policy->seed || s->seed)
         text_add(&t, " seed %u", policy->seed);
     if (policy->seed_rule == SEED_PER_LAYER || s->seed_rule)

@@ -67,7 +67,7 @@ static bool same_policy(const kvcache_policy *a, const kvcache_policy *b)
 {
     return same_side(&a->key, &b->key) && same_side(&a->value, &b->value) && a->allocation == b->allocation && a->sink == b->sink &&
            a->window == b->window && a->sliding == b->sliding && a->prefill == b->prefill && a->key_stage == b->key_stage &&
-           a->seed == b->seed && a->seed_rule == b->seed_rule && !strcmp(a->isa, b->isa);
+           a->decode_reads == b->decode_reads && a->seed == b->seed && a->seed_rule == b->seed_rule && !strcmp(a->isa, b->isa);
 }
 
 static bool same_calibration(const plan_calibration *a, const plan_calibration *b)

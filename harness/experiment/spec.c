@@ -198,13 +198,13 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
 {
     const char *given = choice->item->valuestring;
     kvant_error why;
-    if (spec_word(kind, 0)) {
-        while (choice->number < SPEC_WORDS && strcmp(given, spec_word(kind, (int)choice->number)))
-            choice->number++;
-        return choice->number < SPEC_WORDS ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"%s\" or \"%s\"",
-                                                                      spec_word(kind, 0), spec_word(kind, 1));
+    int index;
+    if (spec_word(kind, 0) || kind == SPEC_WEIGHTS) {
+        if (kind == SPEC_WEIGHTS ? weights_find(given, &index, &why) : spec_find_word(kind, given, &index, &why))
+            return document_fail(s->doc, choice->item, err, "%s", why.text);
+        choice->number = index;
+        return KVANT_OK;
     }
-    int weights;
     switch (kind) {
     case SPEC_PROBE:
         choice->probe = probe_find(given, &why);
@@ -221,11 +221,6 @@ static kvant_status named_choice(const spec *s, spec_kind kind, spec_choice *cho
     case SPEC_ALLOCATOR:           /* "uniform": what `key` and `value` say, everywhere; else a file */
         choice->name = strcmp(given, "uniform") ? given : NULL;
         return *given ? KVANT_OK : document_fail(s->doc, choice->item, err, "must be \"uniform\", a file, or an object");
-    case SPEC_WEIGHTS:
-        if (weights_find(given, &weights, &why))
-            return document_fail(s->doc, choice->item, err, "%s", why.text);
-        choice->number = weights;
-        return KVANT_OK;
     case SPEC_ISA:
         choice->name = given;
         return known_isa(given) ? KVANT_OK : document_fail(s->doc, choice->item, err, "'%.40s' is the target of no kernel; use auto, "

@@ -10,7 +10,7 @@
 typedef enum {
     SPEC_PROBE, SPEC_MODEL, SPEC_DATA, SPEC_KEY, SPEC_VALUE, SPEC_CACHE, SPEC_VECTOR, SPEC_SINK, SPEC_WINDOW, SPEC_SLIDING,
         SPEC_PREFILL,
-    SPEC_KEY_STAGE, SPEC_SEED, SPEC_SEED_RULE, SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_WEIGHTS,
+    SPEC_KEY_STAGE, SPEC_DECODE_READS, SPEC_SEED, SPEC_SEED_RULE, SPEC_ISA, SPEC_CALIBRATION, SPEC_ALLOCATOR, SPEC_WEIGHTS,
     SPEC_PARAM                     /* of the probes that have a parameter of that name */
 } spec_kind;
 
@@ -54,10 +54,14 @@ typedef struct {
 
 /* A key of specs, for reading and for explaining it. words: what it may be, the default first, in the order of the enumeration that it
  * stands for; NULL where it takes something else. */
-enum { SPEC_WORDS = 2 };
+enum { SPEC_WORDS = 3 };
 typedef struct { const char *name; spec_kind kind; const char *help, *words[SPEC_WORDS]; } spec_key;
 const spec_key *spec_keys(void);   /* all of them; ends with a NULL name */
 const char *spec_word(spec_kind kind, int index);
+/* The index of a word that a key may be; KVANT_INVALID says which there are. */
+kvant_status spec_find_word(spec_kind kind, const char *given, int *index, kvant_error *err);
+/* What a cell's config means where it lacks the member `name`: the default of a policy's key that configs leave out; NULL: nothing. */
+const char *spec_left_out(const char *name);
 /* Keys that are no axes but say something of the spec itself; ends with a NULL name. */
 typedef struct { const char *name, *help; } spec_about;
 const spec_about *spec_about_keys(void);

@@ -22,7 +22,16 @@ static void *take(char **at, size_t bytes)
     return p;
 }
 
-/* ---- Decode ---------------------------------------------------------------------------------- */
+/* ---- Decode ----------------------------------------------------------------------------------- */
+
+/* Does a step decode tiles: to rotate keys, or to multiply what it decoded? */
+static bool expands(const kvcache_rule *key, const kvcache_rule *value)
+{
+    return key->unrotated || key->decoded || value->decoded;
+}
+
+/* Floats per query that values in codes are summed in: the codec's own domain, or that of decoded vectors. */
+static size_t sums_of(const kvcache_rule *value) { return value->decoded ? value->codec->shape.dim : value->codec->acc; }
 
 size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
 {
@@ -33,9 +42,9 @@ size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group)
             const kvcache_rule k = kvcache_rule_of(codecs, layer, head, KVANT_KEY),
                 v = kvcache_rule_of(codecs, layer, head, KVANT_VALUE);
             const size_t waiting = max_size(kvcache_waiting_max(&k, 1), kvcache_waiting_max(&v, 1)) * dim;
-            const size_t bytes = aligned(group * k.codec->query) + aligned(group * v.codec->acc * sizeof(float)) +
-                                 aligned(waiting * sizeof(float)) +
-                                 (k.unrotated ? aligned(KVCACHE_TILE * dim * sizeof(float)) : 0);
+            const size_t rows = expands(&k, &v) ? KVCACHE_TILE * dim : 0;
+            const size_t bytes = aligned(group * k.codec->query) + aligned(group * sums_of(&v) * sizeof(float)) +
+                                 aligned(rows * sizeof(float)) + aligned(waiting * sizeof(float));
             most = max_size(most, bytes);
         }
     return kvcache_scratch(codecs) + most + aligned(group * codecs->f16->query) + aligned(group * codecs->f16->acc * sizeof(float)) +
@@ -103,6 +112,17 @@ static const kvcache_run *run_at(const kvcache_run *runs, size_t n_runs, uint32_
     return NULL;
 }
 
+/* Which forms a step meets: of the side's own codec, which reads codes; and of the f16 one. */
+typedef struct { bool codes, halves; } forms;
+
+static forms forms_of(const kvcache_run *runs, size_t n, const kvant_codec *f16)
+{
+    forms met = { false, false };
+    for (size_t i = 0; i < n; i++)
+        *(runs[i].codec == f16 ? &met.halves : &met.codes) = true;
+    return met;
+}
+
 /* Ends a part of a decode step that is timed. */
 static void lap(double *part, double *mark)
 {
@@ -123,13 +143,13 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
     void *ops = take(&at, kvcache_scratch(codecs));
     void *query = take(&at, group * kc->query), *query_f16 = take(&at, group * f16->query);
     float *scores = take(&at, group * KVCACHE_TILE * sizeof *scores), *part = take(&at, group * dim * sizeof *part);
-    running r = { .n_codes = vc->acc, .n_f16 = f16->acc };
+    running r = { .n_codes = sums_of(&value_rule), .n_f16 = f16->acc };
     r.top = take(&at, group * sizeof(float));
     r.sum = take(&at, group * sizeof(float));
-    r.acc_codes = take(&at, group * vc->acc * sizeof(float));
+    r.acc_codes = take(&at, group * r.n_codes * sizeof(float));
     r.acc_f16 = take(&at, group * f16->acc * sizeof(float));
     uint8_t *raw_key = take(&at, kvant_bytes(f16, 1)), *raw_value = take(&at, kvant_bytes(f16, 1));
-    float *keys = key_rule.unrotated ? take(&at, KVCACHE_TILE * dim * sizeof *keys) : NULL;
+    float *rows = expands(&key_rule, &value_rule) ? take(&at, KVCACHE_TILE * dim * sizeof *rows) : NULL;
     float *waiting = (float *)at;
     attention_split *split = of->split;
     const double begin = split ? seconds_now() : 0;
@@ -141,17 +161,17 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
         lap(&split->encode, &mark);
     kvcache_run key_runs[KVCACHE_RUNS + 1], value_runs[KVCACHE_RUNS + 1];
     const uint32_t length = kvcache_length(cache) + 1;
-    size_t n_key = kvcache_runs(cache, layer, head, KVANT_KEY, length, key_runs);
-    size_t n_value = kvcache_runs(cache, layer, head, KVANT_VALUE, length, value_runs);
+    size_t n_key = kvcache_decode_runs(cache, layer, head, KVANT_KEY, length, key_runs);
+    size_t n_value = kvcache_decode_runs(cache, layer, head, KVANT_VALUE, length, value_runs);
     if (key_rule.raw)
         n_key = see_raw(f16, k, raw_key, key_runs, n_key, ops);
     if (value_rule.raw)
         n_value = see_raw(f16, v, raw_value, value_runs, n_value, ops);
-    bool codes = false, halves = false;      /* values lie in codes, in f16 */
-    for (size_t i = 0; i < n_value; i++)
-        *(value_runs[i].codec == f16 ? &halves : &codes) = true;
-    kvant_query(kc, q, group, query, ops);
-    kvant_query(f16, q, group, query_f16, ops);
+    const forms keys = forms_of(key_runs, n_key, f16), values = forms_of(value_runs, n_value, f16);
+    if (keys.codes && !key_rule.unrotated && !key_rule.decoded)
+        kvant_query(kc, q, group, query, ops);
+    if (keys.halves && !key_rule.unrotated)
+        kvant_query(f16, q, group, query_f16, ops);
     memset(r.acc_codes, 0, group * r.n_codes * sizeof(float));
     memset(r.acc_f16, 0, group * r.n_f16 * sizeof(float));
     for (uint32_t g = 0; g < group; g++) {
@@ -164,10 +184,11 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
         const kvcache_run *vr = run_at(value_runs, n_value, position, &value_left);
         const uint32_t n = min_u32(KVCACHE_TILE, min_u32(key_left, value_left));
         const uint32_t first = kr->first + position - kr->position;
-        if (keys) {
-            kvant_decode(kr->codec, kr->code, first, n, keys, ops);
-            rotate_rows(&of->rope, keys, position, n, dim);
-            gemm_small(true, false, group, n, dim, q, dim, keys, dim, scores, n);
+        if (key_rule.unrotated || (key_rule.decoded && kr->codec != f16)) {
+            kvant_decode(kr->codec, kr->code, first, n, rows, ops);
+            if (key_rule.unrotated)
+                rotate_rows(&of->rope, rows, position, n, dim);
+            gemm_small(true, false, group, n, dim, q, dim, rows, dim, scores, n);
         } else {
             kvant_score(kr->codec, kr->codec == f16 ? query_f16 : query, group, kr->code, first, n, scores, ops);
         }
@@ -178,19 +199,28 @@ void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float
         softmax_tile(&r, group, scores, n);
         if (split)
             lap(&other, &mark);
-        kvant_mix(vr->codec, scores, group, vr->code, vr->first + position - vr->position, n,
-                  vr->codec == f16 ? r.acc_f16 : r.acc_codes, ops);
+        const uint32_t from = vr->first + position - vr->position;
+        if (value_rule.decoded && vr->codec != f16) {
+            kvant_decode(vr->codec, vr->code, from, n, rows, ops);
+            gemm_small(false, true, group, dim, n, scores, n, rows, dim, r.acc_codes, dim);
+        } else {
+            kvant_mix(vr->codec, scores, group, vr->code, from, n, vr->codec == f16 ? r.acc_f16 : r.acc_codes, ops);
+        }
         position += n;
         if (split)
             lap(&split->mix, &mark);
     }
     memset(out, 0, group * dim * sizeof *out);
     for (int form = 0; form < 2; form++) {
-        if (!(form ? halves : codes))
+        if (!(form ? values.halves : values.codes))
             continue;
-        kvant_finish(form ? f16 : vc, form ? r.acc_f16 : r.acc_codes, group, part, ops);
+        const float *sum = part;
+        if (!form && value_rule.decoded)
+            sum = r.acc_codes;
+        else
+            kvant_finish(form ? f16 : vc, form ? r.acc_f16 : r.acc_codes, group, part, ops);
         for (size_t i = 0; i < group * dim; i++)
-            out[i] += part[i];
+            out[i] += sum[i];
     }
     for (uint32_t g = 0; g < group; g++)
         for (size_t i = 0; i < dim; i++)

@@ -21,18 +21,19 @@ typedef struct {
     attention_split *split;        /* attention_decode adds to it; NULL: nobody asks */
 } attention_layer;
 
-/* Seconds of a decode step by part; all: softmaxes and the like too. */
+/* Seconds of a decode step by part, what a part decodes and copies included; all: softmaxes and the like too. */
 struct attention_split { double encode, score, mix, all; };
 
-/* One token: k, v [head_dim] of KV head `head`, q [group][head_dim] already scaled, out [group][head_dim].
+/* One token: k, v [head_dim] of KV head `head`, q [group][head_dim] already scaled, out [group][head_dim]. Codes are read in the way
+ * of the policy (kvcache_reads), which prefill knows nothing of: it decodes codes.
  * scratch: attention_decode_scratch bytes, 64-byte aligned. */
 size_t attention_decode_scratch(const kvcache_codecs *codecs, uint32_t group);
 void attention_decode(kvcache *cache, uint32_t layer, uint32_t head, const float *k, const float *v, const float *q, uint32_t group,
                       const attention_layer *of, float *out, void *scratch);
 
-/* A run of n new tokens, in two steps. First each side is appended and expanded to float32: `coded` holds the sinks and everything that
- * is codes after the run, from the first position on that one of its queries sees; `waiting` what was or became f16 (kvcache_append).
- * Keys are rotated there, at the latest. Then any block of queries attends to what each of them sees. */
+/* A run of n new tokens, in two steps. First each side is appended and expanded to float32: `coded` holds the sinks and everything
+ * that is codes after the run, from the first position on that one of its queries sees; `waiting` what was or became f16
+ * (kvcache_append). Keys are rotated there, at the latest. Then any block of queries attends to what each of them sees. */
 typedef struct {
     kvcache_rule rule;
     float *coded;                  /* [attention_side_rows(...)][head_dim], coded rows first, then waiting */

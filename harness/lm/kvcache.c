@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Storage of one layer, head and side. codec is the sequence's own and its state lies in the cache's memory; its state is NULL
- * where the policy's codec serves. */
-typedef struct { uint8_t *codes, *sink, *ring; kvant_codec codec; } part;
+/* Storage of one layer, head and side; copy: of the codes, at the same indices, or nothing. codec is the sequence's own and its state
+ * lies in the cache's memory; its state is NULL where the policy's codec serves. */
+typedef struct { uint8_t *codes, *copy, *sink, *ring; kvant_codec codec; } part;
 
 struct kvcache {
     const kvcache_codecs *codecs;
@@ -42,6 +42,9 @@ kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, uint3
         rule = (kvcache_rule){ .codec = codecs->f16, .sliding = sliding, .least = 1, .all_f16 = true };
     rule.raw = codecs->policy.prefill == PREFILL_RAW;
     rule.unrotated = side == KVANT_KEY && codecs->policy.key_stage == KEYS_PRE_ROPE;
+    const bool halves = rule.codec->quantizer == codecs->f16->quantizer;
+    rule.decoded = !halves && codecs->policy.decode_reads == READS_DECODED;
+    rule.copied = !halves && codecs->policy.decode_reads == READS_COPY;
     return rule;
 }
 
@@ -112,13 +115,15 @@ static uint32_t sinks_size(const kvcache_rule *rule, uint32_t capacity)
 
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* Bytes of the areas of a part. */
-typedef struct { size_t codes, sink, ring, state; } part_bytes;
+/* Bytes of the areas of a part. A copy has the slots of the codes, but for those that only fill up their last unit. */
+typedef struct { size_t codes, copy, sink, ring, state; } part_bytes;
 
 static part_bytes part_size(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side, uint32_t capacity)
 {
     const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side);
-    return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, codes_size(&rule, capacity))),
+    const uint32_t slots = codes_size(&rule, capacity), copies = rule.copied ? min_u32(slots, kvcache_coded(&rule, capacity)) : 0;
+    return (part_bytes){ .codes = aligned(kvant_bytes(rule.codec, slots)),
+                         .copy = aligned(kvant_bytes(codecs->f16, copies)),
                          .sink = aligned(kvant_bytes(codecs->f16, sinks_size(&rule, capacity))),
                          .ring = aligned(kvant_bytes(codecs->f16, ring_size(&rule, capacity))),
                          .state = rule.codec->plan.prompt ? aligned(rule.codec->plan.state) : 0 };
@@ -149,7 +154,7 @@ kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_laye
         for (uint32_t head = 0; head < shape->n_kv_head; head++)
             for (int side = 0; side < 2; side++) {
                 const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
-                *(side ? &c->bytes_value : &c->bytes_key) += b.codes + b.sink + b.ring + b.state;
+                *(side ? &c->bytes_value : &c->bytes_key) += b.codes + b.copy + b.sink + b.ring + b.state;
             }
     c->memory = alloc_huge(c->bytes_key + c->bytes_value + 1);
     if (!c->memory) {
@@ -164,7 +169,8 @@ kvant_status kvcache_open_from(const kvcache_codecs *codecs, uint32_t first_laye
             for (int side = 0; side < 2; side++, p++) {
                 const part_bytes b = part_size(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY, capacity);
                 p->codes = at;
-                p->sink = p->codes + b.codes;
+                p->copy = p->codes + b.codes;
+                p->sink = p->copy + b.copy;
                 p->ring = p->sink + b.sink;
                 if (b.state) {
                     p->codec = *kvcache_codec(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY);
@@ -231,7 +237,7 @@ kvcache_bytes kvcache_accounted(const kvcache_codecs *codecs, uint32_t length)
                 const kvcache_rule rule = kvcache_rule_of(codecs, layer, head, side ? KVANT_VALUE : KVANT_KEY);
                 const kvant_plan *plan = &rule.codec->plan;
                 const kvcache_counts counts = kvcache_count(&rule, length);
-                bytes[side] += counts.coded / plan->block * plan->code + counts.kept * f16 +
+                bytes[side] += counts.coded / plan->block * plan->code + (rule.copied ? counts.coded * f16 : 0) + counts.kept * f16 +
                                (plan->prompt && kvcache_coded(&rule, length) ? plan->trained : 0);
                 all_f16 += side ? 0 : (length - kvcache_first_seen(&rule, length)) * f16;
             }
@@ -248,13 +254,48 @@ kvcache_bytes kvcache_resident(const kvcache *cache)
 
 /* ---- Appending ------------------------------------------------------------------------------- */
 
-size_t kvcache_scratch(const kvcache_codecs *codecs)
+static size_t tile_bytes(const kvcache_codecs *codecs)
 {
-    return aligned(codecs->scratch) + aligned(KVCACHE_TILE * (size_t)codecs->shape.head_dim * sizeof(float));
+    return aligned(KVCACHE_TILE * (size_t)codecs->shape.head_dim * sizeof(float));
 }
 
-/* Codes of one part: `size` tokens of `codec`, of which those of an index are at index modulo size. */
-typedef struct { const kvant_codec *codec; uint8_t *code; uint32_t size; } code_ring;
+/* Scratch of the codecs, a tile that vectors are gathered in, and one that codes are decoded to for their copy. */
+size_t kvcache_scratch(const kvcache_codecs *codecs)
+{
+    return aligned(codecs->scratch) + (codecs->policy.decode_reads == READS_COPY ? 2 : 1) * tile_bytes(codecs);
+}
+
+/* Codes of one part: `size` tokens of `codec`, of which those of an index are at index modulo size. copy: NULL, or where their copy
+ * goes; tile: room to decode it in. */
+typedef struct {
+    const kvant_codec *codec;
+    uint8_t *code;
+    uint32_t size;
+    const kvant_codec *f16;
+    uint8_t *copy;
+    float *tile;
+} code_ring;
+
+static code_ring codes_of(const kvcache *cache, const kvcache_rule *rule, const part *p, void *scratch)
+{
+    const kvcache_codecs *codecs = cache->codecs;
+    code_ring r = { .codec = rule->codec, .code = p->codes, .size = codes_size(rule, cache->capacity), .f16 = codecs->f16 };
+    if (rule->copied) {
+        r.copy = p->copy;
+        r.tile = (float *)((char *)scratch + aligned(codecs->scratch) + tile_bytes(codecs));
+    }
+    return r;
+}
+
+/* Adds what is decoded of slots first ... first+n-1 to their copy. */
+static void copy_codes(const code_ring *r, uint32_t first, uint32_t n, void *scratch)
+{
+    for (uint32_t done = 0; done < n; done += KVCACHE_TILE) {
+        const uint32_t m = min_u32(n - done, KVCACHE_TILE);
+        kvant_decode(r->codec, r->code, first + done, m, r->tile, scratch);
+        kvant_encode(r->f16, r->tile, first + done, m, r->copy, scratch);
+    }
+}
 
 /* Encodes x [n][dim] as indices first ... first+n-1, and decodes them into *stored, which moves on, unless it is NULL. */
 static void encode_ring(const code_ring *r, const float *x, uint32_t first, uint32_t n, float **stored, void *scratch)
@@ -265,8 +306,11 @@ static void encode_ring(const code_ring *r, const float *x, uint32_t first, uint
         kvant_encode(r->codec, x, slot, m, r->code, scratch);
         if (*stored) {
             kvant_decode(r->codec, r->code, slot, m, *stored, scratch);
+            if (r->copy)
+                kvant_encode(r->f16, *stored, slot, m, r->copy, scratch);
             *stored += m * dim;
-        }
+        } else if (r->copy)
+            copy_codes(r, slot, m, scratch);
         x += m * dim;
         first += m;
         n -= m;
@@ -339,7 +383,7 @@ static void append_staged(kvcache *cache, const kvcache_rule *rule, part *p, uin
                           uint32_t n, bool all_waiting, float *waiting, float **stored, void *scratch)
 {
     const kvant_codec *f16 = cache->codecs->f16;
-    const code_ring codes = { rule->codec, p->codes, codes_size(rule, cache->capacity) };
+    const code_ring codes = codes_of(cache, rule, p, scratch);
     const size_t dim = f16->shape.dim;
     const uint32_t size = ring_size(rule, cache->capacity);
     const uint32_t old = kvcache_coded(rule, index + rule->sink), new = kvcache_coded(rule, index + n + rule->sink);
@@ -367,8 +411,8 @@ void kvcache_append(kvcache *cache, uint32_t layer, uint32_t head, kvant_side si
 {
     const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     part *p = part_of(cache, layer, head, side);
-    const code_ring codes = { rule.codec, p->codes, codes_size(&rule, cache->capacity) };
-    const code_ring sinks = { cache->codecs->f16, p->sink, sinks_size(&rule, cache->capacity) };
+    const code_ring codes = codes_of(cache, &rule, p, scratch);
+    const code_ring sinks = { .codec = cache->codecs->f16, .code = p->sink, .size = sinks_size(&rule, cache->capacity) };
     float *tile = (float *)((char *)scratch + aligned(cache->codecs->scratch));
     const uint32_t at = cache->length, in_sink = at < rule.sink ? min_u32(n, rule.sink - at) : 0;
     encode_strided(&sinks, x, stride, at, in_sink, &stored, tile, scratch);
@@ -399,8 +443,9 @@ static size_t add_ring(const kvant_codec *codec, const uint8_t *code, uint32_t s
     return n_runs;
 }
 
-size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
-                    kvcache_run runs[KVCACHE_RUNS])
+/* copy: codes by their copy, if they have one. */
+static size_t list_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length, bool copy,
+                        kvcache_run runs[KVCACHE_RUNS])
 {
     const kvcache_rule rule = kvcache_rule_in(cache, layer, head, side);
     const part *p = part_of(cache, layer, head, side);
@@ -408,7 +453,21 @@ size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_s
     const uint32_t first = kvcache_first_seen(&rule, length), sinks = min_u32(rule.sink, length);
     const uint32_t coded = length > sinks ? kvcache_coded(&rule, length) : 0;
     size_t n = add_ring(f16, p->sink, sinks_size(&rule, cache->capacity), 0, 0, sinks, first, runs);
-    n += add_ring(rule.codec, p->codes, codes_size(&rule, cache->capacity), 0, sinks, coded, first, runs + n);
+    copy = copy && rule.copied;
+    n += add_ring(copy ? f16 : rule.codec, copy ? p->copy : p->codes, codes_size(&rule, cache->capacity), 0, sinks, coded, first,
+                  runs + n);
     return n + add_ring(f16, p->ring, ring_size(&rule, cache->capacity), coded, sinks + coded, length - sinks - coded, first,
                         runs + n);
+}
+
+size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
+                    kvcache_run runs[KVCACHE_RUNS])
+{
+    return list_runs(cache, layer, head, side, length, false, runs);
+}
+
+size_t kvcache_decode_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
+                           kvcache_run runs[KVCACHE_RUNS])
+{
+    return list_runs(cache, layer, head, side, length, true, runs);
 }

@@ -14,6 +14,10 @@ typedef enum { PREFILL_PACKED, PREFILL_RAW } kvcache_prefill;
 typedef enum { KEYS_POST_ROPE, KEYS_PRE_ROPE } kvcache_key_stage;
 /* Layers with a sliding window are coded as all others, or are f16. */
 typedef enum { SLIDING_QUANTIZED, SLIDING_F16 } kvcache_sliding_layers;
+/* How a decode step reads what is in codes: inner products and sums from the codes; or decoded, tile by tile, in every step, and
+ * multiplied; or from an f16 copy that the cache keeps beside the codes, to which each token is added when it is coded. What is f16
+ * anyway (sinks, window, what waits, an f16 quantizer) is read as f16 in all of them, and nothing is kept of it twice. */
+typedef enum { READS_CODES, READS_DECODED, READS_COPY } kvcache_reads;
 
 typedef struct { const kvant_quantizer *quantizer; kvant_args args; } kvcache_side;
 
@@ -39,6 +43,7 @@ typedef struct {
     kvcache_prefill prefill;
     kvcache_key_stage key_stage;
     kvcache_sliding_layers sliding;
+    kvcache_reads decode_reads;
     const char *isa;               /* NULL: the best */
     const kvcache_states *states;  /* NULL: all are made when they are opened; not owned */
 } kvcache_policy;
@@ -114,7 +119,7 @@ uint32_t kvcache_first_layer(const kvcache *cache);                    /* 0 unle
 const kvcache_codecs *kvcache_codecs_of(const kvcache *cache);
 
 /* Bytes for `length` tokens of all layers and heads: accounted from plan(), codes and f16 parts, and f16's own. Layers with a sliding
- * window count what the last token sees, codes by whole blocks, and what still waits to be coded. */
+ * window count what the last token sees, codes by whole blocks, and what still waits to be coded. A copy counts with its codes. */
 typedef struct { uint64_t key, value, f16_key, f16_value; } kvcache_bytes;
 kvcache_bytes kvcache_accounted(const kvcache_codecs *codecs, uint32_t length);
 kvcache_bytes kvcache_resident(const kvcache *cache);                  /* what was allocated; f16_* as above, at capacity */
@@ -132,6 +137,8 @@ typedef struct {
     bool all_f16;                  /* by the policy: the codes are f16 */
     bool raw;                      /* tokens of a pass see each other as f16 */
     bool unrotated;                /* keys before RoPE: what is read has to be rotated */
+    bool decoded;                  /* decode steps decode codes to multiply them */
+    bool copied;                   /* codes have an f16 copy beside them, which decode steps read */
 } kvcache_rule;
 kvcache_rule kvcache_rule_of(const kvcache_codecs *codecs, uint32_t layer, uint32_t head, kvant_side side);
 /* The same with the sequence's own codec, where it trains one. */
@@ -145,7 +152,7 @@ static inline uint32_t kvcache_first_seen(const kvcache_rule *rule, uint32_t len
 {
     return rule->sliding > 0 && length > rule->sliding ? length - rule->sliding : 0;
 }
-/* Of `length` tokens, those whose bytes count: in codes, whole blocks, and in f16. */
+/* Of `length` tokens, those whose bytes count: in codes, whole blocks, and in f16; a copy of codes is of as many as these. */
 typedef struct { uint32_t coded, kept; } kvcache_counts;
 kvcache_counts kvcache_count(const kvcache_rule *rule, uint32_t length);
 
@@ -175,5 +182,8 @@ enum { KVCACHE_RUNS = 6 };         /* sinks, codes and what waits, each a ring a
  * many. */
 size_t kvcache_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
                     kvcache_run runs[KVCACHE_RUNS]);
+/* The same as decode steps read it: where codes have a copy, the copy. */
+size_t kvcache_decode_runs(const kvcache *cache, uint32_t layer, uint32_t head, kvant_side side, uint32_t length,
+                           kvcache_run runs[KVCACHE_RUNS]);
 
 #endif

@@ -22,6 +22,7 @@ static const probe_metric metrics[] = {
     { "bytes_value", "bytes", "the same of values", -1, false },
     { "bytes_kept", "bytes", "of these, keys and values that are f16 by the policy: sinks, window, blocks not yet whole, layers with "
       "a sliding window where it says so", -1, false },
+    { "bytes_copy", "bytes", "of these, the f16 copy of what is in codes, where decode_reads asks for one", -1, false },
     { "bytes_resident", "bytes", "what was allocated for the cache: areas are rounded up to 64 bytes, and a block that is not yet "
       "whole has room for all of it", -1, false },
     { "resident_ratio", "x", "bytes_resident over bytes_key + bytes_value", -1, false },
@@ -87,15 +88,16 @@ static void vector_unit(probe_job *job, size_t cell)
     emit_one(job, cell, "state_bytes", (double)codec->plan.state);
 }
 
-/* f16 parts of both sides, and what the codes store beyond what they ask, in the mean over layers and sides. */
-static void measure_codes(const kvcache_codecs *codecs, uint32_t tokens, double *kept, double *overhead)
+/* f16 parts of both sides, the copy of their codes, and what these store beyond what they ask, in the mean over layers and sides. */
+static void measure_codes(const kvcache_codecs *codecs, uint32_t tokens, double *kept, double *copy, double *overhead)
 {
     uint32_t heads = codecs->shape.n_kv_head, groups = codecs->shape.n_layer * heads * 2;
-    *kept = *overhead = 0;
+    *kept = *copy = *overhead = 0;
     for (uint32_t i = 0; i < groups; i++) {
         const kvcache_rule rule = kvcache_rule_of(codecs, i / 2 / heads, i / 2 % heads, i % 2 ? KVANT_VALUE : KVANT_KEY);
         const kvcache_counts counts = kvcache_count(&rule, tokens);
         *kept += 2.0 * (counts.kept + (rule.all_f16 ? counts.coded : 0)) * codecs->shape.head_dim;
+        *copy += 2.0 * (rule.copied ? counts.coded : 0) * codecs->shape.head_dim;
         *overhead += (kvant_bits(rule.codec) - rule.codec->plan.bits_asked) / groups;
     }
 }
@@ -111,11 +113,13 @@ static kvant_status cache_unit(probe_job *job, size_t cell, kvant_error *err)
     kvcache_bytes all = kvcache_accounted(codecs, tokens), allocated = kvcache_resident(cache);
     footprint_state states = footprint_states(codecs);
     double key = (double)all.key, value = (double)all.value, resident = (double)allocated.key + (double)allocated.value;
-    double kept, overhead;
-    measure_codes(codecs, tokens, &kept, &overhead);
+    double kept, copy, overhead;
+    measure_codes(codecs, tokens, &kept, &copy, &overhead);
     emit_one(job, cell, "bytes_key", key);
     emit_one(job, cell, "bytes_value", value);
     emit_one(job, cell, "bytes_kept", kept);
+    if (codecs->policy.decode_reads == READS_COPY)
+        emit_one(job, cell, "bytes_copy", copy);
     emit_one(job, cell, "bytes_resident", resident);
     emit_one(job, cell, "resident_ratio", resident / (key + value));
     emit_one(job, cell, "bits_key", 16 * key / (double)all.f16_key);

@@ -1,5 +1,6 @@
 /* report_expect.c - holds an experiment's results against the values that its spec expects: published, computed, verdict.
  * A row speaks of every cell whose config agrees with its `where`; names are those of the spec, and paths into the config do too. */
+#include "harness/experiment/spec.h"
 #include "harness/formula.h"
 #include "harness/report/report_internal.h"
 
@@ -52,12 +53,19 @@ static bool sides_agree(const cJSON *config, const cJSON *wanted)
     return any;
 }
 
+/* A cache's policy at its default, which the config leaves out. */
+static bool left_out_agrees(const cJSON *config, const cJSON *wanted)
+{
+    const char *meant = cJSON_GetObjectItemCaseSensitive(config, "key") ? spec_left_out(wanted->string) : NULL;
+    return meant && cJSON_IsString(wanted) && !strcmp(wanted->valuestring, meant);
+}
+
 bool report_agrees(const cJSON *where, const cJSON *cell)
 {
     const cJSON *wanted, *config = cJSON_GetObjectItemCaseSensitive(cell, "config");
     cJSON_ArrayForEach(wanted, where) {
         const cJSON *found = resolve(config, wanted->string);
-        if (found ? !cJSON_Compare(wanted, found, true) : !sides_agree(config, wanted))
+        if (found ? !cJSON_Compare(wanted, found, true) : !left_out_agrees(config, wanted) && !sides_agree(config, wanted))
             return false;
     }
     return true;
@@ -272,9 +280,9 @@ static void add_rows(cJSON *rows, const cJSON *report, const cJSON *expected)
         add_row(rows, &p, (computed){ false, NAN, NAN });
 }
 
-kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err)
+kvant_status report_expect(cJSON *report, const char *json, kvant_error *err)
 {
-    cJSON *parsed = cJSON_Parse(spec ? spec : ""), *rows = cJSON_AddArrayToObject(report, "expect");
+    cJSON *parsed = cJSON_Parse(json ? json : ""), *rows = cJSON_AddArrayToObject(report, "expect");
     if (!parsed || !rows) {
         cJSON_Delete(parsed);
         return kvant_fail(err, KVANT_INVALID, "%s: its spec in the store is no JSON; run the experiment again",

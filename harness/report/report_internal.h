@@ -27,7 +27,7 @@ kvant_status report_select(cJSON *report, const report_options *options, kvant_e
 cJSON *report_rows(store *s, const char *sql, const char *parameter, kvant_error *err);
 
 /* Adds "expect" to the report: a row per expectation of the spec and cell that it speaks of. */
-kvant_status report_expect(cJSON *report, const char *spec, kvant_error *err);
+kvant_status report_expect(cJSON *report, const char *json, kvant_error *err);
 bool report_met(const cJSON *report);
 
 /* Does a cell's config agree with every member of `where`? Names are those of a spec ("model", "key", "path"), paths into the config
