@@ -117,8 +117,12 @@ $(B)/tests/%: $(B)/tests/%.o $(PROGRAM_PARTS)
 	$(call say,$(CC) $@)
 	$(Q)$(CC) $(LDFLAGS) $(FAST_LD) -o $@ $^ $(LDLIBS) -lcmocka
 
-# Built in four modes, two of which build nothing else: no more than it needs of the harness.
-$(B)/tests/codes: $(B)/tests/codes.o $(addprefix $(B)/harness/,check/check_variants.o util.o process.o) $(B)/libkvant.a
+# Built in modes that build nothing else: no more than they need of the harness.
+OF_HARNESS := $(addprefix $(B)/harness/,check/check_variants.o util.o process.o)
+$(B)/tests/codes: $(B)/tests/codes.o $(OF_HARNESS) $(B)/libkvant.a
+$(B)/tests/checkkernels: $(B)/tests/checkkernels.o $(patsubst %.c,$(B)/%.o,$(wildcard tests/kernel_*.c metal/x86/peaks_*.c)) \
+        $(OF_HARNESS) $(B)/harness/measure/peaks.o $(B)/gen/version.o $(B)/libkvant.a
+$(B)/tests/codes $(B)/tests/checkkernels:
 	$(call say,$(CC) $@)
 	$(Q)$(CC) $(LDFLAGS) $(FAST_LD) -o $@ $^ $(LDLIBS)
 

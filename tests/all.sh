@@ -27,10 +27,14 @@ HUGE='test_conformance|test_planted'
 # fuzzer, streamed weights in the test of architectures. Kernels stand between guard pages instead.
 LONG='checkkernels|test_oracles|test_attention|test_decode_reads|test_states|test_weights|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing; whole runs take it minutes, and their parts have tests of their own.
-SEQUENTIAL='test_run|test_properties|test_allocation|test_allocators|test_allocators_defined|test_chat|test_cli|test_compare|test_dequant|test_fetch|test_fetch_parts|
-test_formats|test_gguf|test_haystack|test_input|test_npy|test_plan|test_plan_policy|test_pretokenize|test_spec|test_stats|test_stats_paired|
-test_stats_rank|test_store|test_util|test_variant|test_views|test_formula|test_spec_variant|test_paper|test_compare_stores|test_bundle'
-SEQUENTIAL=$(echo "$SEQUENTIAL" | tr -d '\n')
+SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_angle_densities|test_attended|test_budget|test_bundle|
+test_chat|test_cli|test_codec|test_compare|test_compare_stores|test_controls|test_dataset|test_dequant|test_e8|test_fetch|
+test_fetch_parts|test_formats|test_formula|test_gguf|test_haystack|test_input|test_npy|test_outliers|test_pairs|test_paper|
+test_plan|test_plan_allocation|test_plan_policy|test_plot|test_plot_maps|test_plot_widths|test_pretokenize|test_properties|
+test_quantizers|test_report|test_report_floor|test_report_formats|test_report_html|test_run|test_sketched|test_spec|
+test_spec_variant|test_stats|test_stats_paired|test_stats_rank|test_store|test_sysinfo|test_tokenizer_refs|test_trained|test_types|
+test_util|test_variant|test_vecmath|test_views'
+IN_THREADS=$(echo "$HUGE|$LONG|$SEQUENTIAL" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names; first those that take longest, beside which the others run.
 programs() { # mode pattern-to-leave-out
@@ -57,7 +61,7 @@ thread_stage() {
     setarch "$(uname -m)" -R true 2> /dev/null && wrapper="setarch $(uname -m) -R"
     OMP_TOOL_LIBRARIES=$archer OMP_NUM_THREADS=4 TEST_WRAPPER=$wrapper \
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66 second_deadlock_stack=1" \
-        stage tsan tests/tsan_control.sh $(programs tsan "$HUGE|$LONG|$SEQUENTIAL")
+        stage tsan tests/tsan_control.sh $(programs tsan "$IN_THREADS")
 }
 
 # New inputs go to build/, after those of tests/corpus/ were tried.
@@ -97,12 +101,13 @@ test)
     build release tests kvant && stage gcc $(programs release none)
     # Optimised by another compiler: kernels, beside what follows; the sanitizers' builds and codes.sh are by that compiler, too.
     if build clang build/clang/tests/checkkernels; then stage clang build/clang/tests/checkkernels & fi
-    if build asan tests fuzzers; then
+    # Of the sanitizers' modes no more is built than runs.
+    if build asan $(programs asan "$HUGE|$LONG") fuzzers; then
         stage asan $(programs asan "$HUGE|$LONG")
         fuzz_stage "${FUZZ_SECONDS:-5}"
     fi
     wait
-    build tsan tests && thread_stage
+    build tsan $(programs tsan "$IN_THREADS") && thread_stage
     # One after another: they build, and what they run has a thread for each core.
     sh tests/run.sh "$counts" scripts tests/runner.sh tests/checks.sh tests/cli.sh tests/tables.sh tests/golden.sh tests/codes.sh \
         tests/threads.sh tests/kill.sh tests/install.sh tests/plugin.sh
