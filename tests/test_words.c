@@ -1,5 +1,5 @@
-/* test_words.c - 8-bit codebooks of any shape through the fast kernel: solved ones, lopsided ones, and those with a centroid far out.
- * Codes must be the scalar code's, products those of what they decode to, for ordinary vectors and for those that fill integer sums. */
+/* test_words.c - 8-bit codebooks of any shape through the kernel: solved ones, lopsided ones, and one with a centroid far out.
+ * Codes must be the scalar code's, products those of what they decode to, for ordinary vectors and for such as fill integer sums. */
 #include "algorithms/shared/codebook.h"
 #include "algorithms/shared/random.h"
 #include "tests/scratch.h"

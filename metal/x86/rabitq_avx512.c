@@ -4,8 +4,8 @@
  * The search to 4 bits: magnitudes are sorted once, by a network; the scales at which coordinates take their k-th step are then an
  * ascending list for each k, and the lists are merged, every lane at its own pace, with the sums that judge a rounding. Scales are
  * floats, and Haar products fused: of roundings that are equally good within that, another one may be taken than by the scalar code,
- * whose search is used as it is at 8 bits. Keys and values have layouts of their own, so values have no score and keys no mix but by
- * decode. */
+ * whose search is used as it is at 8 bits. A vector alone has the same lists and sums, merged one number at a time. Keys and values
+ * have layouts of their own, so values have no score and keys no mix but by decode. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
 #include "metal/x86/units_ops_avx512.h"

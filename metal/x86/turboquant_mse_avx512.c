@@ -215,5 +215,5 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
 const kvant_kernel kernel_turboquant_mse_avx512 = {
     .quantizer = "turboquant_mse", .target = "avx512", .form = form, .derive = derive,
     .distance = 2e-5, .products = .03,
-    .reason = "decode: fused Haar products. Scores and mixes: centroids as bytes, queries and weights as one or two; at 8 bits all words"
+    .reason = "decode: fused Haar products. Scores and mixes: centroids as bytes, queries and weights as one or two; at 8 bits, words"
 };

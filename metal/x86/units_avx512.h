@@ -167,8 +167,8 @@ LANES_INLINE void units_query(const units *t, const lanes_rotation *r, const flo
 
 /* Products of nq queries, at most 8, with one part of two groups, norms apart; planes: of any of the queries, 1 for more than four.
  * words: centroids as words, NULL where levels are bytes. */
-LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b, const words_book *words, const span *s, const char *prepared,
-                                 size_t nq, size_t planes, __m512 (*out)[2])
+LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b, const words_book *words, const span *s,
+                                 const char *prepared, size_t nq, size_t planes, __m512 (*out)[2])
 {
     const uint8_t *group[2] = { units_group(p, b, &s[0]), units_group(p, b, &s[1]) };
     const packed_query_head *q[8];
@@ -189,8 +189,8 @@ LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b
 }
 
 /* nq queries against the vectors of two groups; the dots go where the spans' vectors are in [.][n]. */
-LANES_INLINE void units_score_groups(const units *t, units_form f, const words_book *words, const char *prepared, size_t nq, size_t planes,
-                                     const span *s, const size_t *at, float *dot, size_t n)
+LANES_INLINE void units_score_groups(const units *t, units_form f, const words_book *words, const char *prepared, size_t nq,
+                                     size_t planes, const span *s, const size_t *at, float *dot, size_t n)
 {
     __m512 out[8][2], more[8][2];
     const units_part *p = t->part;
@@ -232,8 +232,8 @@ LANES_INLINE void units_score_groups(const units *t, units_form f, const words_b
 }
 
 /* Two groups at a time; the last may stand alone, and is then its own neighbour, of which nothing is written. */
-LANES_INLINE void units_score_queries(const units *t, units_form f, const words_book *words, const char *prepared, size_t nq, size_t planes,
-                                      const uint8_t *code, size_t first, size_t n, float *dot)
+LANES_INLINE void units_score_queries(const units *t, units_form f, const words_book *words, const char *prepared, size_t nq,
+                                      size_t planes, const uint8_t *code, size_t first, size_t n, float *dot)
 {
     span s[2];
     for (size_t done = 0; done < n;) {
@@ -264,8 +264,8 @@ static inline size_t units_planes_of(const units *t, units_form f, const char *p
 }
 
 /* The op `score`. */
-LANES_INLINE void units_score(const units *t, units_form f, const words_book *words, const void *prepared, size_t nq, const uint8_t *code,
-                              size_t first, size_t n, float *dot)
+LANES_INLINE void units_score(const units *t, units_form f, const words_book *words, const void *prepared, size_t nq,
+                              const uint8_t *code, size_t first, size_t n, float *dot)
 {
     for (size_t i = 0, step; i < nq; i += step, dot += step * n) {
         const char *q = (const char *)prepared + i * t->query;
@@ -411,8 +411,8 @@ LANES_INLINE void units_mix_parts(const units *t, const units_part *p, unsigned 
 }
 
 /* nq queries, a constant of at most 8. */
-LANES_INLINE void units_mix_chunk(const units *t, units_form f, const words_book *words, const chunk *at, const float *w, size_t stride,
-                                  size_t nq, float *acc)
+LANES_INLINE void units_mix_chunk(const units *t, units_form f, const words_book *words, const chunk *at, const float *w,
+                                  size_t stride, size_t nq, float *acc)
 {
     __m512 x[8][BLOCKS];
     __m512i bits = _mm512_setzero_si512();
@@ -434,8 +434,8 @@ LANES_INLINE void units_mix_chunk(const units *t, units_form f, const words_book
 }
 
 /* The op `mix`. */
-LANES_INLINE void units_mix(const units *t, units_form f, const words_book *words, const float *w, size_t nq, const uint8_t *code, size_t first,
-                            size_t n, float *acc)
+LANES_INLINE void units_mix(const units *t, units_form f, const words_book *words, const float *w, size_t nq, const uint8_t *code,
+                            size_t first, size_t n, float *acc)
 {
     for (size_t done = 0; done < n;) {
         const size_t from = first % UNIT + done;

@@ -6,8 +6,8 @@
 #include "metal/x86/units_avx512.h"
 
 /* Of a width called `tag`, from the file's own encode and decode, which take a state `tables` with a `units` in it, `width`, a
- * constant that they know what to do with, and whether the layout is that of values. `words` are its centroids where they are words, or
- * NULL: an expression of t. */
+ * constant that they know what to do with, and whether the layout is that of values. `words` are its centroids where they are
+ * words, or NULL: an expression of t. */
 #define UNITS_OPS(tag, width, form, words) \
     static void encode_keys_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
     { \

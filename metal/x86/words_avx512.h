@@ -5,12 +5,12 @@
  * quarters are chosen by leaving some out: w = Q0, ^ D1 where bit 6 of the code is set, ^ D2 for bit 7, ^ D3 for both. Where
  * centroids are symmetric, as solved ones are, bit 7 complements, and two look-ups do.
  *
- * Errors. A word w stands for step * (w + 1/2), step = 1 / S, and is off its centroid by step / 2 at most; step is .07 of the least
- * distance of two centroids at most, which adds .07^2 = .5 % to the error of any cell, and .02 % to a solved codebook's: otherwise
- * centroids are gathered as floats. A query of T = 32000 words' length is off by 1/2 a coordinate, which adds dim / (12 T^2) of |q|^2
- * to the D |q|^2 / dim that a score's error is, times dim: .03 % of it at 128 coordinates, .1 % at 512. Of 32 weights w the sum of
- * magnitudes is 65534 words at most and the largest 32767, so a word is (sum |w|) / 65534 <= sqrt(32 sum w^2) / 65534, or half the
- * largest of them by 16383: 32 vectors add 32 * 32 / (12 * 65534^2) or less of sum w^2: .05 % of D.
+ * Errors. A word w stands for step * (w + 1/2), step = 1 / S, and is off its centroid by step / 2 at most. A table whose centroids are
+ * not all step / .07 apart is gathered as floats, so that words add .07^2 = .5 % at most to the error of a cell, step^2 / 12 to
+ * distance^2 / 12; to that of a solved codebook they add .02 % at 128 coordinates and .05 % at 512. A query of T = 32000 words' length
+ * is off by 1/2 a coordinate, which adds |q|^2 / (12 T^2) to a score's squared error, D |q|^2 / dim: .03 % of it at 128 coordinates,
+ * .1 % at 512. The magnitudes of 32 weights make 65530 words or more, unless the largest has 32767 of them, so that one is off by half
+ * of s <= sqrt(32 sum w^2) / 65530: they add 32 s^2 / 12 to the quantizer's own D sum w^2, .05 % of it at most.
  *
  * Sums of 32 bits hold them: |q| is T + sqrt(dim) / 2 words at most, and a vector of centroids S * reach + sqrt(dim) / 2, where reach
  * is the length that a direction's centroids can have; S makes the product less than 2^31. Partial sums may be more: they wrap. For
@@ -25,7 +25,7 @@ enum { WORDS_QUERY = 32000, WORDS_MOST = 32767 };
 
 typedef struct {
     _Alignas(64) uint16_t word[4][64];             /* Q0, D1, D2, D3 */
-    _Alignas(64) uint32_t bits[4][32];             /* the same of the positive floats' bits, for bits 5 and 6, where they are symmetric */
+    _Alignas(64) uint32_t bits[4][32];             /* the same of the positive floats, for bits 5 and 6, where they are symmetric */
     _Alignas(64) float c[256];
     /* thresholds between eights of codes in their order, the last infinite, in the middle of eights, of fours, and of pairs */
     _Alignas(64) float eight[32], four[32], two[64], one[128];
