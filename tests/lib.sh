@@ -71,7 +71,7 @@ JSON
 }
 model_spec() {
     cat << JSON
-{ "name": "$1", "probe": "perplexity", "model": "$2", "data": "$3", "context": 96, "chunks": 6, "path": ["prefill", "decode"],
+{ "name": "$1", "probe": "perplexity", "model": "$2", "data": "$3", "context": 96, "chunks": 3, "path": ["prefill", "decode"],
   "key": ["f16", { "quantizer": "affine", "bits": [3, 4] }, { "quantizer": "turboquant_mse", "bits": 3 }], "value": "same",
   "window": [0, 7], "seed": 3, "controls": false }
 JSON

@@ -456,8 +456,8 @@ LANES_INLINE __m512 lanes_load_norms(const uint8_t *from, uint32_t bytes)
 
 /* ---- Codebooks --------------------------------------------------------------------------------------- */
 
-/* Centroids, ascending, and the thresholds between them. */
-typedef struct { _Alignas(64) float c[256], threshold[256]; } lanes_codebook;
+/* Centroids of up to 4 bits, ascending, and the thresholds between them. */
+typedef struct { _Alignas(64) float c[16], threshold[16]; } lanes_codebook;
 
 static inline void lanes_codebook_set(lanes_codebook *book, unsigned b, const float *c, const float *threshold)
 {
@@ -472,16 +472,15 @@ LANES_INLINE __m512i lanes_index(const lanes_codebook *book, unsigned b, __m512 
     for (unsigned step = 1u << b >> 1; step; step >>= 1) {
         const __m512i at = _mm512_add_epi32(index, _mm512_set1_epi32((int)step - 1));
         const __m512 threshold = step == 1u << b >> 1 ? _mm512_set1_ps(book->threshold[step - 1])
-                                 : b <= 4             ? _mm512_permutexvar_ps(at, _mm512_load_ps(book->threshold))
-                                                      : _mm512_i32gather_ps(at, book->threshold, 4);
+                                                      : _mm512_permutexvar_ps(at, _mm512_load_ps(book->threshold));
         index = _mm512_mask_add_epi32(index, _mm512_cmp_ps_mask(x, threshold, _CMP_GE_OQ), index, _mm512_set1_epi32((int)step));
     }
     return index;
 }
 
-LANES_INLINE __m512 lanes_centroid(const lanes_codebook *book, unsigned b, __m512i index)
+LANES_INLINE __m512 lanes_centroid(const lanes_codebook *book, __m512i index)
 {
-    return b <= 4 ? _mm512_permutexvar_ps(index, _mm512_load_ps(book->c)) : _mm512_i32gather_ps(index, book->c, 4);
+    return _mm512_permutexvar_ps(index, _mm512_load_ps(book->c));
 }
 
 /* ---- Four registers' lanes to four numbers --------------------------------------------------------------- */

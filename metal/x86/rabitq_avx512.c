@@ -4,8 +4,8 @@
  * The search to 4 bits: magnitudes are sorted once, by a network; the scales at which coordinates take their k-th step are then an
  * ascending list for each k, and the lists are merged, every lane at its own pace, with the sums that judge a rounding. Scales are
  * floats, and Haar products fused: of roundings that are equally good within that, another one may be taken than by the scalar code,
- * whose search is used as it is at 8 bits. Keys and values have layouts of their own, so values have no score and keys no mix but by
- * decode. */
+ * whose search is used as it is at 8 bits. A vector alone has the same lists and sums, merged one number at a time. Keys and values
+ * have layouts of their own, so values have no score and keys no mix but by decode. */
 #include "harness/kernels.h"
 #include "metal/x86/cpu.h"
 #include "metal/x86/units_ops_avx512.h"
@@ -133,6 +133,71 @@ LANES_INLINE __m512 best_scale(const float *a, const float *inverse, size_t n, u
     }
 }
 
+/* ---- The search for one vector -------------------------------------------------------------------------- */
+
+/* In descending order; n is a multiple of 16. */
+static void sort_row(const float *x, size_t n, float *sorted)
+{
+    for (size_t i = 0; i < n; i++) {
+        const __m512 own = _mm512_set1_ps(x[i]);
+        size_t place = 0;
+        for (size_t j = 0; j < n; j += LANES) {
+            const __m512 r = _mm512_loadu_ps(x + j);
+            const __mmask16 before = j + LANES <= i ? 0xffff : j <= i ? lanes_mask(0, i - j) : 0;
+            const __mmask16 first = _mm512_cmp_ps_mask(r, own, _CMP_GT_OQ) | _mm512_mask_cmp_ps_mask(before, r, own, _CMP_EQ_OQ);
+            place += (size_t)__builtin_popcount(first);
+        }
+        sorted[place] = x[i];
+    }
+}
+
+/* best_scale of one lane, with its bits: a [n + 1] and inverse [n + 1], as there. */
+static float best_scale_row(const float *a, const float *inverse, size_t n, unsigned steps, double dot)
+{
+    float others = 0, square = (float)n / 4, top = 0, top_sum = 0, best = 0, t = 0, head[7];
+    double best_dots = dot * dot, best_square = (double)square;
+    size_t at[7] = { 0 };
+    for (size_t i = 0; i < n; i++)
+        others = fmaf(a[i], a[i], others);
+    for (unsigned k = 0; k < 7; k++)
+        head[k] = k < steps ? inverse[0] * (float)(k + 1) : INFINITY;
+    for (;;) {
+        float next = head[0];
+        unsigned list = 0;
+        for (unsigned k = 1; k < 7; k++)
+            if (head[k] < next)
+                next = head[k], list = k;
+        if (next > t && dot * dot * best_square > best_dots * (double)square)
+            best_dots = dot * dot, best_square = (double)square, best = t;
+        const float bound = fmaf(top_sum, top_sum, others * top) * (float)best_square;
+        if (!(next < INFINITY) || bound < (float)best_dots * top * (1 - 0x1p-18f))
+            return best;
+        t = next > t ? next : t;
+        const float step = a[at[list]++];
+        dot += (double)step;
+        square += (float)(2 * list + 2);
+        if (list == steps - 1)
+            top += 1, top_sum += step, others = fmaf(-step, step, others);
+        head[list] = inverse[at[list]] * (float)(list + 1);
+    }
+}
+
+/* The best scale of y; work holds 3 dim + 32 floats. */
+static float search_row(const float *y, size_t dim, unsigned b, float *work)
+{
+    float *sorted = work + dim, *inverse = sorted + dim + LANES;
+    double dot = 0;
+    for (size_t j = 0; j < dim; j++) {
+        work[j] = fabsf(y[j]);
+        dot += (double)(work[j] * .5f);
+    }
+    sort_row(work, dim, sorted);
+    _mm512_storeu_ps(sorted + dim, _mm512_setzero_ps());
+    for (size_t j = 0; j <= dim; j += LANES)
+        _mm512_storeu_ps(inverse + j, inverse_of(_mm512_loadu_ps(sorted + j)));
+    return best_scale_row(sorted, inverse, dim, (1u << (b - 1)) - 1, dot);
+}
+
 /* ---- Encode ------------------------------------------------------------------------------------------- */
 
 /* The best scales of a block; work holds 2 (dim + 1) rows. */
@@ -155,45 +220,65 @@ LANES_INLINE __m512 search(const float *block, size_t dim, unsigned b, float *wo
     return best_scale(work, inverse, dim, (1u << (b - 1)) - 1, dot);
 }
 
+/* Steps that magnitudes, of which these are the inverses, take at the scales t, and codes of sixteen coordinates that took k. */
+LANES_INLINE __m512i steps_of(__m512 inverse, int half, __m512 t)
+{
+    __m512i k = _mm512_setzero_si512();
+    LANES_UNROLL
+    for (int i = 1; i < half; i++)
+        k = _mm512_mask_add_epi32(k, _mm512_cmp_ps_mask(_mm512_mul_ps(inverse, _mm512_set1_ps((float)i)), t, _CMP_LE_OQ), k,
+                                  _mm512_set1_epi32(1));
+    return k;
+}
+
+LANES_INLINE __m512i codes_of(__m512 y, __m512i k, int half)
+{
+    const __m512i low = _mm512_sub_epi32(_mm512_set1_epi32(half - 1), k), high = _mm512_add_epi32(_mm512_set1_epi32(half), k);
+    return _mm512_mask_mov_epi32(low, _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GT_OQ), high);
+}
+
+/* What they stand for. */
+LANES_INLINE __m512 centroids_of(__m512i code, int half, size_t dim)
+{
+    const __m512i level = _mm512_sub_epi32(_mm512_add_epi32(code, code), _mm512_set1_epi32(2 * half - 1));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(level), _mm512_set1_ps((float)(1 / sqrt((double)dim) / half)));
+}
+
 /* Codes of a block at its scales t, index [dim][16], and what norms are divided by. */
 LANES_INLINE lanes_double quantize(const float *block, size_t dim, unsigned b, __m512 t, int32_t *index)
 {
     const int half = 1 << (b - 1);
-    const __m512 step = _mm512_set1_ps((float)(1 / sqrt((double)dim) / half));
     lanes_double dot = { _mm512_setzero_pd(), _mm512_setzero_pd() };
     for (size_t j = 0; j < dim; j++) {
-        const __m512 y = _mm512_load_ps(block + j * LANES), inverse = inverse_of(_mm512_abs_ps(y));
-        const __mmask16 positive = _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GT_OQ);
-        __m512i k = _mm512_setzero_si512();
-        LANES_UNROLL
-        for (int i = 1; i < half; i++)
-            k = _mm512_mask_add_epi32(k, _mm512_cmp_ps_mask(_mm512_mul_ps(inverse, _mm512_set1_ps((float)i)), t, _CMP_LE_OQ), k,
-                                      _mm512_set1_epi32(1));
-        const __m512i low = _mm512_sub_epi32(_mm512_set1_epi32(half - 1), k), high = _mm512_add_epi32(_mm512_set1_epi32(half), k);
-        const __m512i code = _mm512_mask_mov_epi32(low, positive, high);
-        const __m512i level = _mm512_sub_epi32(_mm512_add_epi32(code, code), _mm512_set1_epi32(2 * half - 1));
-        dot = lanes_add_product(dot, lanes_widen(y), lanes_widen(_mm512_mul_ps(_mm512_cvtepi32_ps(level), step)));
+        const __m512 y = _mm512_load_ps(block + j * LANES);
+        const __m512i code = codes_of(y, steps_of(inverse_of(_mm512_abs_ps(y)), half, t), half);
+        dot = lanes_add_product(dot, lanes_widen(y), lanes_widen(centroids_of(code, half, dim)));
         _mm512_store_si512(index + j * LANES, code);
     }
     return dot;
 }
 
-/* The same by the scalar code's search, a vector after the other; rows [16][dim] is work, and a heap follows. */
+/* The same of one vector y [dim] by the scalar code's search, in lane v. */
+static double quantize_row(const float *y, size_t dim, unsigned b, size_t v, int32_t *index, grid_climber *heap)
+{
+    const int32_t half = 1 << (b - 1);
+    const double step = 1 / sqrt((double)dim) / half, t = grid_best_scale(y, dim, (uint32_t)half - 1, heap);
+    double dot = 0;
+    for (size_t j = 0; j < dim; j++) {
+        const int32_t k = (int32_t)grid_steps(fabs((double)y[j]), t, (uint32_t)half - 1), code = y[j] > 0 ? half + k : half - 1 - k;
+        index[j * LANES + v] = code;
+        dot += (double)y[j] * (double)(float)((2 * code - 2 * half + 1) * step);
+    }
+    return dot;
+}
+
+/* A block so, a vector after the other; rows [16][dim] is work, and a heap follows. */
 static __attribute__((noinline)) lanes_double quantize_grid(const float *block, size_t dim, unsigned b, int32_t *index, float *rows)
 {
-    grid_climber *heap = (grid_climber *)(void *)(rows + dim * LANES);
-    const int32_t half = 1 << (b - 1);
-    _Alignas(64) double sums[LANES] = { 0 };
-    const double step = 1 / sqrt((double)dim) / half;
+    _Alignas(64) double sums[LANES];
     lanes_store(block, 0, LANES, dim, rows);
-    for (size_t v = 0; v < LANES; v++, rows += dim) {
-        const double t = grid_best_scale(rows, dim, (uint32_t)half - 1, heap);
-        for (size_t j = 0; j < dim; j++) {
-            const int32_t k = (int32_t)grid_steps(fabs((double)rows[j]), t, (uint32_t)half - 1);
-            index[j * LANES + v] = rows[j] > 0 ? half + k : half - 1 - k;
-            sums[v] += (double)rows[j] * (double)(float)((2 * index[j * LANES + v] - 2 * half + 1) * step);
-        }
-    }
+    for (size_t v = 0; v < LANES; v++)
+        sums[v] = quantize_row(rows + v * dim, dim, b, v, index, (grid_climber *)(void *)(rows + dim * LANES));
     return (lanes_double) { _mm512_load_pd(sums), _mm512_load_pd(sums + 8) };
 }
 
@@ -218,6 +303,38 @@ static bool beyond_half(lanes_double factor)
                                                                                               _CMP_GT_OQ))) != 0;
 }
 
+/* What a vector alone, which is what a decode step appends, is coded by: its codes are those that it has in a lane. In scratch are its
+ * direction, that rotated, and what the search has; then its codes, and a heap. */
+LANES_INLINE void encode_alone(const tables *t, unsigned b, bool values, const float *x, const span *s, float *scratch)
+{
+    const size_t dim = t->rotation.dim;
+    const int half = 1 << (b - 1);
+    float *y = scratch + dim, *work = y + dim;
+    int32_t *index = (int32_t *)(void *)(scratch + dim * LANES), k[LANES];
+    const __m512d norm = _mm512_set1_pd(norm_of(x, dim));
+    double dot = 0;
+    row_direction(x, dim, _mm512_cvtsd_f64(norm), scratch);
+    lanes_rotate_few(&t->rotation, table_of(t), false, scratch, 1, y);
+    const __m512 scale = _mm512_set1_ps(b > 1 && b < 8 ? search_row(y, dim, b, work) : 0);
+    for (size_t j = 0; j < dim && b < 8; j += LANES) {
+        float c[LANES];
+        const __m512 r = _mm512_loadu_ps(y + j);
+        const __m512i code = codes_of(r, steps_of(inverse_of(_mm512_abs_ps(r)), half, scale), half);
+        _mm512_storeu_si512(k, code);
+        _mm512_storeu_ps(c, centroids_of(code, half, dim));
+        for (size_t l = 0; l < LANES; l++) {
+            index[(j + l) * LANES + s->lane] = k[l];
+            dot += (double)y[j + l] * (double)c[l];
+        }
+    }
+    __m512d factor = factor_of(norm, _mm512_set1_pd(dot));
+    if (b == 8 || (b > 1 && t->units.norm == 2 && beyond_half((lanes_double) { factor, factor })))
+        factor = factor_of(norm, _mm512_set1_pd(quantize_row(y, dim, b, s->lane, index,
+                                                             (grid_climber *)(void *)(scratch + 2 * dim * LANES))));
+    lanes_store_norms((lanes_double) { factor, factor }, t->units.norm, lanes_mask(s->lane, 1), units_norms(&t->units, s, false));
+    units_store(&t->units.part[0], b, values, s, index);
+}
+
 LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *x, size_t first, size_t n, uint8_t *code,
                          float *scratch)
 {
@@ -225,6 +342,10 @@ LANES_INLINE void encode(const tables *t, unsigned b, bool values, const float *
     span s;
     for (size_t done = 0; done < n; done += s.n) {
         s = span_after(&t->units, code, first, done, n);
+        if (s.n == 1) {
+            encode_alone(t, b, values, x + done * dim, &s, scratch);
+            continue;
+        }
         float *other = scratch + dim * LANES, *work = other + dim * LANES;
         int32_t *index = (int32_t *)(void *)work;
         lanes_load(x + done * dim, s.lane, s.n, dim, scratch);

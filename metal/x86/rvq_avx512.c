@@ -54,7 +54,7 @@ LANES_INLINE staged stages_of(const tables *t, rvq_width w, __m512 r)
     s.joint = s.last = lanes_index(&t->book[0], w.bits, r);
     LANES_UNROLL
     for (unsigned i = 1; i < w.stages; i++) {
-        r = _mm512_sub_ps(r, lanes_centroid(&t->book[i - 1], w.bits, s.last));
+        r = _mm512_sub_ps(r, lanes_centroid(&t->book[i - 1], s.last));
         s.last = lanes_index(&t->book[i], w.bits, r);
         s.joint = w.second ? s.joint : _mm512_or_si512(_mm512_slli_epi32(s.joint, w.bits), s.last);
     }
@@ -146,7 +146,7 @@ LANES_INLINE void decode(const tables *t, rvq_width w, bool values, const uint8_
             for (unsigned i = 0; i < w.stages; i++) {
                 const __m512i k = w.second ? (i ? _mm512_load_si512(other + j * LANES) : joint)
                                            : _mm512_and_si512(_mm512_srli_epi32(joint, w.bits * (w.stages - 1 - i)), mask);
-                const __m512 c = _mm512_mul_ps(norm, lanes_centroid(&t->book[i], w.bits, k));
+                const __m512 c = _mm512_mul_ps(norm, lanes_centroid(&t->book[i], k));
                 y = i ? _mm512_add_ps(y, c) : c;
             }
             _mm512_store_ps(scratch + j * LANES, y);

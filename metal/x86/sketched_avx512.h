@@ -74,7 +74,7 @@ LANES_INLINE void encode(const tables *t, unsigned first_bits, bool values, cons
             const __m512 u = _mm512_load_ps(r + j * LANES);
             const __m512i k = lanes_index(&t->book, first_bits, u);
             _mm512_store_si512(index + j * LANES, k);
-            _mm512_store_ps(r + j * LANES, _mm512_sub_ps(u, lanes_centroid(&t->book, first_bits, k)));
+            _mm512_store_ps(r + j * LANES, _mm512_sub_ps(u, lanes_centroid(&t->book, k)));
         }
         const lanes_double length = lanes_norm(r, dim);
         if (t->form.second)
@@ -109,7 +109,7 @@ LANES_INLINE void decode(const tables *t, unsigned first_bits, bool values, cons
         if (first_bits)
             units_load(&t->units.part[0], first_bits, values, &s, (int32_t *)(void *)other);
         for (size_t j = 0; j < dim && first_bits; j++) {
-            const __m512 c = lanes_centroid(&t->book, first_bits, _mm512_load_si512(other + j * LANES));
+            const __m512 c = lanes_centroid(&t->book, _mm512_load_si512(other + j * LANES));
             _mm512_store_ps(y + j * LANES, _mm512_fmadd_ps(norm, c, _mm512_load_ps(y + j * LANES)));
         }
         const float *rows = lanes_inverse_rotation(&t->rotation, table_of(t), y, other);

@@ -1,8 +1,8 @@
-/* turboquant_mse_avx512.c - TurboQuant's codes sixteen vectors at a time, and scores and mixes by vpdpbusd on bytes.
+/* turboquant_mse_avx512.c - TurboQuant's codes sixteen vectors at a time, and scores and mixes by vpdpbusd and vpdpwssd.
  * Keys and values have layouts of their own (packed_avx512.h), so values have no score and keys no mix but by decode.
  *
  * To 4 bits, centroids become bytes, and queries and weights one or two bytes, whichever keeps what that adds to the quantizer's error
- * below 1 % of it. At 8 bits they stay floats: centroids are gathered. Encoding after Hadamard or without a rotation gives the scalar
+ * below 1 % of it. At 8 bits all of them are words (words_avx512.h). Encoding after Hadamard or without a rotation gives the scalar
  * code's codes; after Haar, where the codes' scale is the norm alone, it multiplies by fused multiply-adds, so that a coordinate
  * within rounding of a threshold may go to the centroid beyond it. */
 #include "harness/kernels.h"
@@ -18,10 +18,22 @@ typedef struct {
     lanes_rotation rotation;
     uint32_t bits, scale, exact;           /* exact: products as the scalar code's */
     units units;
-    lanes_codebook book;
+    lanes_codebook book;                   /* to 4 bits */
+    words_book words;                      /* 8 bits */
 } tables;
 
 static const float *table_of(const tables *t) { return (const float *)(const void *)(t + 1); }
+
+/* Codes of sixteen coordinates, as they are stored, and their centroids. */
+LANES_INLINE __m512i index_of(const tables *t, unsigned b, __m512 y)
+{
+    return b == 8 ? words_index(&t->words, y) : lanes_index(&t->book, b, y);
+}
+
+LANES_INLINE __m512 centroid_of(const tables *t, unsigned b, __m512i index)
+{
+    return b == 8 ? words_centroid(&t->words, index) : lanes_centroid(&t->book, index);
+}
 
 /* ---- Encode ------------------------------------------------------------------------------------------- */
 
@@ -40,10 +52,10 @@ LANES_INLINE lanes_double quantize(const tables *t, unsigned b, const float *blo
     const lanes_double one = { _mm512_set1_pd(1), _mm512_set1_pd(1) };
     for (size_t j = 0; j < t->rotation.dim; j++) {
         const __m512 y = _mm512_load_ps(block + j * LANES);
-        const __m512i k = lanes_index(&t->book, b, y);
+        const __m512i k = index_of(t, b, y);
         _mm512_store_si512(index + j * LANES, k);
         if (t->scale != SCALE_NORM) {
-            const lanes_double u = lanes_widen(y), c = lanes_widen(lanes_centroid(&t->book, b, k));
+            const lanes_double u = lanes_widen(y), c = lanes_widen(centroid_of(t, b, k));
             dot = lanes_add_product(dot, u, c);
             square = lanes_add_product(square, c, c);
         }
@@ -65,11 +77,11 @@ LANES_INLINE void encode_alone(const tables *t, unsigned b, bool values, const f
     row_direction(x, dim, norm, u);
     lanes_rotate_few(&t->rotation, table_of(t), false, u, 1, y);
     for (size_t j = 0; j < dim; j += LANES) {
-        _mm512_storeu_si512(k, lanes_index(&t->book, b, _mm512_loadu_ps(y + j)));
+        _mm512_storeu_si512(k, index_of(t, b, _mm512_loadu_ps(y + j)));
         for (size_t l = 0; l < LANES; l++)
             index[(j + l) * LANES + s->lane] = k[l];
         for (size_t l = 0; l < LANES && t->scale != SCALE_NORM; l++) {
-            const double c = (double)t->book.c[k[l]];
+            const double c = (double)(b == 8 ? t->words.c : t->book.c)[k[l]];
             dot += (double)y[j + l] * c;
             square += c * c;
         }
@@ -117,8 +129,7 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
         units_load(&t->units.part[0], b, values, &s, index);
         const __m512 norm = lanes_load_norms(units_norms(&t->units, &s, false), t->units.norm);
         for (size_t j = 0; j < dim; j++)
-            _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm,
-                                                               lanes_centroid(&t->book, b, _mm512_load_si512(index + j * LANES))));
+            _mm512_store_ps(scratch + j * LANES, _mm512_mul_ps(norm, centroid_of(t, b, _mm512_load_si512(index + j * LANES))));
         const float *rows = lanes_inverse_rotation(&t->rotation, table_of(t), scratch, scratch + dim * LANES);
         lanes_store_decoded(rows, s.lane, s.n, dim, past, x + done * dim);
     }
@@ -127,7 +138,6 @@ LANES_INLINE void decode(const tables *t, unsigned b, bool values, const uint8_t
 
 /* ---- The ops, for every width ------------------------------------------------------------------------- */
 
-/* At 8 bits queries keep their floats, and levels are gathered. */
 UNITS_ROTATED_OPS(t->bits == 8)
 
 #define OF_BYTES(b) UNITS_OPS(b, b, ((units_form) { .bits0 = b }), NULL) UNITS_SYMBOLS(b, b)
@@ -135,8 +145,17 @@ OF_BYTES(1)
 OF_BYTES(2)
 OF_BYTES(3)
 OF_BYTES(4)
-UNITS_OPS(8, 8, ((units_form) { .bits0 = 8 }), t->book.c)
-UNITS_SYMBOLS(8, 8)
+UNITS_OPS(8, 8, ((units_form) { .bits0 = 8 }), &t->words)
+
+static void symbols_8(const tables *t, bool values, const uint8_t *code, size_t n, uint16_t *sym)
+{
+    symbols(t, 8, values, code, n, sym);
+    for (size_t i = 0; i < n * t->rotation.dim; i++)
+        sym[i] = (uint16_t)words_order(sym[i]);
+}
+
+static void symbols_keys_8(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_8(state, false, code, n, sym); }
+static void symbols_values_8(const void *state, const uint8_t *code, size_t n, uint16_t *sym) { symbols_8(state, true, code, n, sym); }
 #define SIDES(b) UNITS_KEYS(b), UNITS_VALUES(b)
 
 /* Error of a Gaussian at so many bits (Lloyd-Max): what roundings are compared with. */
@@ -182,9 +201,12 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
     t->units.query = units_query_bytes(dim, b == 8);
     t->units.acc = dim;
     const float *c = units_table(parts, state, "codebook"), *threshold = units_table(parts, state, "thresholds");
-    lanes_codebook_set(&t->book, b, c, threshold);
-    if (b <= 4)
+    if (b == 8) {
+        words_set(&t->words, c, threshold, dim);
+    } else {
+        lanes_codebook_set(&t->book, b, c, threshold);
         part->levels = packed_levels_of(c, threshold, b, dim);
+    }
     lanes_rotation_derive(&t->rotation, units_table(parts, state, kind == ROTATION_HAAR ? "rotation" : "signs"),
                           (float *)(void *)(t + 1));
 }
@@ -195,5 +217,5 @@ static void derive(const kvant_shape *shape, const kvant_args *args, const void 
 const kvant_kernel kernel_turboquant_mse_avx512 = {
     .quantizer = "turboquant_mse", .target = "avx512", .form = form, .derive = derive,
     .distance = 2e-5, .products = .03,
-    .reason = "decode: fused Haar products. Scores and mixes: centroids as bytes, queries and weights as one or two"
+    .reason = "decode: fused Haar products. Scores and mixes: centroids as bytes, queries and weights as one or two; at 8 bits, words"
 };

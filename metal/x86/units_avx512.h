@@ -8,7 +8,7 @@
 #ifndef KVANT_UNITS_AVX512_H
 #define KVANT_UNITS_AVX512_H
 
-#include "metal/x86/packed_avx512.h"
+#include "metal/x86/words_avx512.h"
 
 typedef struct {
     uint32_t dim;                          /* multiple of 32 */
@@ -63,10 +63,10 @@ static inline const float *units_table(const kvant_parts *parts, const void *sta
     return NULL;
 }
 
-/* Bytes of a part's prepared query; floats: with the rotated query itself. */
-static inline size_t units_query_bytes(size_t dim, bool floats)
+/* Bytes of a part's prepared query; words: words take the place of two planes of bytes, and the rotated query itself follows. */
+static inline size_t units_query_bytes(size_t dim, bool words)
 {
-    return packed_query_bytes(dim) + (floats ? dim * sizeof(float) : 0);
+    return packed_query_bytes(dim) + (words ? dim * sizeof(float) : 0);
 }
 
 /* A query's byte is off by half a step at most, and so the query by sqrt(3 query_allowed) of its length, .0147 of it: few bits
@@ -122,14 +122,17 @@ LANES_INLINE void units_symbols(const units *t, const units_part *p, unsigned b,
 
 /* ---- Queries ------------------------------------------------------------------------------------------- */
 
-/* Rows y [n][dim] as bytes, to queries from `prepared` on. */
-LANES_INLINE void units_prepare(const units *t, const units_part *p, bool floats, const float *y, size_t n, void *prepared)
+/* Rows y [n][dim] as bytes, or as words and floats, to queries from `prepared` on. */
+LANES_INLINE void units_prepare(const units *t, const units_part *p, bool words, const float *y, size_t n, void *prepared)
 {
     for (size_t i = 0; i < n; i++, y += p->dim) {
         char *to = (char *)prepared + i * t->query + p->query;
-        packed_query(y, p->dim, p->query_allowed, (packed_query_head *)(void *)to);
-        if (floats)
-            memcpy(to + packed_query_bytes(p->dim), y, p->dim * sizeof *y);
+        if (!words) {
+            packed_query(y, p->dim, p->query_allowed, (packed_query_head *)(void *)to);
+            continue;
+        }
+        words_query(y, p->dim, (packed_query_head *)(void *)to);
+        memcpy(to + packed_query_bytes(p->dim), y, p->dim * sizeof *y);
     }
 }
 
@@ -150,58 +153,34 @@ LANES_INLINE float *units_rotate(const lanes_rotation *r, const float *table, co
 }
 
 /* The op `query` of one part on rotated vectors; scratch holds two blocks. */
-LANES_INLINE void units_query(const units *t, const lanes_rotation *r, const float *table, bool floats, const float *q, size_t nq,
+LANES_INLINE void units_query(const units *t, const lanes_rotation *r, const float *table, bool words, const float *q, size_t nq,
                               void *prepared, float *scratch)
 {
     for (size_t i = 0, step; i < nq; i += step) {
         step = nq - i < LANES ? nq - i : LANES;
         const float *rows = units_rotate(r, table, q + i * r->dim, step, scratch);
-        units_prepare(t, &t->part[0], floats, rows, step, (char *)prepared + i * t->query);
+        units_prepare(t, &t->part[0], words, rows, step, (char *)prepared + i * t->query);
     }
 }
 
 /* ---- Score ---------------------------------------------------------------------------------------------- */
 
-/* Sums of centroids as floats, for widths whose centroids are no bytes. */
-LANES_INLINE void units_score_floats(const units_part *p, const float *c, const uint8_t *const *group, size_t n,
-                                     const packed_query_head *const *q, size_t nq, __m512 (*out)[2])
-{
-    __m512 sum[8][2];
-    for (size_t i = 0; i < nq; i++)
-        sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-    for (size_t r = 0; r < p->dim / 4; r++)
-        for (size_t g = 0; g < n; g++) {
-            const __m512i row = _mm512_loadu_si512(group[g] + r * 64);
-            for (size_t j = 0; j < 4; j++) {
-                const __m512i k = _mm512_and_si512(_mm512_srli_epi32(row, (unsigned)(8 * j)), _mm512_set1_epi32(255));
-                const __m512 x = _mm512_i32gather_ps(k, c, 4);
-                for (size_t i = 0; i < nq; i++) {
-                    const float *y = (const float *)(const void *)((const char *)q[i] + packed_query_bytes(p->dim));
-                    sum[i][g] = _mm512_fmadd_ps(_mm512_set1_ps(y[4 * r + j]), x, sum[i][g]);
-                }
-            }
-        }
-    for (size_t i = 0; i < nq; i++)
-        for (size_t g = 0; g < n; g++)
-            out[i][g] = sum[i][g];
-}
-
-/* Products of nq queries, at most 8, with one part of two groups, norms apart; planes: of any of the queries, 1 for more than four. c:
- * centroids, NULL where levels are bytes. */
-LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b, const float *c, const span *s, const char *prepared,
-                                 size_t nq, size_t planes, __m512 (*out)[2])
+/* Products of nq queries, at most 8, with one part of two groups, norms apart; planes: of any of the queries, 1 for more than four.
+ * words: centroids as words, NULL where levels are bytes. */
+LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b, const words_book *words, const span *s,
+                                 const char *prepared, size_t nq, size_t planes, __m512 (*out)[2])
 {
     const uint8_t *group[2] = { units_group(p, b, &s[0]), units_group(p, b, &s[1]) };
     const packed_query_head *q[8];
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         q[i] = (const packed_query_head *)(const void *)(prepared + i * t->query + p->query);
-    if (c)
-        units_score_floats(p, c, group, 2, q, nq, out);
+    if (words)
+        words_score(words->form, nq)(group, p->dim, words, AHEAD * t->bytes, q, out);
     else
         packed_score(b, nq, planes)(group, p->dim, &p->levels, AHEAD * t->bytes, q, out);
     /* codes less 128 were summed: half a step of each coordinate is missing */
-    for (size_t i = 0; i < nq && b == 8 && !c; i++) {
+    for (size_t i = 0; i < nq && b == 8 && !words; i++) {
         const float sum = -((q[i]->planes == 2 ? 256.f : 1.f) * (float)q[i]->bias[0] + (float)q[i]->bias[1]) / 128;
         LANES_UNROLL
         for (size_t g = 0; g < 2; g++)
@@ -210,13 +189,13 @@ LANES_INLINE void units_products(const units *t, const units_part *p, unsigned b
 }
 
 /* nq queries against the vectors of two groups; the dots go where the spans' vectors are in [.][n]. */
-LANES_INLINE void units_score_groups(const units *t, units_form f, const float *c, const char *prepared, size_t nq, size_t planes,
-                                     const span *s, const size_t *at, float *dot, size_t n)
+LANES_INLINE void units_score_groups(const units *t, units_form f, const words_book *words, const char *prepared, size_t nq,
+                                     size_t planes, const span *s, const size_t *at, float *dot, size_t n)
 {
     __m512 out[8][2], more[8][2];
     const units_part *p = t->part;
-    units_products(t, &p[0], f.bits0, c, s, prepared, nq, planes, out);
-    const float scale0 = c ? 1 : p[0].levels.step * p[0].factor;
+    units_products(t, &p[0], f.bits0, words, s, prepared, nq, planes, out);
+    const float scale0 = words ? 1 : p[0].levels.step * p[0].factor;
     LANES_UNROLL
     for (size_t i = 0; i < nq; i++)
         LANES_UNROLL
@@ -253,8 +232,8 @@ LANES_INLINE void units_score_groups(const units *t, units_form f, const float *
 }
 
 /* Two groups at a time; the last may stand alone, and is then its own neighbour, of which nothing is written. */
-LANES_INLINE void units_score_queries(const units *t, units_form f, const float *c, const char *prepared, size_t nq, size_t planes,
-                                      const uint8_t *code, size_t first, size_t n, float *dot)
+LANES_INLINE void units_score_queries(const units *t, units_form f, const words_book *words, const char *prepared, size_t nq,
+                                      size_t planes, const uint8_t *code, size_t first, size_t n, float *dot)
 {
     span s[2];
     for (size_t done = 0; done < n;) {
@@ -267,7 +246,7 @@ LANES_INLINE void units_score_queries(const units *t, units_form f, const float 
             s[1] = span_after(t, code, first, done, n);
             done += s[1].n;
         }
-        units_score_groups(t, f, c, prepared, nq, planes, s, at, dot, n);
+        units_score_groups(t, f, words, prepared, nq, planes, s, at, dot, n);
     }
 }
 
@@ -285,27 +264,27 @@ static inline size_t units_planes_of(const units *t, units_form f, const char *p
 }
 
 /* The op `score`. */
-LANES_INLINE void units_score(const units *t, units_form f, const float *c, const void *prepared, size_t nq, const uint8_t *code,
-                              size_t first, size_t n, float *dot)
+LANES_INLINE void units_score(const units *t, units_form f, const words_book *words, const void *prepared, size_t nq,
+                              const uint8_t *code, size_t first, size_t n, float *dot)
 {
     for (size_t i = 0, step; i < nq; i += step, dot += step * n) {
         const char *q = (const char *)prepared + i * t->query;
         const size_t planes = units_planes_of(t, f, q, nq - i < 8 ? nq - i : 8);
         step = nq - i >= 8 && planes == 1 ? 8 : nq - i >= 4 ? 4 : nq - i >= 2 ? 2 : 1;     /* registers for four queries' two planes */
         if (step == 8)
-            units_score_queries(t, f, c, q, 8, 1, code, first, n, dot);
+            units_score_queries(t, f, words, q, 8, 1, code, first, n, dot);
         else if (step == 4 && planes == 2)
-            units_score_queries(t, f, c, q, 4, 2, code, first, n, dot);
+            units_score_queries(t, f, words, q, 4, 2, code, first, n, dot);
         else if (step == 4)
-            units_score_queries(t, f, c, q, 4, 1, code, first, n, dot);
+            units_score_queries(t, f, words, q, 4, 1, code, first, n, dot);
         else if (step == 2 && planes == 2)
-            units_score_queries(t, f, c, q, 2, 2, code, first, n, dot);
+            units_score_queries(t, f, words, q, 2, 2, code, first, n, dot);
         else if (step == 2)
-            units_score_queries(t, f, c, q, 2, 1, code, first, n, dot);
+            units_score_queries(t, f, words, q, 2, 1, code, first, n, dot);
         else if (planes == 2)
-            units_score_queries(t, f, c, q, 1, 2, code, first, n, dot);
+            units_score_queries(t, f, words, q, 1, 2, code, first, n, dot);
         else
-            units_score_queries(t, f, c, q, 1, 1, code, first, n, dot);
+            units_score_queries(t, f, words, q, 1, 1, code, first, n, dot);
     }
 }
 
@@ -350,29 +329,14 @@ LANES_INLINE void chunk_part(const __m512 x[BLOCKS], bool negative, __m512 part[
     }
 }
 
-/* Four vectors of a unit at a time, sixteen coordinates each. */
-LANES_INLINE void units_mix_floats(const units *t, const units_part *p, const float *c, const chunk *at, const __m512 (*x)[BLOCKS],
-                                   size_t nq, float *acc)
+/* One part of a chunk, by its weights as words. */
+LANES_INLINE void units_mix_words(const units *t, const units_part *p, const words_book *words, const chunk *c,
+                                  const __m512 (*x)[BLOCKS], size_t nq, float *acc)
 {
-    float w[8][CHUNK];
-    for (size_t i = 0; i < nq; i++)
-        for (int k = 0; k < BLOCKS; k++)
-            _mm512_storeu_ps(w[i] + k * LANES, x[i][k]);
-    for (size_t d = 0; d < p->dim; d += 16) {
-        __m512 sum[8];
-        for (size_t i = 0; i < nq; i++)
-            sum[i] = _mm512_loadu_ps(acc + i * t->acc + d);
-        for (size_t u = 0; u < UNITS && at->unit[u]; u++)
-            for (size_t v = 0; v < UNIT; v++) {
-                const __m512i row = _mm512_loadu_si512(units_planes(p, at->unit[u]) + packed_bytes(d, 8, UNIT) + v / 4 * 64);
-                const __m512i k = _mm512_and_si512(_mm512_srl_epi32(row, _mm_cvtsi32_si128((int)(v % 4 * 8))), _mm512_set1_epi32(255));
-                const __m512 y = _mm512_i32gather_ps(k, c, 4);
-                for (size_t i = 0; i < nq; i++)
-                    sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(w[i][u * UNIT + v]), y, sum[i]);
-            }
-        for (size_t i = 0; i < nq; i++)
-            _mm512_storeu_ps(acc + i * t->acc + d, sum[i]);
-    }
+    const uint8_t *planes[UNITS];
+    for (size_t u = 0; u < UNITS; u++)
+        planes[u] = c->unit[u] ? units_planes(p, c->unit[u]) : NULL;
+    words_mix(words->form, nq)(planes, p->dim, words, AHEAD * t->bytes, x, acc, t->acc);
 }
 
 /* One part of a chunk, by its weights as bytes. */
@@ -447,16 +411,16 @@ LANES_INLINE void units_mix_parts(const units *t, const units_part *p, unsigned 
 }
 
 /* nq queries, a constant of at most 8. */
-LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, const chunk *at, const float *w, size_t stride,
-                                  size_t nq, float *acc)
+LANES_INLINE void units_mix_chunk(const units *t, units_form f, const words_book *words, const chunk *at, const float *w,
+                                  size_t stride, size_t nq, float *acc)
 {
     __m512 x[8][BLOCKS];
     __m512i bits = _mm512_setzero_si512();
     for (size_t i = 0; i < nq; i++)
         chunk_weights(at, w + i * stride, x[i], &bits);
     const bool good = !_mm512_cmp_epu32_mask(bits, _mm512_set1_epi32(0x7f7fffff), _MM_CMPINT_NLE);
-    if (c) {
-        units_mix_floats(t, t->part, c, at, (const __m512 (*)[BLOCKS])x, nq, acc);
+    if (words) {
+        units_mix_words(t, t->part, words, at, (const __m512 (*)[BLOCKS])x, nq, acc);
         return;
     }
     units_mix_parts(t, t->part, f.bits0, f.second1 ? 0 : f.bits1, f.bits2, at, (const __m512 (*)[BLOCKS])x, good, nq, acc);
@@ -470,8 +434,8 @@ LANES_INLINE void units_mix_chunk(const units *t, units_form f, const float *c, 
 }
 
 /* The op `mix`. */
-LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const float *w, size_t nq, const uint8_t *code, size_t first,
-                            size_t n, float *acc)
+LANES_INLINE void units_mix(const units *t, units_form f, const words_book *words, const float *w, size_t nq, const uint8_t *code,
+                            size_t first, size_t n, float *acc)
 {
     for (size_t done = 0; done < n;) {
         const size_t from = first % UNIT + done;
@@ -483,13 +447,13 @@ LANES_INLINE void units_mix(const units *t, units_form f, const float *c, const 
         chunk_open(t, f.second1, &at);
         size_t i = 0;
         for (; i + 8 <= nq; i += 8)
-            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 8, acc + i * t->acc);
+            units_mix_chunk(t, f, words, &at, w + i * n + done, n, 8, acc + i * t->acc);
         for (; i + 4 <= nq; i += 4)
-            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 4, acc + i * t->acc);
+            units_mix_chunk(t, f, words, &at, w + i * n + done, n, 4, acc + i * t->acc);
         for (; i + 2 <= nq; i += 2)
-            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 2, acc + i * t->acc);
+            units_mix_chunk(t, f, words, &at, w + i * n + done, n, 2, acc + i * t->acc);
         for (; i < nq; i++)
-            units_mix_chunk(t, f, c, &at, w + i * n + done, n, 1, acc + i * t->acc);
+            units_mix_chunk(t, f, words, &at, w + i * n + done, n, 1, acc + i * t->acc);
         done += at.n;
     }
 }

@@ -6,9 +6,9 @@
 #include "metal/x86/units_avx512.h"
 
 /* Of a width called `tag`, from the file's own encode and decode, which take a state `tables` with a `units` in it, `width`, a
- * constant that they know what to do with, and whether the layout is that of values. `centroids` are its float centroids, or NULL: an
- * expression of t. */
-#define UNITS_OPS(tag, width, form, centroids) \
+ * constant that they know what to do with, and whether the layout is that of values. `words` are its centroids where they are
+ * words, or NULL: an expression of t. */
+#define UNITS_OPS(tag, width, form, words) \
     static void encode_keys_##tag(const void *state, const float *x, size_t first, size_t n, uint8_t *code, void *scratch) \
     { \
         encode(state, width, false, x, first, n, code, scratch); \
@@ -30,14 +30,14 @@
     { \
         const tables *t = state; \
         (void)scratch; \
-        units_score(&t->units, form, centroids, prepared, nq, code, first, n, dot); \
+        units_score(&t->units, form, words, prepared, nq, code, first, n, dot); \
     } \
     static void mix_##tag(const void *state, const float *w, size_t nq, const uint8_t *code, size_t first, size_t n, float *acc, \
                           void *scratch) \
     { \
         const tables *t = state; \
         (void)scratch; \
-        units_mix(&t->units, form, centroids, w, nq, code, first, n, acc); \
+        units_mix(&t->units, form, words, w, nq, code, first, n, acc); \
     }
 
 /* The same of the file's own `symbols`. */
@@ -52,8 +52,8 @@
     }
 
 /* Of methods that code one rotated vector in one part: symbols, query and finish, of a state that has a `rotation`, too, and a
- * function table_of for its table. floats: whether prepared queries keep their floats, an expression of t. */
-#define UNITS_ROTATED_OPS(floats) \
+ * function table_of for its table. words: whether queries are words, an expression of t. */
+#define UNITS_ROTATED_OPS(words) \
     LANES_INLINE void symbols(const tables *t, unsigned b, bool values, const uint8_t *code, size_t n, uint16_t *sym) \
     { \
         memset(sym, 0, n * t->rotation.dim * sizeof *sym); \
@@ -62,7 +62,7 @@
     static void query(const void *state, const float *q, size_t nq, void *prepared, void *scratch) \
     { \
         const tables *t = state; \
-        units_query(&t->units, &t->rotation, table_of(t), floats, q, nq, prepared, scratch); \
+        units_query(&t->units, &t->rotation, table_of(t), words, q, nq, prepared, scratch); \
     } \
     static void finish(const void *state, const float *acc, size_t nq, float *out, void *scratch) \
     { \
