@@ -79,7 +79,7 @@ do for [p = 1:PANELS] {
     }
     set ytics nomirror out textcolor '#202020' font ',11'
     set title TITLES[FROM[p]] font ',13' offset 0, -0.5
-    set xlabel COLUMNS[2] font ',12'
+    if (p > PANELS - ACROSS) { set xlabel COLUMNS[2] font ',12' } else { unset xlabel }
     set ylabel AXIS[FROM[p]] offset nearer(0), 0 font ',12'
     unset key
     if (p == 1 && !BELOW) {

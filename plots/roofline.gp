@@ -19,7 +19,7 @@ KEY_COLUMNS = ACROSS > 1 ? 5 : 3
 KEY_ROWS = (STYLES + 5 + KEY_COLUMNS - 1) / KEY_COLUMNS
 BELOW = PIXELS ? 19 * KEY_ROWS + 10 : 0
 WIDTH = 120 + ONE * ACROSS + KEY
-HEIGHT = 130 + 330 * DOWN + BELOW
+HEIGHT = 145 + 330 * DOWN + BELOW
 load STYLE
 
 array FROM[PANELS]; array TO[PANELS]
@@ -61,7 +61,7 @@ if (BELOW) {
 
 HEADLINE = EXPERIMENT . ': decode attention and its roofs'
 set multiplot layout DOWN, ACROSS title HEADLINE font (PIXELS ? title_font(HEADLINE, WIDTH - 20) : ',16') \
-    margins 95.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (85.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 80.0 / WIDTH, 85.0 / HEIGHT
+    margins 95.0 / WIDTH, 1 - (KEY + 20.0) / WIDTH, (100.0 + BELOW) / HEIGHT, 1 - 75.0 / HEIGHT spacing 80.0 / WIDTH, 85.0 / HEIGHT
 do for [p = 1:PANELS] {
     A = SLOPE[FROM[p]]
     F = FMA[FROM[p]]; I = INT8[FROM[p]]; B = BF16[FROM[p]]

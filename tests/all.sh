@@ -25,7 +25,7 @@ SLOW='checkkernels|test_conformance|test_run|test_states_run|test_oracles|test_p
 HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the
 # fuzzer, streamed weights in the test of architectures. Kernels stand between guard pages instead.
-LONG='checkkernels|test_oracles|test_attention|test_decode_reads|test_states|test_weights|test_weights_choice'
+LONG='checkkernels|test_oracles|test_attention|test_decode_reads|test_divergence|test_states|test_weights|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing; whole runs take it minutes, and their parts have tests of their own.
 SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_angle_densities|test_attended|test_budget|test_bundle|
 test_chat|test_cli|test_codec|test_compare|test_compare_stores|test_controls|test_dataset|test_dequant|test_e8|test_fetch|
