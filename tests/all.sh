@@ -25,7 +25,7 @@ SLOW='checkkernels|test_conformance|test_run|test_states_run|test_oracles|test_p
 HUGE='test_conformance|test_planted'
 # What the sanitizers make the slowest of all, and other tests run under them too: quantizers, attention in models, states in the
 # fuzzer, streamed weights in the test of architectures. Kernels stand between guard pages instead.
-LONG='checkkernels|test_oracles|test_attention|test_decode_reads|test_divergence|test_states|test_weights|test_weights_choice'
+LONG='checkkernels|test_oracles|test_attention|test_decode_reads|test_states|test_weights|test_weights_choice'
 # Tests of code without threads tell the thread sanitizer nothing; whole runs take it minutes, and their parts have tests of their own.
 SEQUENTIAL='test_allocation|test_allocators|test_allocators_defined|test_angle_densities|test_attended|test_budget|test_bundle|
 test_chat|test_cli|test_codec|test_compare|test_compare_stores|test_controls|test_dataset|test_dequant|test_e8|test_fetch|
@@ -34,7 +34,10 @@ test_plan|test_plan_allocation|test_plan_policy|test_plot|test_plot_maps|test_pl
 test_quantizers|test_report|test_report_floor|test_report_formats|test_report_html|test_run|test_sketched|test_spec|
 test_spec_variant|test_stats|test_stats_paired|test_stats_rank|test_store|test_sysinfo|test_tokenizer_refs|test_trained|test_types|
 test_util|test_variant|test_vecmath|test_views'
-IN_THREADS=$(echo "$HUGE|$LONG|$SEQUENTIAL" | tr -d '\n')
+# What each sanitizer leaves out. The probe of test_divergence runs in test_controls, too, and what threads share in test_policies runs
+# in test_models and test_perplexity.
+OF_ADDRESSES="$HUGE|$LONG|test_divergence"
+IN_THREADS=$(echo "$HUGE|$LONG|$SEQUENTIAL|test_policies" | tr -d '\n')
 
 # Programs of a mode, but for those that the pattern names; first those that take longest, beside which the others run.
 programs() { # mode pattern-to-leave-out
@@ -102,8 +105,8 @@ test)
     # Optimised by another compiler: kernels, beside what follows; the sanitizers' builds and codes.sh are by that compiler, too.
     if build clang build/clang/tests/checkkernels; then stage clang build/clang/tests/checkkernels & fi
     # Of the sanitizers' modes no more is built than runs.
-    if build asan $(programs asan "$HUGE|$LONG") fuzzers; then
-        stage asan $(programs asan "$HUGE|$LONG")
+    if build asan $(programs asan "$OF_ADDRESSES") fuzzers; then
+        stage asan $(programs asan "$OF_ADDRESSES")
         fuzz_stage "${FUZZ_SECONDS:-5}"
     fi
     wait

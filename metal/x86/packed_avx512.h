@@ -150,30 +150,45 @@ static inline const int8_t *packed_query_plane(const packed_query_head *q, size_
     return (const int8_t *)(q + 1) + plane * dim;
 }
 
+/* What makes a query's coordinates numbers up to 1, y times up times inverse, and their sum of squares; `up` is for coordinates so
+ * small that 1 / most is no float. finite: lanes of which all coordinates are. dim: a multiple of 16. */
+typedef struct { float most, up, inverse, square; __mmask16 finite; } packed_range;
+LANES_INLINE __m512 packed_unit(const packed_range *r, const float *y)
+{
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y), _mm512_set1_ps(r->up)), _mm512_set1_ps(r->inverse));
+}
+LANES_INLINE packed_range packed_range_of(const float *y, size_t dim)
+{
+    packed_range r = { .finite = 0xffff };
+    __m512 top = _mm512_setzero_ps(), square = top;
+    for (size_t j = 0; j < dim; j += LANES) {
+        const __m512 x = _mm512_abs_ps(_mm512_loadu_ps(y + j));
+        r.finite &= _mm512_cmp_ps_mask(x, _mm512_set1_ps(FLT_MAX), _CMP_LE_OQ);
+        top = _mm512_max_ps(top, x);
+    }
+    r.most = _mm512_reduce_max_ps(top);
+    r.up = r.most < 0x1p-60f ? 0x1p80f : 1;
+    r.inverse = r.most > 0 ? 1 / (r.most * r.up) : 0;
+    for (size_t j = 0; j < dim; j += LANES) {
+        const __m512 x = packed_unit(&r, y + j);
+        square = _mm512_fmadd_ps(x, x, square);
+    }
+    r.square = _mm512_reduce_add_ps(square);
+    return r;
+}
+
 /* One plane's rounding adds (2 max / 254)^2 / 12 per coordinate to what a score's error is, D |q|^2 / dim, on average. It is enough
  * where that is within `allowed` (a share of |q|^2); otherwise two planes are, whose own is 65536 times less. A query that is not
  * finite gets the scale NaN, and so do its scores. dim: a multiple of 16. */
 static inline void packed_query(const float *y, size_t dim, double allowed, packed_query_head *q)
 {
     int8_t *high = (int8_t *)(q + 1), *low = high + dim;
-    __m512 top = _mm512_setzero_ps(), square = top;
-    __mmask16 finite = 0xffff;
-    for (size_t j = 0; j < dim; j += LANES) {
-        const __m512 x = _mm512_abs_ps(_mm512_loadu_ps(y + j));
-        finite &= _mm512_cmp_ps_mask(x, _mm512_set1_ps(FLT_MAX), _CMP_LE_OQ);
-        top = _mm512_max_ps(top, x);
-    }
-    const float most = _mm512_reduce_max_ps(top), up = most < 0x1p-60f ? 0x1p80f : 1, inverse = most > 0 ? 1 / (most * up) : 0;
-    for (size_t j = 0; j < dim; j += LANES) {
-        const __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y + j), _mm512_set1_ps(up)), _mm512_set1_ps(inverse));
-        square = _mm512_fmadd_ps(x, x, square);
-    }
-    q->planes = 4. / (254 * 254) / 12 * (double)dim <= allowed * (double)_mm512_reduce_add_ps(square) ? 1 : 2;
+    const packed_range r = packed_range_of(y, dim);
+    q->planes = 4. / (254 * 254) / 12 * (double)dim <= allowed * (double)r.square ? 1 : 2;
     const float levels = q->planes == 1 ? 127 : 32512;
     __m512i sum[2] = { _mm512_setzero_si512(), _mm512_setzero_si512() };
     for (size_t j = 0; j < dim; j += LANES) {
-        const __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y + j), _mm512_set1_ps(up)), _mm512_set1_ps(inverse));
-        const __m512i v = _mm512_maskz_cvtps_epi32(finite, _mm512_mul_ps(x, _mm512_set1_ps(levels)));
+        const __m512i v = _mm512_maskz_cvtps_epi32(r.finite, _mm512_mul_ps(packed_unit(&r, y + j), _mm512_set1_ps(levels)));
         __m512i h = v, l = _mm512_setzero_si512();
         if (q->planes == 2) {
             h = _mm512_srai_epi32(_mm512_add_epi32(v, _mm512_set1_epi32(128)), 8);
@@ -184,7 +199,7 @@ static inline void packed_query(const float *y, size_t dim, double allowed, pack
         sum[0] = _mm512_add_epi32(sum[0], h);
         sum[1] = _mm512_add_epi32(sum[1], l);
     }
-    q->scale = finite == 0xffff ? most / levels : NAN;
+    q->scale = r.finite == 0xffff ? r.most / levels : NAN;
     for (int p = 0; p < 2; p++)
         q->bias[p] = -128 * _mm512_reduce_add_epi32(sum[p]);
 }

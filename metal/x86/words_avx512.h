@@ -153,29 +153,17 @@ LANES_INLINE __m512 words_centroid(const words_book *book, __m512i index)
 static inline void words_query(const float *y, size_t dim, packed_query_head *q)
 {
     int16_t *word = (int16_t *)(void *)(q + 1);
-    __m512 top = _mm512_setzero_ps(), square = top;
-    __mmask16 finite = 0xffff;
-    for (size_t j = 0; j < dim; j += LANES) {
-        const __m512 x = _mm512_abs_ps(_mm512_loadu_ps(y + j));
-        finite &= _mm512_cmp_ps_mask(x, _mm512_set1_ps(FLT_MAX), _CMP_LE_OQ);
-        top = _mm512_max_ps(top, x);
-    }
-    const float most = _mm512_reduce_max_ps(top), up = most < 0x1p-60f ? 0x1p80f : 1, inverse = most > 0 ? 1 / (most * up) : 0;
-    for (size_t j = 0; j < dim; j += LANES) {
-        const __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y + j), _mm512_set1_ps(up)), _mm512_set1_ps(inverse));
-        square = _mm512_fmadd_ps(x, x, square);
-    }
-    const float length = sqrtf(_mm512_reduce_add_ps(square)), levels = length > 0 ? WORDS_QUERY / length : 0;
+    const packed_range r = packed_range_of(y, dim);
+    const float length = sqrtf(r.square), levels = length > 0 ? WORDS_QUERY / length : 0;
     __m512i sum = _mm512_setzero_si512();
     for (size_t j = 0; j < dim; j += LANES) {
-        const __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(y + j), _mm512_set1_ps(up)), _mm512_set1_ps(inverse));
-        const __m512i v = _mm512_maskz_cvtps_epi32(finite, _mm512_mul_ps(x, _mm512_set1_ps(levels)));
+        const __m512i v = _mm512_maskz_cvtps_epi32(r.finite, _mm512_mul_ps(packed_unit(&r, y + j), _mm512_set1_ps(levels)));
         const __m256i words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(_mm512_cvtepi32_epi16(v), 0xd8), 0xd8);
         _mm256_storeu_si256((__m256i *)(void *)(word + j), words);
         sum = _mm512_add_epi32(sum, v);
     }
     q->planes = 1;
-    q->scale = finite != 0xffff ? NAN : length > 0 ? most * (length / WORDS_QUERY) : 0;
+    q->scale = r.finite != 0xffff ? NAN : length > 0 ? r.most * (length / WORDS_QUERY) : 0;
     q->bias[0] = _mm512_reduce_add_epi32(sum) / 2;
     q->bias[1] = 0;
 }
