@@ -172,7 +172,8 @@ typedef struct {
      * state has changed. */
     void (*derive)(const kvant_shape *shape, const kvant_args *args, const void *state, const kvant_parts *parts, void *derived);
     double distance;               /* allowed relative l2 distance of decoded vectors from scalar, of the same codes */
-    /* the same of scores and mixes; what it adds to the quantizer's error must be 1 % of that at most */
+    /* the same of scores and mixes, of a vector's length, to which methods that code blocks of tokens may add twice that of the zeros
+     * they subtract; what it adds to the quantizer's error must be 1 % of that at most */
     double products;
     const char *reason;            /* why they are not zero; NULL if they are */
     bool codes;                    /* codes are the scalar code's, layout apart; else as close to x but for rounding */
