@@ -1,4 +1,7 @@
 -- Speed over depth: time of decode attention per key-value pair; a model's tokens per second, and over f16's; a panel per setting
+-- :least = 1   draws nothing where there are fewer depths
+-- report: decode_attention least=2
+-- report: throughput least=2
 WITH cell AS (
   SELECT r.cell, probe, pairing, reference, model, label, ordinal, key_quantizer, metric, value, unit, better,
          json_extract(config, '$.probe.params.depth') AS depth,
@@ -35,4 +38,4 @@ SELECT panel || ' ' || label AS series, depth AS 'tokens in the cache', value, b
        label, style, max(panel) OVER () AS panels,
        (SELECT count(DISTINCT threads) FROM cell WHERE probe = 'decode_attention') AS across, max(length(label)) OVER () AS letters,
        max(style) OVER () AS styles, relative
-FROM styled ORDER BY panel, line DESC, first, label, depth
+FROM styled WHERE (SELECT count(DISTINCT depth) FROM cell) >= CAST(:least AS INTEGER) ORDER BY panel, line DESC, first, label, depth

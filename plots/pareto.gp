@@ -151,6 +151,7 @@ do for [p = 1:PANELS] {
     # stats looks at the ranges of the axes: it comes before they are set.
     UNDER = LIST > 0 && SIGN < 0 ? 0.3 : 0.1; OVER = LIST > 0 && SIGN > 0 ? 0.3 : 0.15           # numbers by the front make way
     set xrange [LEFT:RIGHT]
+    if (LEFT < 0) { set xtics 0, step(RIGHT - LEFT, 8) } else { set xtics autofreq }    # room for names is no bits
     if (LOG) {
         set logscale y
         set yrange [YMIN * FACTOR ** -UNDER : YMAX * FACTOR ** OVER]

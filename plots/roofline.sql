@@ -1,5 +1,6 @@
 -- Decode attention against the machine's roofs: time of a key-value pair by its bytes, a panel for each number of queries and threads
 -- :depth = 0   tokens in the cache; 0: the most that the experiment has
+-- report: decode_attention
 WITH cell AS (
   SELECT cell, label, ordinal, reference, bits_asked, key_quantizer AS quantizer,
          json_extract(config, '$.probe.params.depth') AS depth, json_extract(config, '$.probe.params.queries') AS queries,

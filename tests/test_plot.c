@@ -316,7 +316,13 @@ static void speed(void **state)
         put_result(s, key, "decode_tokens_per_s_max", 1, 41 - i, 0);
         free(config);
     }
-    free(draw(s, "depth", out, NULL, NULL));
+    /* A report asks for a picture where there is more than one depth. */
+    static const char *const four[] = { "least=4", NULL }, *const five[] = { "least=5", NULL };
+    text files = { 0 };
+    const plot_options few = { plots_folder(), "depth", "e", out, NULL, five, NULL };
+    assert_fails(plot_draw(s, &few, &files, err), KVANT_INVALID, "nothing to draw");
+    text_free(&files);
+    free(draw(s, "depth", out, NULL, four));
     svg = svg_text(out);
     static const char *const both[] = { "e: speed over depth", "tiny: decode", "tokens per second, log scale",
                                         "ns per key-value pair, log scale", "d = 128, 4 queries per KV head, 2 threads", "f16",
