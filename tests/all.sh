@@ -35,7 +35,7 @@ test_quantizers|test_report|test_report_floor|test_report_formats|test_report_ht
 test_spec_variant|test_stats|test_stats_paired|test_stats_rank|test_store|test_sysinfo|test_tokenizer_refs|test_trained|test_types|
 test_util|test_variant|test_vecmath|test_views'
 # What each sanitizer leaves out. The probe of test_divergence runs in test_controls, too, and what threads share in test_policies runs
-# in test_models and test_perplexity.
+# in test_models, test_perplexity and test_decode_reads_run.
 OF_ADDRESSES="$HUGE|$LONG|test_divergence"
 IN_THREADS=$(echo "$HUGE|$LONG|$SEQUENTIAL|test_policies" | tr -d '\n')
 

@@ -88,15 +88,15 @@ static inline void lanes_store(const float *block, size_t first, size_t n, size_
     lanes_store_rows(block, first, n, dim, false, x);
 }
 
-/* Whether the op `decode` writes its n vectors x past the caches: what is larger than they hold is in memory when it is read, and a
- * store through them would first read from there what it overwrites. Needs whole, aligned lines; lanes_past_end is its end. */
+/* Whether the op `decode` writes its n vectors x past the caches: so much has left a core's own when it is read again, and a store
+ * through them would first read what it overwrites. Needs whole, aligned lines; lanes_past_end is its end. */
 enum { LANES_PAST = 16 << 20 };    /* bytes */
 static inline bool lanes_past(const float *x, size_t n, size_t dim)
 {
     return n >= LANES_PAST / sizeof *x / dim && dim % LANES == 0 && (uintptr_t)x % 64 == 0;
 }
 
-/* Sixteen lanes of a range's vectors for the op `decode`. */
+/* Sixteen lanes of a range's vectors for the op `decode`; each way has a loop of its own. */
 static inline void lanes_store_decoded(const float *block, size_t first, size_t n, size_t dim, bool past, float *x)
 {
     if (past)
